@@ -3,7 +3,7 @@ import { describe, test } from 'vitest'
 import type { Bus } from 'busbar'
 import { uniqueName, waitUntil } from 'busbar/testing'
 import type { RedisOptions } from 'busbar/redis'
-import { compareIds } from '../../src/transports/redis/consume/delivery.ts'
+import { compareIds } from '../../src/transports/redis/topology/compare-ids.ts'
 import { redisHarness, streamOf } from './redis-harness.ts'
 
 const QUICK = { leaseMs: 1_000, pollIntervalMs: 50, partitions: 1, checkServer: false } as const

@@ -7,10 +7,10 @@ import { OptionsReader } from '../../core/util/options-reader.ts'
 import { messageBytes } from '../../core/message.ts'
 import { compilePattern, isDeadLetterTopic, isPattern } from '../../core/topic.ts'
 import type { DeliverySink, PublishOutcome, StartFrom, SubscriptionSpec, TransportHost } from '../../core/transport.ts'
-import type { MemoryDelivery } from './delivery.ts'
+import { MEMORY_DEFAULTS } from './defaults.ts'
+import type { DeliveryQueue, MemoryDelivery } from './delivery.ts'
 import { GroupQueue } from './group-queue.ts'
 import { LogEntry } from './log.ts'
-import { MEMORY_DEFAULTS } from './options.ts'
 import { Responders } from './request-reply.ts'
 import { MemorySubscription } from './subscriber.ts'
 import { TopicState } from './topic-state.ts'
@@ -143,7 +143,7 @@ export class MemoryBroker {
   }
 
   /** @internal Acks made room: waiting publishers continue, in order. */
-  settled(queues: Iterable<GroupQueue>): void {
+  settled(queues: Iterable<DeliveryQueue>): void {
     for (const { topic } of queues) {
       const state = this.topics.get(topic)
       if (state === undefined) continue

@@ -1,27 +1,22 @@
 import type { EncodedMessage, Position } from '../../core/message.ts'
 import type { Delivery, DeliveryHistory } from '../../core/transport.ts'
-import type { KeyState } from './key-state.ts'
+import type { Item, KeyState } from './key-state.ts'
 import type { LogEntry } from './log.ts'
-import type { GroupQueue } from './group-queue.ts'
 
-/** A message that waits in a group: for its time, behind others of its key, or because it came back. */
-export interface Item {
-  readonly entry: LogEntry
-  /** Order in which it became visible to the group. It stays the same over redeliveries, which keeps the order of a key. */
-  readonly sequence: number
-  /** Attempts used. */
-  readonly used: number
-  readonly history: DeliveryHistory
-  readonly firstDeliveredAt: number | undefined
-  /** Not before that time (monotonic ms). */
-  readonly notBefore: number
+/** What a delivery needs of the queue that it came from. */
+export interface DeliveryQueue {
+  readonly topic: string
+  /** Ack or reject. */
+  done(delivery: MemoryDelivery): void
+  /** Nack or release, or its member has closed. `used`: the attempts used. */
+  giveBack(delivery: MemoryDelivery, delayMs: number, used: number): void
 }
 
 export class MemoryDelivery implements Delivery {
   previous: MemoryDelivery | undefined = undefined
   next: MemoryDelivery | undefined = undefined
   readonly entry: LogEntry
-  readonly queue: GroupQueue
+  readonly queue: DeliveryQueue
   readonly key: KeyState | undefined
   readonly sequence: number
   attempt: number
@@ -33,7 +28,7 @@ export class MemoryDelivery implements Delivery {
 
   constructor(
     entry: LogEntry,
-    queue: GroupQueue,
+    queue: DeliveryQueue,
     key: KeyState | undefined,
     sequence: number,
     attempt: number,

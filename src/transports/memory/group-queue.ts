@@ -1,22 +1,39 @@
 import type { Clock } from '../../core/clock.ts'
-import type { OutgoingMessage } from '../../core/message.ts'
-import type { DeliveryHistory } from '../../core/transport.ts'
+import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
+import type { Delivery, DeliveryHistory } from '../../core/transport.ts'
+import type { LinkedList } from '../../core/util/linked-list.ts'
 import { MemoryDelivery } from './delivery.ts'
-import type { Item } from './delivery.ts'
+import type { DeliveryQueue } from './delivery.ts'
 import { insertBySequence, KeyState } from './key-state.ts'
+import type { Item, KeyOwner } from './key-state.ts'
 import { LogEntry } from './log.ts'
 import type { TopicLog } from './log.ts'
-import type { MemorySubscription } from './subscriber.ts'
 import { WakeUps } from './wake-ups.ts'
 
 /** Members of a group take turns in portions of this size; a single member takes all that it has credit for. */
 const PORTION = 32
 
+/** What a queue needs of a member of its group. */
+export interface Member extends KeyOwner {
+  /** Handed to it and not settled, of all its queues. */
+  readonly outstanding: LinkedList<MemoryDelivery>
+  /** Queues that left it out because it wanted nothing. */
+  readonly behind: Set<GroupQueue>
+  wants(): boolean
+  /** Takes the delivery off its credit. */
+  charge(delivery: MemoryDelivery): void
+  hand(batch: readonly Delivery[]): void
+  /** The scope of a message's order; undefined for none. */
+  keyOf(message: EncodedMessage): string | undefined
+  /** Takes back what is in flight from one queue, and returns it. */
+  revoke(queue: GroupQueue, reason: string): readonly MemoryDelivery[]
+}
+
 /** What one group has yet to receive of one topic, and which member has what. */
-export class GroupQueue {
+export class GroupQueue implements DeliveryQueue {
   readonly topic: string
   readonly group: string
-  readonly members: MemorySubscription[] = []
+  readonly members: Member[] = []
   /** Bytes published for the group and not acked by it. */
   pendingBytes = 0
   inFlight = 0
@@ -66,7 +83,7 @@ export class GroupQueue {
   distribute(): void {
     const portion = this.members.length === 1 ? Infinity : PORTION
     for (let idle = 0; idle < this.members.length;) {
-      const member = this.members[this.#turn++ % this.members.length] as MemorySubscription
+      const member = this.members[this.#turn++ % this.members.length] as Member
       const wants = member.wants()
       const batch = wants ? this.#take(member, portion) : []
       if (!wants && this.#hasSome) member.behind.add(this)
@@ -83,7 +100,7 @@ export class GroupQueue {
     return this.#returned.length > 0 || this.#readyKeys.length > 0 || this.cursor < this.#log.end
   }
 
-  #take(member: MemorySubscription, most: number): MemoryDelivery[] {
+  #take(member: Member, most: number): MemoryDelivery[] {
     const batch: MemoryDelivery[] = []
     this.#handedAt = this.#clock.now()
     while (batch.length < most && member.wants()) {
@@ -95,7 +112,7 @@ export class GroupQueue {
     return batch
   }
 
-  #takeReturned(member: MemorySubscription): MemoryDelivery | undefined {
+  #takeReturned(member: Member): MemoryDelivery | undefined {
     while (this.#returned.length > 0) {
       const delivery = this.#offer(this.#returned.shift() as Item, member)
       if (delivery !== undefined) return delivery
@@ -107,7 +124,7 @@ export class GroupQueue {
    * Takes from a key that no other member holds, oldest first. The key stays with the member while any of it is in
    * flight.
    */
-  #takeOfKey(member: MemorySubscription): MemoryDelivery | undefined {
+  #takeOfKey(member: Member): MemoryDelivery | undefined {
     for (let state = this.#readyKeys[0]; state !== undefined; state = this.#readyKeys[0]) {
       const item = state.first
       const mine = state.owner === undefined || (state.owner === member && !state.isFull)
@@ -122,7 +139,7 @@ export class GroupQueue {
     return undefined
   }
 
-  #takeNew(member: MemorySubscription): MemoryDelivery | undefined {
+  #takeNew(member: Member): MemoryDelivery | undefined {
     while (this.cursor < this.#log.end) {
       const entry = this.#log.get(this.cursor++)
       if (entry === undefined) continue
@@ -143,7 +160,7 @@ export class GroupQueue {
   }
 
   /** Gives a visible item to the member, unless its key is busy: then it waits with its key. */
-  #offer(item: Item, member: MemorySubscription): MemoryDelivery | undefined {
+  #offer(item: Item, member: Member): MemoryDelivery | undefined {
     const state = this.#keyStateFor(item.entry.message, member)
     if (state === undefined || !isBusy(state, member)) return this.#handOut(item, member, state)
     state.insert(item)
@@ -151,7 +168,7 @@ export class GroupQueue {
   }
 
   /** Undefined for a message that waits for no other. */
-  #keyStateFor(message: OutgoingMessage, member: MemorySubscription): KeyState | undefined {
+  #keyStateFor(message: OutgoingMessage, member: Member): KeyState | undefined {
     const key = member.keyOf(message)
     if (key === undefined) return undefined
     let state = this.#keys.get(key)
@@ -159,14 +176,14 @@ export class GroupQueue {
     return state
   }
 
-  #handOut(item: Item, member: MemorySubscription, state: KeyState | undefined): MemoryDelivery {
+  #handOut(item: Item, member: Member, state: KeyState | undefined): MemoryDelivery {
     const { entry, sequence, used, history, firstDeliveredAt = this.#handedAt } = item
     return this.#deliver(entry, member, state, sequence, used + 1, history, firstDeliveredAt)
   }
 
   #deliver(
     entry: LogEntry,
-    member: MemorySubscription,
+    member: Member,
     state: KeyState | undefined,
     sequence: number,
     attempt: number,
@@ -361,6 +378,6 @@ export class GroupQueue {
 }
 
 /** A message that the member gets now would overtake others of its key, or run beside them at another member. */
-function isBusy(state: KeyState, member: MemorySubscription): boolean {
+function isBusy(state: KeyState, member: Member): boolean {
   return state.size > 0 || state.isFull || (state.owner !== undefined && state.owner !== member)
 }

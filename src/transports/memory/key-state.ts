@@ -1,9 +1,27 @@
-import type { Item } from './delivery.ts'
-import type { MemorySubscription } from './subscriber.ts'
+import type { DeliveryHistory, SubscriptionSpec } from '../../core/transport.ts'
+import type { LogEntry } from './log.ts'
 
 const COMPACT_AT = 1_024
 /** Never written to. */
 const NONE: (Item | undefined)[] = []
+
+/** A message that waits in a group: for its time, behind others of its key, or because it came back. */
+export interface Item {
+  readonly entry: LogEntry
+  /** Order in which it became visible to the group. It stays the same over redeliveries, which keeps the order of a key. */
+  readonly sequence: number
+  /** Attempts used. */
+  readonly used: number
+  readonly history: DeliveryHistory
+  readonly firstDeliveredAt: number | undefined
+  /** Not before that time (monotonic ms). */
+  readonly notBefore: number
+}
+
+/** The member that has messages of a key. */
+export interface KeyOwner {
+  readonly spec: Pick<SubscriptionSpec, 'maxPerKey'>
+}
 
 /**
  * The unfinished messages of one key in one group: some are with one member, the others wait. As long as any is in
@@ -11,7 +29,7 @@ const NONE: (Item | undefined)[] = []
  */
 export class KeyState {
   readonly key: string
-  owner: MemorySubscription | undefined = undefined
+  owner: KeyOwner | undefined = undefined
   inFlight = 0
   /** It is in the group's list of keys that may be handed out. */
   listed = false

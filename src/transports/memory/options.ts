@@ -1,5 +1,6 @@
 import type { MemoryBroker } from './broker.ts'
 import { OptionsReader } from '../../core/util/options-reader.ts'
+import { MEMORY_DEFAULTS } from './defaults.ts'
 
 /** Options of `memory`. */
 export interface MemoryOptions {
@@ -19,12 +20,6 @@ export interface ResolvedMemoryOptions {
   readonly maxBacklogBytes: number
   readonly maxMessageBytes: number
 }
-
-export const MEMORY_DEFAULTS = {
-  retainMessages: 1_000,
-  maxBacklogBytes: 8_388_608,
-  maxMessageBytes: 16_777_216,
-} as const
 
 export function resolveMemoryOptions(options: MemoryOptions | undefined): ResolvedMemoryOptions {
   const reader = new OptionsReader('memory', options, 'memory()')

@@ -1,5 +1,6 @@
 import { SettlementError } from '../../core/errors.ts'
-import type { EncodedMessage } from '../../core/message.ts'
+import type { PublishError } from '../../core/errors.ts'
+import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
 import { LinkedList } from '../../core/util/linked-list.ts'
 import { tooLarge } from '../../core/publish/size-limit.ts'
 import type {
@@ -10,17 +11,27 @@ import type {
   SubscriptionSpec,
   TransportSubscription,
 } from '../../core/transport.ts'
-import type { MemoryBroker } from './broker.ts'
-import type { MemoryDelivery } from './delivery.ts'
-import type { GroupQueue } from './group-queue.ts'
+import type { DeliveryQueue, MemoryDelivery } from './delivery.ts'
+import type { GroupQueue, Member } from './group-queue.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 
+/** What a subscription needs of its broker. */
+export interface SubscriptionHost {
+  /** Schedules the queue to distribute. */
+  wake(queue: GroupQueue): void
+  /** Stores what goes with the outcome of a delivery: all of it, or nothing and returns the reason why not. */
+  appendNow(messages: readonly OutgoingMessage[], settled: MemoryDelivery): PublishError | undefined
+  /** Deliveries of these queues were settled: there may be room for waiting publishers. */
+  settled(queues: Iterable<DeliveryQueue>): void
+  leave(subscription: MemorySubscription): void
+}
+
 /** One member of a group. */
-export class MemorySubscription implements TransportSubscription {
+export class MemorySubscription implements TransportSubscription, Member {
   readonly spec: SubscriptionSpec
   readonly outstanding: LinkedList<MemoryDelivery> = new LinkedList()
-  readonly #broker: MemoryBroker
+  readonly #broker: SubscriptionHost
   readonly #sink: DeliverySink
   readonly #maxMessageBytes: number
   readonly queues: Set<GroupQueue> = new Set()
@@ -34,7 +45,7 @@ export class MemorySubscription implements TransportSubscription {
   #drained = false
   #closed = false
 
-  constructor(broker: MemoryBroker, spec: SubscriptionSpec, sink: DeliverySink, maxMessageBytes: number) {
+  constructor(broker: SubscriptionHost, spec: SubscriptionSpec, sink: DeliverySink, maxMessageBytes: number) {
     this.#maxMessageBytes = maxMessageBytes
     this.#broker = broker
     this.spec = spec
@@ -64,8 +75,8 @@ export class MemorySubscription implements TransportSubscription {
 
   settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
     let failures: SettlementFailure[] | undefined
-    let queue: GroupQueue | undefined
-    let queues: Set<GroupQueue> | undefined
+    let queue: DeliveryQueue | undefined
+    let queues: Set<DeliveryQueue> | undefined
     for (let index = 0; index < batch.length; index++) {
       const { delivery, outcome } = batch[index] as Settlement
       const error = this.#settleOne(delivery as MemoryDelivery, outcome)

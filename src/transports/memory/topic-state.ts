@@ -4,6 +4,7 @@ import type { LinkedNode } from '../../core/util/linked-list.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
 import type { PublishOutcome, RetentionInfo } from '../../core/transport.ts'
+import type { DeliveryQueue } from './delivery.ts'
 import type { GroupQueue } from './group-queue.ts'
 import { TopicLog } from './log.ts'
 
@@ -53,7 +54,7 @@ export class TopicState {
   }
 
   /** The same once a group has acked this many bytes. */
-  hasRoomOnce(acking: GroupQueue | undefined, bytes: number): boolean {
+  hasRoomOnce(acking: DeliveryQueue | undefined, bytes: number): boolean {
     if (this.#keepAll) return this.log.bytes < this.#maxBacklogBytes
     for (const group of this.queues)
       if (group.pendingBytes - (group === acking ? bytes : 0) >= this.#maxBacklogBytes) return false

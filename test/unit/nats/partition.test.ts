@@ -53,7 +53,7 @@ class Member {
     )
   }
 
-  take(count: number): PartitionDelivery[] {
+  take(count: number): PartitionDelivery<Partition>[] {
     return this.partition.take(count, Infinity, this.now, () => undefined)
   }
 
@@ -64,14 +64,19 @@ class Member {
   }
 }
 
-const seqs = (deliveries: readonly PartitionDelivery[]): number[] => deliveries.map(({ seq }) => seq)
-const facts = ({ seq, attempt, history }: PartitionDelivery): unknown[] => [seq, attempt, history]
+const seqs = (deliveries: readonly PartitionDelivery<Partition>[]): number[] => deliveries.map(({ seq }) => seq)
+const facts = ({ seq, attempt, history }: PartitionDelivery<Partition>): unknown[] => [seq, attempt, history]
 
 describe('a partition that changes owners', () => {
   test('continues behind what is settled, and with what was left open', () => {
     const first = new Member(FRESH, 'clean')
     for (const seq of [3, 5, 8, 9, 12]) first.read(seq)
-    const [, b, c, d] = first.take(4) as [PartitionDelivery, PartitionDelivery, PartitionDelivery, PartitionDelivery]
+    const [, b, c, d] = first.take(4) as [
+      PartitionDelivery<Partition>,
+      PartitionDelivery<Partition>,
+      PartitionDelivery<Partition>,
+      PartitionDelivery<Partition>,
+    ]
     first.partition.finish(b)
     c.used = 1
     c.running = true
@@ -96,7 +101,7 @@ describe('a partition that changes owners', () => {
   test('in order: nothing was handed out that is not in the record', () => {
     const first = new Member(FRESH, 'clean')
     for (const seq of [1, 2, 3]) first.read(seq)
-    const [a] = first.take(1) as [PartitionDelivery]
+    const [a] = first.take(1) as [PartitionDelivery<Partition>]
     first.partition.outstanding.remove(a)
     first.partition.push(a.again(0, undefined, false))
     const second = new Member(first.commit(true), 'clean')
@@ -111,7 +116,7 @@ describe('a partition that changes owners', () => {
   test('and comes back: the attempt that was running here does not count', () => {
     const first = new Member(FRESH, 'clean')
     for (const seq of [1, 2]) first.read(seq)
-    const [a] = first.take(2) as [PartitionDelivery]
+    const [a] = first.take(2) as [PartitionDelivery<Partition>]
     a.used = 1
     a.running = true
     const record = first.commit()
@@ -128,7 +133,7 @@ describe('a partition that changes owners', () => {
   test('keeps delayed messages as spans, however many, and reads them again', () => {
     const first = new Member(FRESH, 'clean')
     for (let seq = 1; seq <= 1_000; seq++) first.read(seq, seq === 500 ? undefined : 100)
-    const [middle] = first.take(1_000) as [PartitionDelivery]
+    const [middle] = first.take(1_000) as [PartitionDelivery<Partition>]
     assert.deepEqual(seqs([middle]), [500])
     first.partition.finish(middle)
     const record = first.commit()
@@ -150,7 +155,7 @@ describe('a partition that changes owners', () => {
   test('keeps the delay of a message that waits here for its next attempt', () => {
     const first = new Member(FRESH, 'clean')
     for (const seq of [1, 2]) first.read(seq)
-    const [a] = first.take(2) as [PartitionDelivery]
+    const [a] = first.take(2) as [PartitionDelivery<Partition>]
     // As the runtime notes a failed attempt.
     a.attempt = 2
     a.used = 1
@@ -158,7 +163,7 @@ describe('a partition that changes owners', () => {
     assert.deepEqual(seqs(first.partition.giveBack(100)), [1, 2])
     const second = new Member(first.commit(true), 'clean')
     for (const seq of [1, 2]) second.read(seq)
-    const [again, next] = second.take(2) as [PartitionDelivery, PartitionDelivery]
+    const [again, next] = second.take(2) as [PartitionDelivery<Partition>, PartitionDelivery<Partition>]
     assert.deepEqual([again.seq, again.attempt, again.notBefore], [1, 2, 5_000])
     assert.deepEqual([next.seq, next.attempt, next.notBefore], [2, 1, undefined])
   })
@@ -189,7 +194,7 @@ describe('a partition that changes owners', () => {
     const member = new Member(FRESH, 'clean')
     member.commit()
     for (const seq of [1, 2]) member.read(seq)
-    const [a, b] = member.take(2) as [PartitionDelivery, PartitionDelivery]
+    const [a, b] = member.take(2) as [PartitionDelivery<Partition>, PartitionDelivery<Partition>]
     member.partition.finish(a)
     const first = member.partition.whenStored()
     member.partition.state(false)
@@ -219,7 +224,7 @@ test('whatever happens in whatever order, nothing is forgotten, overtaken, or ha
     let acked = new Set<number>()
     const certain = new Set<number>()
     let read = 0
-    const held = new Map<number, PartitionDelivery>()
+    const held = new Map<number, PartitionDelivery<Partition>>()
     /** A member had them when it died. */
     const suspects = new Set<number>()
     const commit = (free: boolean): void => {

@@ -3,7 +3,7 @@ import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
 import { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
-import type { PullConsumerHost } from '../../../src/transports/nats/jetstream/shared/pull-consumer-host.ts'
+import type { PullConsumerHost } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
 
 const [STREAM, CONSUMER] = ['s', 'c']
 const STORED_AT = '1700000000000000000'

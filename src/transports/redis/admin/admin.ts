@@ -11,7 +11,7 @@ import type {
 } from '../../../core/transport.ts'
 import type { Position } from '../../../core/message.ts'
 import type { RedisContext } from '../context.ts'
-import { compareIds } from '../consume/delivery.ts'
+import { compareIds } from '../topology/compare-ids.ts'
 import { forgetGroup } from '../topology/ephemeral.ts'
 import { replyCode } from '../errors.ts'
 import { partitionName } from '../topology/keys.ts'

@@ -1,7 +1,7 @@
 import { sleep } from '../../../core/clock.ts'
 import { SettlementError } from '../../../core/errors.ts'
-import type { AttemptNote, DeliveryHistory } from '../../../core/transport.ts'
-import type { RedisDelivery } from './delivery.ts'
+import type { AttemptNote } from '../../../core/transport.ts'
+import type { KnownAttempts, RedisDelivery } from './delivery.ts'
 import { replyCode } from '../errors.ts'
 import { NOTE_ATTEMPTS, NOTE_LOST } from '../scripts/notes.ts'
 import type { MemberContext } from './member-context.ts'
@@ -11,14 +11,6 @@ import type { Source } from './source.ts'
 const CHUNK = 500
 const LATER = '@later'
 const AGAIN_MS = 100
-
-export interface KnownAttempts {
-  readonly attempt: number
-  readonly history: DeliveryHistory
-  readonly notBefore: number | undefined
-  /** There is a note, which must be deleted with the ack. */
-  readonly noted: boolean
-}
 
 /**
  * The history of a claimed entry, from its note and its former member. The server's own count of deliveries does not

@@ -1,7 +1,7 @@
 import type { Delivery, DeliverySink } from '../../../core/transport.ts'
 import { CreditBalance } from '../../../core/util/credit-balance.ts'
-import type { KnownAttempts } from './attempt-notes.ts'
 import { RedisDelivery } from './delivery.ts'
+import type { KnownAttempts } from './delivery.ts'
 import type { Source } from './source.ts'
 
 /** Entries of unknown size are read in small numbers until the size is known. */

@@ -1,9 +1,17 @@
 import type { EncodedMessage, Position } from '../../../core/message.ts'
 import { messageBytes } from '../../../core/message.ts'
 import type { Delivery, DeliveryHistory } from '../../../core/transport.ts'
-import type { KnownAttempts } from './attempt-notes.ts'
 import { partitionName } from '../topology/keys.ts'
 import type { Source } from './source.ts'
+
+/** What is known of an entry's attempts when it is handed out. */
+export interface KnownAttempts {
+  readonly attempt: number
+  readonly history: DeliveryHistory
+  readonly notBefore: number | undefined
+  /** There is a note, which must be deleted with the ack. */
+  readonly noted: boolean
+}
 
 const FIRST: KnownAttempts = Object.freeze({ attempt: 1, history: 'new', notBefore: undefined, noted: false })
 
@@ -58,11 +66,4 @@ export class RedisDelivery implements Delivery {
       ? { partition, id: this.id, side: this.source.partition.group.group }
       : { partition, id: this.id }
   }
-}
-
-/** Order of publication within one stream. */
-export function compareIds(a: string, b: string): number {
-  const [aMs = 0, aSequence = 0] = a.split('-').map(Number)
-  const [bMs = 0, bSequence = 0] = b.split('-').map(Number)
-  return aMs - bMs || aSequence - bSequence
 }

@@ -1,4 +1,4 @@
-import { compareIds } from './delivery.ts'
+import { compareIds } from '../topology/compare-ids.ts'
 
 /** How far a group has read a stream at one moment, by the server: see `READ_STATE`. */
 export interface ReadState {

@@ -1,8 +1,7 @@
 import { LinkedList } from '../../../core/util/linked-list.ts'
-import type { KnownAttempts } from './attempt-notes.ts'
-import { compareIds } from './delivery.ts'
-import type { RedisDelivery } from './delivery.ts'
+import type { KnownAttempts, RedisDelivery } from './delivery.ts'
 import type { PartitionState } from '../partitions/partition-state.ts'
+import { compareIds } from '../topology/compare-ids.ts'
 
 const HANDED_OUT_BEFORE: KnownAttempts = Object.freeze({
   attempt: 1,

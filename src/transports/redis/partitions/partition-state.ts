@@ -1,9 +1,9 @@
 import type { GroupKeys, PartitionKeys } from '../topology/keys.ts'
-import { compareIds } from '../consume/delivery.ts'
 import type { RedisDelivery } from '../consume/delivery.ts'
 import { ReadCount } from '../consume/read-count.ts'
 import type { Gap } from '../consume/read-count.ts'
 import { Source } from '../consume/source.ts'
+import { compareIds } from '../topology/compare-ids.ts'
 import { idBefore } from '../topology/start-id.ts'
 
 /**

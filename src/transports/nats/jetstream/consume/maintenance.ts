@@ -1,9 +1,8 @@
 import type { Timer } from '../../../../core/clock.ts'
-import type { NatsDelivery } from '../shared/delivery.ts'
+import type { DeliveringConsumer, NatsDelivery } from '../shared/delivery.ts'
 import { isNotFound } from '../../errors.ts'
 import type { Credit } from './credit.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
-import type { PullConsumer } from '../shared/pull-consumer.ts'
 import type { SharedConsumers } from '../shared/shared-consumers.ts'
 import type { PartitionSet } from '../partitions/partition-set.ts'
 import type { Session } from '../../connection/session.ts'
@@ -91,7 +90,7 @@ export class Maintenance {
     await Promise.all([losses.look(lanes.filter((lane) => lane.active && !losses.isQuiet(lane))), set?.look()])
   }
 
-  async #answers({ stream, consumer }: PullConsumer): Promise<boolean> {
+  async #answers({ stream, consumer }: DeliveringConsumer): Promise<boolean> {
     try {
       await this.#parts.api.consumerInfo(stream, consumer)
       return true

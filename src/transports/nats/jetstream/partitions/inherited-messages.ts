@@ -1,5 +1,4 @@
-import type { Known } from './partition-delivery.ts'
-import type { OpenMessage, PartitionState, Span } from './partition-record.ts'
+import type { Known, OpenMessage, PartitionState, Span } from './partition-record.ts'
 
 /**
  * How a partition came to us: `clean`: handed over in order, or new. `ours`: we were the last to own it. `taken`: from a

@@ -1,17 +1,19 @@
 import type { EncodedMessage, Position } from '../../../../core/message.ts'
 import type { Delivery, DeliveryHistory } from '../../../../core/transport.ts'
 import { positionOf } from '../../wire/mapping.ts'
-import type { OpenMessage } from './partition-record.ts'
-import type { Partition } from './partition.ts'
+import type { Known } from './partition-record.ts'
 
-/** What is known of a message when it is read from its partition. */
-export type Known = Pick<OpenMessage, 'history' | 'used' | 'running' | 'notBefore' | 'inOrder'>
+/** What a delivery needs of the partition that it belongs to. */
+export interface DeliveryOwner {
+  readonly name: string
+  readonly streamName: string
+}
 
 /** A message of a partition that is ours: in the buffer, or handed out. */
-export class PartitionDelivery implements Delivery {
-  previous: PartitionDelivery | undefined = undefined
-  next: PartitionDelivery | undefined = undefined
-  readonly owner: Partition
+export class PartitionDelivery<Owner extends DeliveryOwner> implements Delivery {
+  previous: PartitionDelivery<Owner> | undefined = undefined
+  next: PartitionDelivery<Owner> | undefined = undefined
+  readonly owner: Owner
   readonly message: EncodedMessage
   readonly destination: string
   /** Its sequence in the stream. */
@@ -35,7 +37,7 @@ export class PartitionDelivery implements Delivery {
   runtime: unknown = undefined
 
   constructor(
-    owner: Partition,
+    owner: Owner,
     message: EncodedMessage,
     destination: string,
     seq: number,
@@ -66,7 +68,7 @@ export class PartitionDelivery implements Delivery {
   }
 
   /** The same message, to be handed out again after it was returned. */
-  again(used: number, notBefore: number | undefined, inOrder: boolean): PartitionDelivery {
+  again(used: number, notBefore: number | undefined, inOrder: boolean): PartitionDelivery<Owner> {
     const { owner, message, destination, seq, ordinal, bytes } = this
     const known = { history: 'returned', used, running: false, notBefore, inOrder } as const
     return new PartitionDelivery(owner, message, destination, seq, ordinal, bytes, known)

@@ -23,6 +23,9 @@ export interface OpenMessage {
   readonly inOrder: boolean
 }
 
+/** What is known of a message when it is read from its partition. */
+export type Known = Pick<OpenMessage, 'history' | 'used' | 'running' | 'notBefore' | 'inOrder'>
+
 /** Consecutive messages of the partition, none of which was ever handed out: delayed ones. Both ends are included. */
 export type Span = readonly [first: number, last: number, count: number]
 

@@ -173,7 +173,7 @@ export class PartitionSet implements LeasesHost {
     let unread = 0
     for (const reader of this.readers.all) unread += reader.pending
     let count = unread
-    const lost: PartitionDelivery[] = []
+    const lost: PartitionDelivery<Partition>[] = []
     for (const partition of stale) {
       count += partition.held
       lost.push(...partition.lose())
@@ -314,7 +314,7 @@ export class PartitionSet implements LeasesHost {
   }
 
   revoke(units: readonly string[], reason: string): void {
-    const lost: PartitionDelivery[] = []
+    const lost: PartitionDelivery<Partition>[] = []
     for (const unit of units) {
       const partition = this.#byName.get(unit) as Partition
       const { waiting } = partition

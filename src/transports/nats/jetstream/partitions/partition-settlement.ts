@@ -30,10 +30,10 @@ export class PartitionSettlement {
   async settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
     const failures: SettlementFailure[] = []
     const touched: Partition[] = []
-    const rejects: Reject<PartitionDelivery>[] = []
+    const rejects: Reject<PartitionDelivery<Partition>>[] = []
     for (let index = 0; index < batch.length; index++) {
       const { delivery: given, outcome } = batch[index] as Settlement
-      const delivery = given as PartitionDelivery
+      const delivery = given as PartitionDelivery<Partition>
       const error = this.#refusal(delivery)
       if (error !== undefined) {
         failures.push({ index, error })
@@ -56,7 +56,7 @@ export class PartitionSettlement {
     return failures.length === 0 ? NO_FAILURES : failures
   }
 
-  #refusal(delivery: PartitionDelivery): SettlementError | undefined {
+  #refusal(delivery: PartitionDelivery<Partition>): SettlementError | undefined {
     if (delivery.lost) return new SettlementError('The delivery was taken back; the message is delivered again')
     if (delivery.settled) return new SettlementError('The delivery has been settled before')
     if (!this.#parts.set.holds(delivery.owner))
@@ -65,7 +65,7 @@ export class PartitionSettlement {
   }
 
   /** Puts it back into its place here, at once: nothing of its key may be handed out before. Or lets it wait. */
-  #return(delivery: PartitionDelivery, used: number, delayMs: number, inOrder: boolean): void {
+  #return(delivery: PartitionDelivery<Partition>, used: number, delayMs: number, inOrder: boolean): void {
     const { set, session } = this.#parts
     const { owner } = delivery
     const notBefore = delayMs > 0 ? session.host.clock.now() + delayMs : undefined
@@ -76,11 +76,11 @@ export class PartitionSettlement {
   }
 
   async #reject(
-    rejects: readonly Reject<PartitionDelivery>[],
+    rejects: readonly Reject<PartitionDelivery<Partition>>[],
     touched: Partition[],
     failures: SettlementFailure[],
   ): Promise<void> {
-    const idOf = ({ delivery: { seq, owner }, deadLetter }: Reject<PartitionDelivery>): string =>
+    const idOf = ({ delivery: { seq, owner }, deadLetter }: Reject<PartitionDelivery<Partition>>): string =>
       deadLetterId(deadLetter, seq, owner.life)
     for (const { delivery } of await storeDeadLetters(this.#parts.publisher, rejects, idOf, failures)) {
       const { owner } = delivery
@@ -106,7 +106,7 @@ export class PartitionSettlement {
     if (!session.ready) throw new ConnectionError('The attempts could not be noted: the server is out of reach')
     const touched = new Set<Partition>()
     for (const { delivery: given, used, running, notBefore } of notes) {
-      const delivery = given as PartitionDelivery
+      const delivery = given as PartitionDelivery<Partition>
       // What was lost is in the hands of its next owner, or comes back here with all attempts that did not count.
       if (delivery.settled || delivery.lost) continue
       delivery.used = used
@@ -128,7 +128,7 @@ function addLost(batch: readonly Settlement[], lost: readonly Partition[], failu
   const failed = new Set(failures.map(({ index }) => index))
   for (const [index, { delivery, outcome }] of batch.entries()) {
     if (failed.has(index) || outcome.type === 'nack' || outcome.type === 'release') continue
-    if (!lost.includes((delivery as PartitionDelivery).owner)) continue
+    if (!lost.includes((delivery as PartitionDelivery<Partition>).owner)) continue
     failures.push({
       index,
       error: new SettlementError(

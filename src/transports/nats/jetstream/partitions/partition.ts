@@ -1,9 +1,9 @@
 import { LinkedList } from '../../../../core/util/linked-list.ts'
 import { InheritedMessages } from './inherited-messages.ts'
 import type { Acquired } from './inherited-messages.ts'
-import type { Known, PartitionDelivery } from './partition-delivery.ts'
+import type { DeliveryOwner, PartitionDelivery } from './partition-delivery.ts'
 import { AHEAD, floorOf, NOTHING_LEFT } from './partition-record.ts'
-import type { OpenMessage, PartitionState, Span, Waiting } from './partition-record.ts'
+import type { Known, OpenMessage, PartitionState, Span, Waiting } from './partition-record.ts'
 
 /** Maximum number of delayed messages, and of entries in the record. */
 const MAX_DELAYED = 200_000
@@ -27,7 +27,7 @@ interface Waiter {
  * What this member knows of a partition while it owns it: how far it has been read and handed out, and what of that is
  * not settled. All messages of a partition are read in order, so "up to `to`, except these" says everything.
  */
-export class Partition {
+export class Partition implements DeliveryOwner {
   readonly name: string
   readonly streamName: string
   /** Subjects of its messages. */
@@ -42,9 +42,9 @@ export class Partition {
   /** Being handed over: it is read no more. */
   leaving = false
   /** Read, and to be handed out in this order. */
-  buffer: PartitionDelivery[] = []
+  buffer: PartitionDelivery<Partition>[] = []
   bufferBytes = 0
-  readonly outstanding: LinkedList<PartitionDelivery> = new LinkedList()
+  readonly outstanding: LinkedList<PartitionDelivery<Partition>> = new LinkedList()
   readonly delayed: Map<number, Delayed> = new Map()
   /** Identity of the stream. */
   stream = ''
@@ -122,7 +122,7 @@ export class Partition {
   }
 
   /** Everything that is here was lost; returns what was handed out. */
-  lose(): PartitionDelivery[] {
+  lose(): PartitionDelivery<Partition>[] {
     this.mine = false
     this.leaving = false
     const lost = this.outstanding.toArray()
@@ -153,7 +153,7 @@ export class Partition {
     const dropped = this.buffer.splice(from)
     for (const { bytes } of dropped) this.bufferBytes -= bytes
     this.droppedTo = Math.max(this.droppedTo, this.readTo)
-    this.readTo = (dropped[0] as PartitionDelivery).seq - 1
+    this.readTo = (dropped[0] as PartitionDelivery<Partition>).seq - 1
     if (this.waiting !== undefined) {
       const { last, read, count } = this.waiting
       this.waiting = { count, last, read: read - dropped.filter(({ seq }) => seq <= last).length }
@@ -203,7 +203,7 @@ export class Partition {
     if (this.missing > 0) this.changes++
   }
 
-  push(delivery: PartitionDelivery): void {
+  push(delivery: PartitionDelivery<Partition>): void {
     if (delivery.seq < (this.buffer.at(-1)?.seq ?? 0)) this.#unsorted = true
     this.buffer.push(delivery)
     this.bufferBytes += delivery.bytes
@@ -227,13 +227,13 @@ export class Partition {
    * Hands out up to `count` messages, in order, until they take `bytes`; the last one may be larger. Messages that must
    * wait go to `delayed` instead: `delay` is called for each.
    */
-  take(count: number, bytes: number, now: number, delay: (delayed: Delayed) => void): PartitionDelivery[] {
+  take(count: number, bytes: number, now: number, delay: (delayed: Delayed) => void): PartitionDelivery<Partition>[] {
     this.#sort()
-    const taken: PartitionDelivery[] = []
+    const taken: PartitionDelivery<Partition>[] = []
     let at = 0
     let used = 0
     for (; at < this.buffer.length && taken.length < count && used < bytes; at++) {
-      const delivery = this.buffer[at] as PartitionDelivery
+      const delivery = this.buffer[at] as PartitionDelivery<Partition>
       const { seq } = delivery
       if (seq > this.reserved) break
       this.bufferBytes -= delivery.bytes
@@ -264,14 +264,14 @@ export class Partition {
   }
 
   /** Drops the body of a message that must wait. */
-  putAside({ seq, ordinal, history, used, running }: PartitionDelivery, dueAt: number): Delayed {
+  putAside({ seq, ordinal, history, used, running }: PartitionDelivery<Partition>, dueAt: number): Delayed {
     const delayed = { seq, ordinal, dueAt, history, used, running, notBefore: dueAt, inOrder: false }
     this.delayed.set(seq, delayed)
     return delayed
   }
 
   /** What was handed out and is not settled goes back into the buffer, for the next owner; it has used no attempt. */
-  giveBack(now: number): PartitionDelivery[] {
+  giveBack(now: number): PartitionDelivery<Partition>[] {
     const begun = this.outstanding.toArray()
     for (const delivery of begun) {
       delivery.lost = true
@@ -292,7 +292,7 @@ export class Partition {
   }
 
   /** It is done, or is put back by the caller. */
-  finish(delivery: PartitionDelivery): void {
+  finish(delivery: PartitionDelivery<Partition>): void {
     delivery.settled = true
     this.#finished++
     this.outstanding.remove(delivery)

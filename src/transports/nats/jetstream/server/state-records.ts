@@ -6,7 +6,6 @@ import type { JetStreamApi } from './jetstream-api.ts'
 import type { Session } from '../../connection/session.ts'
 import type { Subjects } from '../../wire/subjects.ts'
 import type { RecordWriter } from './record-writer.ts'
-import type { Topology } from './topology.ts'
 
 const WRITE_TIMEOUT_MS = 5_000
 
@@ -18,19 +17,27 @@ export interface StateRecord {
   readonly text: string
 }
 
+/** The streams that the records are stored in. */
+export interface RecordStreams {
+  readonly state: string
+  readonly leases: string
+  /** Creates what is missing. */
+  ensure(): Promise<void>
+}
+
 /** Small records: leases of processes in one stream; positions, notes of attempts, moves and known topics in another. */
 export class StateRecords {
   readonly #session: Session
   readonly #api: JetStreamApi
-  readonly #topology: Topology
+  readonly #streams: RecordStreams
   readonly #subjects: Subjects
   readonly #writer: RecordWriter
 
-  constructor(session: Session, api: JetStreamApi, topology: Topology, subjects: Subjects, writer: RecordWriter) {
+  constructor(session: Session, api: JetStreamApi, streams: RecordStreams, subjects: Subjects, writer: RecordWriter) {
     this.#session = session
     this.#writer = writer
     this.#api = api
-    this.#topology = topology
+    this.#streams = streams
     this.#subjects = subjects
   }
 
@@ -71,11 +78,11 @@ export class StateRecords {
   }
 
   read(subject: string): Promise<StateRecord | undefined> {
-    return this.#withStreams(() => this.#api.lastRecord(this.#topology.state, subject))
+    return this.#withStreams(() => this.#api.lastRecord(this.#streams.state, subject))
   }
 
   readLease(subject: string): Promise<StateRecord | undefined> {
-    return this.#withStreams(() => this.#api.lastRecord(this.#topology.leases, subject))
+    return this.#withStreams(() => this.#api.lastRecord(this.#streams.leases, subject))
   }
 
   /** Creates deleted streams again. Their subjects have no responder; servers before 2.10 answer "not found". */
@@ -84,7 +91,7 @@ export class StateRecords {
       return await work()
     } catch (error) {
       if (!(isNoResponders(error) || isNotFound(error)) || !this.#session.ready) throw error
-      await this.#topology.ensure()
+      await this.#streams.ensure()
       return work()
     }
   }
@@ -103,15 +110,15 @@ export class StateRecords {
   }
 
   async forgetLease(sessionId: string): Promise<void> {
-    await this.#api.purge(this.#topology.leases, this.leaseSubject(sessionId))
+    await this.#api.purge(this.#streams.leases, this.leaseSubject(sessionId))
   }
 
   async forgetSpare(subject: string): Promise<void> {
-    await this.#api.purge(this.#topology.leases, subject)
+    await this.#api.purge(this.#streams.leases, subject)
   }
 
   async forget(filters: readonly string[]): Promise<void> {
-    for (const filter of filters) await this.#api.purge(this.#topology.state, filter)
+    for (const filter of filters) await this.#api.purge(this.#streams.state, filter)
   }
 
   /** Topics that were registered although nothing of them is stored. */
@@ -125,7 +132,7 @@ export class StateRecords {
     const all: string[] = []
     for (;;) {
       const options = { subjects_filter: filter, offset: all.length }
-      const { state, total = 0 } = await this.#withStreams(() => this.#api.streamInfo(this.#topology.state, options))
+      const { state, total = 0 } = await this.#withStreams(() => this.#api.streamInfo(this.#streams.state, options))
       const found = Object.keys(state.subjects ?? {})
       all.push(...found)
       if (found.length === 0 || all.length >= total) return all

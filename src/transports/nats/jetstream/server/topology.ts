@@ -10,6 +10,7 @@ import { driftOf, fewerReplicasOf, shortRetentionOf } from './stream-drift.ts'
 import { streamProblems } from './stream-problems.ts'
 import type { StreamRole } from './stream-problems.ts'
 import { writeRecord } from './state-records.ts'
+import type { RecordStreams } from './state-records.ts'
 import type { Subjects } from '../../wire/subjects.ts'
 
 const MS = 1_000_000
@@ -27,7 +28,7 @@ interface Found {
  * disk would stay full. Created when missing; never changed afterwards, because others may rely on them: differences
  * from the options are reported instead.
  */
-export class Topology implements SessionPart {
+export class Topology implements SessionPart, RecordStreams {
   readonly name: string
   readonly deadLetters: string
   readonly state: string

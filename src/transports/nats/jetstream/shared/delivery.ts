@@ -1,6 +1,7 @@
 import type { EncodedMessage, Position } from '../../../../core/message.ts'
 import type { Delivery, DeliveryHistory } from '../../../../core/transport.ts'
-import type { PullConsumer } from './pull-consumer.ts'
+import type { LinkedList } from '../../../../core/util/linked-list.ts'
+import type { RecentAcks } from './recent-acks.ts'
 import { positionOf } from '../../wire/mapping.ts'
 
 /** What is stored about a message between two deliveries. */
@@ -17,11 +18,28 @@ export interface StoredNote {
   readonly inOrder?: boolean | undefined
 }
 
+/** What a delivery, and those that settle it, need of the consumer that it came from. */
+export interface DeliveringConsumer {
+  readonly stream: string
+  readonly consumer: string
+  readonly partition: string
+  /** Changes when the consumer is replaced by another one of the same name. */
+  readonly identity: string
+  /** Increments each time that what we had of it was taken away. */
+  readonly tenure: number
+  readonly ackWaitMs: number
+  /** Handed over but not settled. */
+  readonly outstanding: LinkedList<NatsDelivery>
+  readonly acked: RecentAcks
+  /** Used while a batch is settled: index of its last delivery. */
+  lastIndex: number
+}
+
 /** One delivery of one stored message. */
 export class NatsDelivery implements Delivery {
   previous: NatsDelivery | undefined = undefined
   next: NatsDelivery | undefined = undefined
-  readonly lane: PullConsumer
+  readonly lane: DeliveringConsumer
   readonly message: EncodedMessage
   readonly destination: string
   /** Where acks go. Identifies the delivery to the server on any connection. */
@@ -50,7 +68,7 @@ export class NatsDelivery implements Delivery {
   runtime: unknown = undefined
 
   constructor(
-    lane: PullConsumer,
+    lane: DeliveringConsumer,
     message: EncodedMessage,
     destination: string,
     reply: string,

@@ -3,15 +3,18 @@ import type { Subscription } from '@nats-io/transport-node'
 import { LinkedList } from '../../../../core/util/linked-list.ts'
 import { AckReply } from '../consume/ack-reply.ts'
 import { NatsDelivery } from './delivery.ts'
+import type { DeliveringConsumer } from './delivery.ts'
 import { FormerRequests } from './former-requests.ts'
 import type { Incoming } from '../../connection/incoming.ts'
 import type { ConsumerInfo } from '../server/jetstream-types.ts'
-import type { PullConsumerHost } from './pull-consumer-host.ts'
-import type { Unsaid } from '../../wire/mapping.ts'
+import type { AttemptNotes } from './attempt-notes.ts'
+import type { JetStreamApi } from '../server/jetstream-api.ts'
+import type { Mapping, Unsaid } from '../../wire/mapping.ts'
+import type { Session } from '../../connection/session.ts'
 import { PullStatus } from '../consume/pull-status.ts'
 import { PullRequests } from '../consume/pull-requests.ts'
 import { RecentAcks } from './recent-acks.ts'
-import type { SharedPlan } from '../../wire/subjects.ts'
+import type { SharedPlan, Subjects } from '../../wire/subjects.ts'
 
 /** A request for what is left ends after this time, whatever the server answers. */
 const SWEEP_TIMEOUT_MS = 1_000
@@ -24,6 +27,29 @@ export interface LastDelivery {
   readonly unread: number
 }
 
+/** What a lane needs from its subscription. */
+export interface PullConsumerHost {
+  readonly session: Session
+  readonly api: JetStreamApi
+  readonly subjects: Subjects
+  readonly mapping: Mapping
+  readonly notes: AttemptNotes
+  readonly group: string
+  readonly ackWaitMs: number
+  /** Something may be handed over or requested. Runs once per turn, however often it is called. */
+  wake(): void
+  lost(deliveries: readonly NatsDelivery[], reason: string): void
+  /** Acks a message that no handler should see. */
+  acknowledge(reply: string): void
+  /** Like `acknowledge`, after checking that the lane's consumer is still the one that we know. */
+  acknowledgeIfSame(lane: PullConsumer, reply: string): void
+  /** True while the ack of that message is in progress. */
+  isAcking(lane: PullConsumer, seq: number): boolean
+  /** Hands back a delivery that came before its time. `noted`: its note must be written again. */
+  delay(delivery: NatsDelivery, delayMs: number, noted: boolean): void
+  consumerMissing(lane: PullConsumer): void
+}
+
 interface Arrived {
   readonly delivery: NatsDelivery
   /** Undefined when there is nothing to wait for. */
@@ -34,7 +60,7 @@ interface Arrived {
  * A durable consumer that all members of the group read, as seen by one of them: requests messages, receives them, and
  * keeps those that the subscription has no room for yet.
  */
-export class PullConsumer {
+export class PullConsumer implements DeliveringConsumer {
   readonly plan: SharedPlan
   readonly stream: string
   readonly consumer: string

@@ -18,7 +18,7 @@ import type { NatsDelivery } from './delivery.ts'
 import { DurableConsumers } from './durable-consumers.ts'
 import { LossDetector } from './loss-detector.ts'
 import { PullConsumer } from './pull-consumer.ts'
-import type { PullConsumerHost } from './pull-consumer-host.ts'
+import type { PullConsumerHost } from './pull-consumer.ts'
 import { SharedSettlement } from './shared-settlement.ts'
 
 const NAK: Uint8Array = Buffer.from('-NAK')

@@ -2,9 +2,8 @@ import { SettlementError } from '../../../../core/errors.ts'
 import type { Settlement, SettlementFailure } from '../../../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { AckConfirmations, Verb } from './ack-confirmations.ts'
-import type { NatsDelivery } from './delivery.ts'
+import type { DeliveringConsumer, NatsDelivery } from './delivery.ts'
 import { deadLetterId } from '../server/identity.ts'
-import type { PullConsumer } from './pull-consumer.ts'
 import type { JetStreamPublisher } from '../publish/publisher.ts'
 import { storeDeadLetters } from '../publish/store-dead-letters.ts'
 import type { Reject } from '../publish/store-dead-letters.ts'
@@ -161,7 +160,7 @@ export class SharedSettlement {
     const { session } = this.#parts
     // Without a session they come back by themselves when the ack wait is over.
     if (!session.ready) return
-    const lasts = new Map<PullConsumer, { readonly reply: string; readonly body: Uint8Array }>()
+    const lasts = new Map<DeliveringConsumer, { readonly reply: string; readonly body: Uint8Array }>()
     for (const { delivery, delayMs, inOrder } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
       if (!isStillHere(delivery)) continue
       const { lane, reply } = delivery
