@@ -16,6 +16,7 @@ else {
   faultSuite({
     name,
     start,
+    youngMs: 1_500,
     create: ({ host, port }) => rabbitmq({ url: `amqp://${host}:${port}` }),
     impatient: ({ host, port }) =>
       rabbitmq({ url: `amqp://${host}:${port}`, heartbeatMs: 1_000, connectTimeoutMs: 2_000 }),
