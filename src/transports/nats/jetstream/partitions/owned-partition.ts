@@ -250,7 +250,7 @@ export class OwnedPartition {
     })
   }
 
-  /** Takes our session's name from its record, if it was lost here: the session goes on for its other members. */
+  /** Takes our session's name from its record, if it was lost here: the session still serves its other members. */
   disown(): void {
     if (!this.isAstray) return
     const { leases, store } = this.#host

@@ -318,7 +318,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     const mine = this.#units.filter((unit) => unit.mine)
     await Promise.all(mine.map((unit) => this.#leave(unit)))
     for (const unit of this.#units) unit.disown()
-    // The session goes on for other members: without a word, this one would keep its share.
+    // The session still serves other members: unless this one says that it leaves, it keeps its share.
     this.leases.later(async () => this.#members.notify('bye'))
     this.#members.close()
     this.leases.unuse(this)
