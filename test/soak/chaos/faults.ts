@@ -21,9 +21,14 @@ export interface FaultKind {
   readonly target: 'member' | 'broker' | 'publisher' | 'group'
   /** Notes of attempts made meanwhile need not reach the broker. Default: false. */
   readonly severs?: boolean
+  /** Only when it lasts for so long. Default: 0. */
+  readonly seversAfterMs?: number
   /** Runs it to its end, the healing included. */
   readonly run: (scene: Scene, member: Member) => Promise<void>
 }
+
+/** What is left at least of a lease of 3 s, the shortest of the soaks, which is renewed every second. */
+const LEASE_LEFT_MS = 2_000
 
 const ofProcesses: readonly FaultKind[] = [
   {
@@ -87,8 +92,9 @@ const ofBrokers: readonly FaultKind[] = [
     name: 'broker paused',
     weight: 1,
     target: 'broker',
-    // Nothing can be noted meanwhile. If it lasts longer than the lease, the next owner knows only what was noted before.
+    // Nothing can be noted meanwhile. If a lease ends by that, the next owner knows only what was noted before.
     severs: true,
+    seversAfterMs: LEASE_LEFT_MS,
     run: async ({ random, broker }) => {
       await broker?.pause()
       await pause(random.integer(1_000, 8_000))

@@ -137,7 +137,9 @@ export class ChaosRun {
       await kind.run(scene, member)
     } finally {
       this.#busy.delete(target)
-      this.#faults.push({ kind: kind.name, target, severs: kind.severs === true, at, until: Date.now() })
+      const until = Date.now()
+      const severs = kind.severs === true && until - at >= (kind.seversAfterMs ?? 0)
+      this.#faults.push({ kind: kind.name, target, severs, at, until })
     }
   }
 
