@@ -107,5 +107,7 @@ export async function startOf(
   if (from === 'earliest') return 0
   if (from === 'latest') return (await api.streamInfo(stream)).state.last_seq
   if ('timeMs' in from) return sequenceBefore(api, stream, filters, from.timeMs)
-  return Math.max(0, (sequenceOf(from.position) ?? 0) - 1)
+  // One that is not there yet would look like one of a stream that has lost its messages.
+  const { last_seq: last } = (await api.streamInfo(stream)).state
+  return Math.min(last, Math.max(0, (sequenceOf(from.position) ?? 0) - 1))
 }

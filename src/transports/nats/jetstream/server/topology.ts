@@ -4,6 +4,7 @@ import { isSameStream, streamIdentityOf } from './identity.ts'
 import type { DirectRecord, JetStreamApi } from './jetstream-api.ts'
 import type { StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session, SessionPart } from '../../connection/session.ts'
+import { shareNext } from './share-next.ts'
 import { streamConfig, streamConfigs } from './stream-configs.ts'
 import type { StreamConfigs } from './stream-configs.ts'
 import { driftOf, fewerReplicasOf, shortRetentionOf } from './stream-drift.ts'
@@ -38,6 +39,11 @@ export class Topology implements SessionPart, RecordStreams {
   readonly #subjects: Subjects
   /** Identity of each stream: a different one means that the stream was replaced. */
   readonly #identities = new Map<string, string>()
+  /** The subjects of a stream of other programs. */
+  #boundTo: readonly string[] | undefined
+  /** Whether it has a subject. */
+  readonly #known = new Map<string, boolean>()
+  readonly #looks = new Map<string, () => Promise<StreamInfo>>()
   #ensuring: Promise<void> | undefined
   /** How long the stream keeps a message, in ms; undefined for no limit. */
   maxAgeMs: number | undefined
@@ -63,6 +69,13 @@ export class Topology implements SessionPart, RecordStreams {
   /** Changes when a stream was lost and created again: earlier positions and deliveries are void. */
   identityOf(stream: string): string | undefined {
     return this.#identities.get(stream)
+  }
+
+  /** Looks up a stream after the call. Many readers may begin at once: they share a look. */
+  look(stream: string): Promise<StreamInfo> {
+    let look = this.#looks.get(stream)
+    if (look === undefined) this.#looks.set(stream, (look = shareNext(() => this.#api.streamInfo(stream))))
+    return look()
   }
 
   async open(): Promise<void> {
