@@ -60,6 +60,7 @@ export async function joinGroup(
   const { layout } = plan
   const stream = topology.streamOf(plan.dead)
   const filters = [...plan.shared.map(({ filter }) => filter), ...plan.units.flatMap((unit) => unit.filters)]
+  if (!plan.dead && !filters.some((filter) => topology.stores(filter))) throw elsewhere(topic, topology.name)
   const begin = async (): Promise<GroupRecord> => ({
     v: RECORD_VERSION,
     topic,
@@ -93,6 +94,15 @@ function mixture(topic: string, group: string, layout: Layout): ConfigurationErr
     {
       path: 'order',
       message: `the group "${group}" reads this topic with order '${layout}' already, which is stored in another way on the server: use another group, or delete this one first (admin.deleteGroup)`,
+    },
+  ])
+}
+
+function elsewhere(topic: string, stream: string): ConfigurationError {
+  return new ConfigurationError(`The consumer of "${topic}"`, [
+    {
+      path: 'topic',
+      message: `the stream "${stream}" (stream.bind) stores nothing of it: its topics are its subjects, as "nats stream info" lists them`,
     },
   ])
 }
