@@ -11,16 +11,17 @@ import type { OpenSocket } from '../../src/kafka/network/sockets.ts'
 import { tcpProxy } from '../../src/testing/tcp-proxy.ts'
 import type { TcpProxy } from '../../src/testing/tcp-proxy.ts'
 import type { BrokerNode, KafkaBroker } from '../../tools/brokers/index.ts'
+import { addressesOf, useKafka } from '../integration/kafka-broker.ts'
 import { KafkaFlow } from './kafka-flow.ts'
 import type { FlowReport } from './kafka-flow-report.ts'
-import { addressesOf, controllerOf, kafkaForFile, lagByTool, nodeOf, untilServing } from './kafka-nodes.ts'
+import { controllerOf, lagByTool, nodeOf, untilServing } from './kafka-nodes.ts'
 
 const OFFSETS = '__consumer_offsets'
 /** What is allowed once the cluster is healthy (K10). */
 const STALL_LIMIT_MS = 10_000
 const RIGHT = { failed: 0, lost: 0, doubled: 0, untrue: 0, unhandled: 0, reordered: 0 }
 
-const brokerFor = kafkaForFile({ nodes: 3 })
+const kafka = useKafka({ nodes: 3 })
 
 interface Stage {
   readonly broker: KafkaBroker
@@ -140,7 +141,7 @@ function through(broker: KafkaBroker, links: readonly TcpProxy[]): OpenSocket {
 }
 
 async function underFault(context: TestContext, name: string, protocol: 'classic' | 'consumer'): Promise<FlowReport> {
-  const broker = brokerFor(context)
+  const broker = kafka.of(context)
   const links = await Promise.all(broker.nodes.map(({ port }) => tcpProxy({ port })))
   const topic = `${protocol}-${Object.keys(FAULTS).indexOf(name)}`
   const openSocket = through(broker, links)
@@ -190,7 +191,7 @@ test(
   'a client whose bootstrap hosts are dead, silent, or die later, goes on',
   { timeout: 300_000 },
   async (context) => {
-    const broker = brokerFor(context)
+    const broker = kafka.of(context)
     const [first] = broker.nodes as [BrokerNode]
     const hole = await blackHole()
     const brokers = ['127.0.0.1:1', hole.address, `${first.host}:${first.port}`]

@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { waitFor } from '../../tools/brokers/index.ts'
 import { readValues } from '../integration/kafka-reader.ts'
+import { addressesOf, useKafka } from '../integration/kafka-broker.ts'
 import { KafkaFlow } from './kafka-flow.ts'
-import { addressesOf, kafkaForFile, nodeOf, untilServing } from './kafka-nodes.ts'
+import { nodeOf, untilServing } from './kafka-nodes.ts'
 import { KafkaWorkers } from './kafka-workers.ts'
 
 const STALL_LIMIT_MS = 10_000
@@ -13,7 +14,7 @@ const SESSION_MS = 6_000
 const PARTITIONS = 6
 const CHAIN_RECORDS = Number(process.env['BUSBAR_KAFKA_CHAIN_RECORDS'] ?? 500_000)
 
-const brokerFor = kafkaForFile({ nodes: 3 })
+const kafka = useKafka({ nodes: 3 })
 
 test.for(['classic', 'consumer'] as const)(
   'members of a %s group that come and go during slow handlers repeat nothing',
@@ -21,7 +22,7 @@ test.for(['classic', 'consumer'] as const)(
   async (protocol, context) => {
     const flow = new KafkaFlow({
       topic: `slow-${protocol}`,
-      client: { brokers: addressesOf(brokerFor(context)) },
+      client: { brokers: addressesOf(kafka.of(context)) },
       consumer: { protocol },
       perSecond: 100,
       // Some take longer than the interval of heartbeats.
@@ -51,7 +52,7 @@ test(
   'members that are killed lose nothing, and repeat only what they had not committed',
   { timeout: 300_000 },
   async (context) => {
-    const brokers = addressesOf(brokerFor(context))
+    const brokers = addressesOf(kafka.of(context))
     const flow = new KafkaFlow({ topic: 'members', client: { brokers }, perSecond: 300 })
     const handled = new Map<string, number>()
     const workers = new KafkaWorkers(
@@ -92,7 +93,7 @@ test(
   `a chain of transactions counts each of ${CHAIN_RECORDS} records once, whoever is killed`,
   { timeout: 1_800_000 },
   async (context) => {
-    const broker = brokerFor(context)
+    const broker = kafka.of(context)
     const brokers = addressesOf(broker)
     const flow = new KafkaFlow({ topic: 'chain-0', client: { brokers } })
     const topics = ['chain-0', 'chain-1', 'chain-2']

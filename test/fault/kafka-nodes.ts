@@ -1,37 +1,15 @@
-import { afterAll, beforeAll } from 'vitest'
-import type { TestContext } from 'vitest'
 import type { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import { systemClock } from '../../src/kafka/network/clock.ts'
 import { Connection } from '../../src/kafka/network/connection.ts'
 import { nodeSockets } from '../../src/kafka/network/sockets.ts'
 import type { MetadataResponse } from '../../src/kafka/protocol/generated/api-types.ts'
-import { BrokerError } from '../../tools/brokers/errors.ts'
-import { startPrivate, waitFor } from '../../tools/brokers/index.ts'
-import type { BrokerNode, KafkaBroker, KafkaOptions } from '../../tools/brokers/index.ts'
-import { unlessMissing } from '../integration/broker-helpers.ts'
+import { waitFor } from '../../tools/brokers/index.ts'
+import type { BrokerNode, KafkaBroker } from '../../tools/brokers/index.ts'
+import { addressesOf } from '../integration/kafka-broker.ts'
 
 const METADATA_QUORUM = { topicName: '__cluster_metadata', partitions: [{ partitionIndex: 0 }] }
 /** What a probe waits for. */
 const PROBE_MS = 2_000
-
-/** Brokers for all tests of a file, which are skipped by name where this machine can't have any. */
-export function kafkaForFile(options: KafkaOptions): (context: TestContext) => KafkaBroker {
-  let starting: KafkaBroker | BrokerError | undefined
-  beforeAll(async () => {
-    starting = await unlessMissing(startPrivate('kafka', options))
-  }, 300_000)
-  afterAll(async () => {
-    if (starting !== undefined && !(starting instanceof BrokerError)) await starting.stop()
-  })
-  return (context) => {
-    if (starting === undefined) throw new Error('no broker was started')
-    return starting instanceof BrokerError ? context.skip(starting.message) : starting
-  }
-}
-
-export function addressesOf({ nodes }: KafkaBroker): readonly string[] {
-  return nodes.map(({ host, port }) => `${host}:${port}`)
-}
 
 export function nodeOf({ nodes }: KafkaBroker, id: number): BrokerNode {
   const node = nodes.find((each) => each.id === id)

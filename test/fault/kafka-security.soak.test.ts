@@ -5,15 +5,15 @@ import type { Acl } from '../../src/kafka/admin/acls.ts'
 import { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import type { SaslOptions } from '../../src/kafka/network/sasl/sasl.ts'
 import { waitFor } from '../../tools/brokers/index.ts'
+import { addressesOf, useKafka } from '../integration/kafka-broker.ts'
 import { KafkaFlow } from './kafka-flow.ts'
-import { addressesOf, kafkaForFile } from './kafka-nodes.ts'
 
 const STALL_LIMIT_MS = 10_000
 const RIGHT = { lost: 0, doubled: 0, untrue: 0, unhandled: 0, reordered: 0 }
 const SESSION_MS = 5_000
 const ALICE = { username: 'alice', password: 'alice-secret' }
 
-const brokerFor = kafkaForFile({ nodes: 3, secure: { reauthMs: SESSION_MS } })
+const kafka = useKafka({ nodes: 3, secure: { reauthMs: SESSION_MS } })
 
 /** What the broker's default validator takes: no signature; as old as its session. */
 function token(): { readonly token: string } {
@@ -31,7 +31,7 @@ test.for(Object.keys(CREDENTIALS))(
   'C11: %s of 5 s lose nothing under load',
   { timeout: 180_000 },
   async (name, context) => {
-    const broker = brokerFor(context)
+    const broker = kafka.of(context)
     const sasl = CREDENTIALS[name] as SaslOptions
     const topic = name.replaceAll(' ', '-')
     const flow = new KafkaFlow({
@@ -57,7 +57,7 @@ test(
   'a right that is taken away is an error at once, and work goes on when it is back',
   { timeout: 180_000 },
   async (context) => {
-    const broker = brokerFor(context)
+    const broker = kafka.of(context)
     const owner = new Cluster({ brokers: addressesOf(broker) })
     const admin = createAdmin(owner)
     const sasl: SaslOptions = { mechanism: 'scram-sha-512', credentials: ALICE }

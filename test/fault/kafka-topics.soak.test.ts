@@ -5,16 +5,16 @@ import { createAdmin } from '../../src/kafka/admin/admin.ts'
 import type { Admin } from '../../src/kafka/admin/admin.ts'
 import type { KafkaError } from '../../src/kafka/errors.ts'
 import { waitFor } from '../../tools/brokers/index.ts'
+import { addressesOf, useKafka } from '../integration/kafka-broker.ts'
 import { KafkaFlow } from './kafka-flow.ts'
 import type { FlowOptions } from './kafka-flow.ts'
-import { addressesOf, kafkaForFile } from './kafka-nodes.ts'
 
 const STALL_LIMIT_MS = 10_000
 /** So soon do clients hear of partitions that they have no other way to know of. */
 const METADATA_MS = 5_000
 const RIGHT = { failed: 0, unknown: 0, lost: 0, doubled: 0, untrue: 0, unhandled: 0, reordered: 0 }
 
-const brokerFor = kafkaForFile({
+const kafka = useKafka({
   nodes: 3,
   properties: { 'offsets.retention.minutes': '1', 'offsets.retention.check.interval.ms': '2000' },
 })
@@ -26,7 +26,7 @@ async function withFlow(
 ): Promise<void> {
   const flow = new KafkaFlow({
     ...options,
-    client: { brokers: addressesOf(brokerFor(context)), metadataMaxAgeMs: METADATA_MS },
+    client: { brokers: addressesOf(kafka.of(context)), metadataMaxAgeMs: METADATA_MS },
   })
   try {
     await flow.createTopic()
