@@ -36,7 +36,7 @@ function setUp(changes: Partial<SenderSettings> = {}, firstEpoch = 0) {
       settled: ({ name }, result) => settled.push(`${name} ${textOf(result)}`),
       refresh: () => {},
       tooLarge: () => {},
-      initProducerId: () => sender.identified({ producerId: 100 + ids++, producerEpoch: firstEpoch }),
+      initProducerId: () => sender.identified({ producerId: 100n + BigInt(ids++), producerEpoch: firstEpoch }),
       split: () => {},
     },
   )
@@ -138,6 +138,31 @@ describe('a partition', () => {
     expect([namesOf(moved), moved[0]?.broker]).toEqual([['b@1'], 2])
   })
 
+  it('leaves the line of a broker that does not answer when it gets another leader', () => {
+    const { leaders, sender, add, sent } = setUp({ maxInFlightPerBroker: 1 })
+    add('a')
+    expect(namesOf(sent())).toEqual(['a@0'])
+    // Broker 1 has a request that it does not answer, of another partition.
+    add('b', { partition: 1 })
+    expect(sent()).toEqual([])
+    leaders.set(1, 2)
+    sender.leaderChanged('t', 1)
+    expect(sent().map(({ broker, parts }) => [broker, parts[0]?.entry.batch.name])).toEqual([[2, 'b']])
+  })
+
+  it('is sent to its new leader in the turn in which it leaves the line of the old one', () => {
+    const { leaders, sender, add, sent } = setUp()
+    leaders.set(1, 2)
+    // Broker 2 is looked at before broker 1.
+    add('x', { partition: 1 })
+    sender.answered(first(sent()), [ok], 0)
+    add('a')
+    sender.lost(first(sent()), connectionLost('not-sent'), 0)
+    // Somebody else has learned of it.
+    leaders.set(0, 2)
+    expect(sent(1_000).map(({ broker }) => broker)).toEqual([2])
+  })
+
   it('takes back the numbers of what was never written', () => {
     const { sender, add, sent, settled } = setUp()
     add('a', { count: 3 })
@@ -175,8 +200,8 @@ describe('a partition', () => {
 describe('a producer id', () => {
   it('gets a new epoch for a gap, and a new id after the last epoch', () => {
     for (const [epoch, next] of [
-      [0, { producerId: 100, producerEpoch: 1 }],
-      [32_767, { producerId: 101, producerEpoch: 32_767 }],
+      [0, { producerId: 100n, producerEpoch: 1 }],
+      [32_767, { producerId: 101n, producerEpoch: 32_767 }],
     ] as const) {
       const { sender, add, sent } = setUp({}, epoch)
       add('a', { count: 4 })
@@ -192,7 +217,7 @@ describe('a producer id', () => {
     const { sender, add, sent } = setUp()
     add('a')
     sender.answered(first(sent()), [answer(INVALID_PRODUCER_EPOCH)], 0)
-    expect(sent(5_000)[0]?.parts[0]?.identity).toEqual({ producerId: 101, producerEpoch: 0 })
+    expect(sent(5_000)[0]?.parts[0]?.identity).toEqual({ producerId: 101n, producerEpoch: 0 })
   })
 
   it('keeps its epoch at other partitions until nothing of theirs is unresolved', () => {
@@ -257,7 +282,7 @@ describe('a broker', () => {
     add('a')
     add('b')
     const order = first(sent())
-    expect(order.parts[0]?.identity.producerId).toBe(-1)
+    expect(order.parts[0]?.identity.producerId).toBe(-1n)
     sender.answered(order, [ok], 0)
     add('c')
     expect(namesOf(sent())).toHaveLength(1)
