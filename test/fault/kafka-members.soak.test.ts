@@ -130,10 +130,10 @@ test(
         return CHAIN_RECORDS - done
       }
       for (let turn = 0; (await left()) > 0; turn++) {
-        // Longer than the group waits for one that was killed: else it would never work.
-        await delay(6_000 + Math.random() * 4_000)
+        // Each group has time to give up the one that was killed: else it would never work.
+        await delay(SESSION_MS / 2 + Math.random() * 2_000)
         await stages[turn % 2]?.kill(Math.floor(Math.random() * 2))
-        if (turn % 8 !== 4) continue
+        if (turn % 4 !== 2) continue
         const node = nodeOf(broker, 1 + (turn % 3))
         await node.kill()
         await delay(5_000)
