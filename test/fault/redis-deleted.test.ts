@@ -275,6 +275,35 @@ describe('Redis: what other programs delete', () => {
     assert.deepEqual([attempts, lost], [[1, 2], []])
   })
 
+  test('the consumer that holds what a member handed back: it still comes before what is newer', async () => {
+    const topic = uniqueName('deleted')
+    const make = (): Bus =>
+      createBus({ service: 'deleted', transport: redis({ ...QUICK, url: broker.url, partitions: 1 }) })
+    const first = (bus = make())
+    const begun = Promise.withResolvers<void>()
+    const consumer = first.consume(
+      topic,
+      () => {
+        begun.resolve()
+        return new Promise(() => {})
+      },
+      { concurrency: 1, abandonAfterMs: 1 },
+    )
+    await first.start()
+    for (let number = 0; number < 5; number++) await first.publish(topic, number, { key: 'k' })
+    await begun.promise
+    await waitUntil(() => consumer.stats().received === 5, { timeoutMs: 5_000 })
+    await first.close({ timeoutMs: 100 })
+    assert.equal(await deleteConsumers(topic, (name) => name === '@later'), 5)
+    const second = (bus = make())
+    const handled: unknown[] = []
+    await second.start()
+    for (let number = 5; number < 10; number++) await second.publish(topic, number, { key: 'k' })
+    second.consume(topic, ({ data }) => void handled.push(data))
+    await waitUntil(() => handled.length === 10, { timeoutMs: 5_000, describe: () => handled.join() })
+    assert.deepEqual(handled, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+  })
+
   test.each(['retried', 'dead-lettered'] as const)(
     'nothing, but a lease ends before a failure is settled: what another member has handled is not %s',
     async (ending) => {
