@@ -127,7 +127,7 @@ export class Claimer {
     if (count > 0)
       context.reports.warn(
         'redis-consumer-deleted',
-        `The consumer ${former.consumer} of group "${spec.group}" on ${source.stream} was deleted with what it had pending, which no member had in hand (XGROUP DELCONSUMER). Which entries those were is unknown, so the ${count} after its last known position are delivered again`,
+        `The consumer ${former.consumer || this.#member.consumer} of group "${spec.group}" on ${source.stream} was deleted with what it had pending, which no member had in hand (XGROUP DELCONSUMER). Which entries those were is unknown, so the ${count} after its last known position are delivered again`,
       )
     partition.former = String(next) === '' ? undefined : { consumer: former.consumer, floor: String(next) }
     return partition.former !== undefined

@@ -162,8 +162,8 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       partition.inspectAt = 0
       if (partition.phase !== 'held') continue
       partition.reads.reset()
-      // What was in a lost reply is pending, unless our consumer was deleted meanwhile.
-      if (this.owned) partition.former ??= { consumer: this.consumer, floor: partition.floor }
+      // What was in a lost reply is pending, unless our consumer was deleted meanwhile: nobody has seen what comes after this.
+      if (this.owned) partition.former ??= { consumer: '', floor: partition.lastRead ?? '' }
       for (const source of partition.sources) this.#claimer.recover(source, this.owned ? 'all' : 'mine')
     }
     this.context.maintenance.soon(0)

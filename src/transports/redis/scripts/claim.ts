@@ -88,7 +88,8 @@ return { taken, gone, first[2] and math.max(0, tonumber(first[2]) - now) or -1 }
 /**
  * KEYS stream, meta · ARGV group, generation, consumer of the former owner, id after which to look, count
  *
- * The former owner died, and then its consumer was deleted with what it had pending. Which entries those were is
+ * The former owner died, and then its consumer was deleted with what it had pending. (Empty: a reply to this owner was lost, and
+ * it has not seen what comes after the id, whether its consumer exists or not.) Which entries those were is
  * unknown; all after its last sign of life are made pending again, to be handled twice rather than never. Returns how
  * many, and the id after which to continue (empty at the end).
  */
