@@ -296,7 +296,10 @@ describe('Redis: what other programs delete', () => {
     proxy.cut()
     proxy.resume()
     await waitUntil(() => handled.length === 4, { timeoutMs: 10_000, describe: () => handled.join() })
-    assert.deepEqual(handled.map(Number).toSorted((a, b) => a - b), [0, 1, 2, 3])
+    assert.deepEqual(
+      handled.map(Number).toSorted((a, b) => a - b),
+      [0, 1, 2, 3],
+    )
   })
 
   test('the consumer that holds what a member handed back: it still comes before what is newer', async () => {
