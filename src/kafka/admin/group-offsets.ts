@@ -4,6 +4,7 @@ import { checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 import { byTopic } from './by-topic.ts'
 
+/** What a group has committed for one partition. */
 export interface GroupOffset {
   readonly topic: string
   readonly partition: number
@@ -14,11 +15,12 @@ export interface GroupOffset {
   readonly metadata: string
 }
 
+/** Where a group is to continue. */
 export interface NewGroupOffset {
   readonly topic: string
   readonly partition: number
   readonly offset: number
-  readonly metadata?: string
+  readonly metadata?: string | undefined
 }
 
 const FIRST_VERSION_OF_GROUPS = 8
@@ -28,6 +30,7 @@ export class GroupOffsetsAdmin {
   readonly #context: AdminContext
   readonly #records: RecordsAdmin
 
+  /** @internal */
   constructor(context: AdminContext, records: RecordsAdmin) {
     this.#context = context
     this.#records = records

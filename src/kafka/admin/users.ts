@@ -5,8 +5,10 @@ import { check, checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 
 const MECHANISMS = ['unknown', 'scram-sha-256', 'scram-sha-512'] as const
+/** Mechanisms that users of SCRAM have passwords for. */
 export type ScramMechanism = (typeof MECHANISMS)[number]
 
+/** A user, for one mechanism. */
 export interface ScramUser {
   readonly user: string
   readonly mechanism: ScramMechanism
@@ -21,6 +23,7 @@ const derive = promisify(pbkdf2)
 export class UsersAdmin {
   readonly #context: AdminContext
 
+  /** @internal */
   constructor(context: AdminContext) {
     this.#context = context
   }

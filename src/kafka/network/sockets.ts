@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 
+/** Where to connect to. */
 export interface Address {
   readonly host: string
   readonly port: number
@@ -10,8 +11,11 @@ export interface Address {
   readonly serverName?: string
 }
 
+/** What a socket reports. */
 export interface SocketHandlers {
+  /** It can be written to. */
   connected(): void
+  /** Bytes, in their order. */
   received(chunk: Buffer): void
   /** Once, at the end, no matter which side ended it; not after `destroy`. */
   closed(error: Error | undefined): void
@@ -21,9 +25,11 @@ export interface SocketHandlers {
 export interface KafkaSocket {
   /** `written`, if it is given, is called when the chunks are no longer needed; not if the socket ends before. */
   write(chunks: readonly Buffer[], written?: () => void): void
+  /** Ends it at once; nothing is reported afterwards. */
   destroy(): void
 }
 
+/** Opens a socket, and reports what becomes of it: all connections of a client go through it. */
 export type OpenSocket = (address: Address, handlers: SocketHandlers) => KafkaSocket
 
 /** Sockets of Node; with `tls`, connected when its handshake is done. The options are read for each connection, so certificates can change. */

@@ -28,4 +28,5 @@ export const ATTRIBUTES = {
 } as const
 
 export const CODECS = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const
+/** Compression of batches. */
 export type Codec = (typeof CODECS)[number]
