@@ -63,7 +63,7 @@ export class OptionsReader {
     const value = this.#values[name]
     if (value === undefined) return byDefault
     if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value
-    const unit = /Ms$/.test(name) ? ' of milliseconds' : /Bytes$/.test(name) ? ' of bytes' : ''
+    const unit = name.endsWith('Ms') ? ' of milliseconds' : name.endsWith('Bytes') ? ' of bytes' : ''
     const range = max === Number.MAX_SAFE_INTEGER ? `of ${min} or more` : `from ${min} to ${max}`
     this.problem(name, `is ${shown(value)}: give a whole number${unit} ${range}, or leave it out for ${byDefault}`)
     return byDefault

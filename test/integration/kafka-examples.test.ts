@@ -13,7 +13,13 @@ const examples = join(import.meta.dirname, '../../examples/kafka')
 let starting: KafkaBroker | BrokerError | undefined
 
 beforeAll(async () => {
-  starting = await unlessMissing(startPrivate('kafka', { secure: true }))
+  const properties = {
+    'offsets.topic.num.partitions': '1',
+    'transaction.state.log.num.partitions': '1',
+    'group.share.min.heartbeat.interval.ms': '500',
+    'group.share.heartbeat.interval.ms': '500',
+  }
+  starting = await unlessMissing(startPrivate('kafka', { secure: true, properties }))
 }, 300_000)
 
 afterAll(async () => {
@@ -43,10 +49,11 @@ function run(
     env: { ...process.env, KAFKA_BROKERS: `${broker.host}:${broker.port}`, ...env },
   })
   onTestFinished(() => void child.kill('SIGKILL'))
-  let [output, errors] = ['', '']
+  let [output, errors, isInterrupted] = ['', '', false]
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text
-    if (interruptAt !== undefined && output.includes(interruptAt)) child.kill('SIGINT')
+    if (isInterrupted || interruptAt === undefined || !output.includes(interruptAt)) return
+    isInterrupted = child.kill('SIGINT')
   })
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     errors += text

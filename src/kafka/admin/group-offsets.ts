@@ -36,7 +36,7 @@ export class GroupOffsetsAdmin {
     this.#records = records
   }
 
-  /** All committed offsets of a group; none if it does not exist. Offsets of open transactions are waited for. */
+  /** All committed offsets of a group, by topic and partition; none if it does not exist. Those of open transactions are waited for. */
   list(groupId: string): Promise<readonly GroupOffset[]> {
     const what = `list offsets of group ${groupId}`
     return this.#context.read(what, async () => {
@@ -53,7 +53,7 @@ export class GroupOffsetsAdmin {
       )
       const group = response.groups[0] ?? response
       this.#context.checkCoordinator('group', groupId, group.errorCode, what)
-      return group.topics.flatMap(({ name, partitions }) =>
+      const offsets = group.topics.flatMap(({ name, partitions }) =>
         partitions.flatMap(({ partitionIndex, committedOffset, committedLeaderEpoch, metadata, errorCode }) => {
           if (errorCode !== 0) throw errorFromBroker(errorCode, `${what}, ${name}[${partitionIndex}]`)
           if (committedOffset < 0) return []
@@ -61,6 +61,7 @@ export class GroupOffsetsAdmin {
           return [{ ...offset, leaderEpoch: committedLeaderEpoch, metadata: metadata ?? '' }]
         }),
       )
+      return offsets.sort((a, b) => (a.topic === b.topic ? a.partition - b.partition : a.topic < b.topic ? -1 : 1))
     })
   }
 

@@ -105,11 +105,10 @@ const NUMBERS = {
 } as const satisfies Readonly<Record<string, NumberRange>>
 
 const KNOWN: KnownNames = {
-  names: [
-    ...['brokers', 'clientId', 'tls', 'sasl', 'rack', 'backoff', 'autoCreateTopics', 'hooks'],
-    ...Object.keys(NUMBERS),
-    ...['clock', 'random', 'openSocket', 'resolve'],
-  ],
+  names: ['brokers', 'clientId', 'tls', 'sasl', 'rack', 'backoff', 'autoCreateTopics', 'hooks'].concat(
+    Object.keys(NUMBERS),
+    ['clock', 'random', 'openSocket', 'resolve'],
+  ),
   renamed: {
     ssl: 'write tls',
     bootstrapBrokers: 'write brokers',

@@ -37,7 +37,7 @@ export class ConsumerListeners {
   /** `first` are called before those of users. */
   constructor(first: Partial<ConsumerEvents> = {}) {
     for (const [name, listener] of Object.entries(first)) {
-      this.add(name as ConsumerEventName, listener as ConsumerEvents[ConsumerEventName])
+      this.add(name as ConsumerEventName, listener)
     }
   }
 

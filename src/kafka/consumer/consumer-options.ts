@@ -111,11 +111,10 @@ const NUMBERS = {
 const RUN = 'it is an option of run'
 
 const KNOWN: KnownNames = {
-  names: [
-    ...['topics', 'group', 'protocol', 'assignors', 'serverAssignor', 'instanceId', 'rack', 'onReset', 'isolation'],
-    ...['heartbeatIntervalMs', 'revokeTimeoutMs', 'autoCommit', 'checkCrc'],
-    ...Object.keys(NUMBERS),
-  ],
+  names: ['topics', 'group', 'protocol', 'assignors', 'serverAssignor', 'instanceId', 'rack', 'onReset'].concat(
+    ['isolation', 'heartbeatIntervalMs', 'revokeTimeoutMs', 'autoCommit', 'checkCrc'],
+    Object.keys(NUMBERS),
+  ),
   renamed: {
     groupId: 'write group',
     topic: 'write topics, an array',

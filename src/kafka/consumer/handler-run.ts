@@ -118,14 +118,14 @@ export class HandlerRun {
   }
 
   #start(batch: ConsumerBatch, index: number): void {
-    let result: void | Promise<void>
+    let result: unknown
     try {
       result = this.#handler(batch.records[index] as KafkaRecord, batch)
     } catch (error) {
       return this.#failed(error)
     }
     // What returns something else, `values.push(…)` for example, is finished too.
-    if (typeof result?.then !== 'function') return this.#source.finishOne(batch, index)
+    if (!isPromise(result)) return this.#source.finishOne(batch, index)
     this.#running++
     const order = this.#orderOf(batch, index)
     if (order !== undefined && !this.#queues.has(order)) this.#queues.set(order, [])
@@ -180,6 +180,10 @@ export class HandlerRun {
     this.#slot ??= Promise.withResolvers()
     return this.#slot.promise
   }
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value
 }
 
 /** Handlers of consumers and of share consumers. */

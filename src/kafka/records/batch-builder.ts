@@ -197,7 +197,8 @@ function writeField(block: Buffer, at: number, value: RecordBytes, size: number)
 }
 
 function headersSize(headers: readonly RecordHeader[]): number {
-  if (!Array.isArray(headers)) {
+  const isList: boolean = Array.isArray(headers)
+  if (!isList) {
     throw new UnencodableError(`headers are ${kindOf(headers)}: give an array of { key, value }`)
   }
   let size = uvarintSize(2 * headers.length)

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { createClient, InvalidOptionsError, KafkaError } from '../../../src/kafka/index.ts'
-import type { ClientOptions, KafkaClient } from '../../../src/kafka/index.ts'
+import type { KafkaClient } from '../../../src/kafka/index.ts'
 
 const BROKERS = ['localhost:9092']
 const clients: KafkaClient[] = []
@@ -10,7 +10,7 @@ afterEach(async () => {
 })
 
 function make(options: object = {}): KafkaClient {
-  const client = createClient({ brokers: BROKERS, ...options } as ClientOptions)
+  const client = createClient({ brokers: BROKERS, ...options })
   clients.push(client)
   return client
 }

