@@ -1,9 +1,8 @@
 import type { KafkaRecord } from '../records/record.ts'
-import type { HandedOut } from './offsets/finished-prefix.ts'
 import type { OwnedPartition } from './owned-partition.ts'
 
 /** Records of one partition, in order. */
-export class ConsumerBatch implements HandedOut, Iterable<KafkaRecord> {
+export class ConsumerBatch implements Iterable<KafkaRecord> {
   /** In order of their offsets, which may have gaps. */
   readonly records: readonly KafkaRecord[]
   /** Where reading continues after it: what a transaction commits. */
@@ -48,7 +47,7 @@ export class ConsumerBatch implements HandedOut, Iterable<KafkaRecord> {
     return this.#owned.isOver
   }
 
-  /** @internal */
+  /** @internal For what counts finished records. */
   offsetAt(index: number): number {
     return this.records[index]?.offset ?? this.nextOffset
   }
