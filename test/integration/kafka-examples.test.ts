@@ -1,35 +1,21 @@
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import type { TestContext } from 'vitest'
-import { BrokerError } from '../../tools/brokers/errors.ts'
-import { startPrivate } from '../../tools/brokers/index.ts'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import type { KafkaBroker } from '../../tools/brokers/index.ts'
 import { ensurePeers, oldestNode } from '../peers/ensure-peers.ts'
-import { unlessMissing } from './broker-helpers.ts'
+import { useKafka } from './kafka-broker.ts'
+import { QUICK_GROUPS } from './kafka-consumer-setup.ts'
 
 const examples = join(import.meta.dirname, '../../examples/kafka')
 
-let starting: KafkaBroker | BrokerError | undefined
-
-beforeAll(async () => {
-  const properties = {
-    'offsets.topic.num.partitions': '1',
-    'transaction.state.log.num.partitions': '1',
+const kafka = useKafka({
+  secure: true,
+  properties: {
+    ...QUICK_GROUPS.properties,
     'group.share.min.heartbeat.interval.ms': '500',
     'group.share.heartbeat.interval.ms': '500',
-  }
-  starting = await unlessMissing(startPrivate('kafka', { secure: true, properties }))
-}, 300_000)
-
-afterAll(async () => {
-  if (starting !== undefined && !(starting instanceof BrokerError)) await starting.stop()
+  },
 })
-
-function brokerFor(context: TestContext): KafkaBroker {
-  if (starting === undefined) throw new Error('no broker was started')
-  return starting instanceof BrokerError ? context.skip(starting.message) : starting
-}
 
 interface RunOptions {
   /** @default the running one */
@@ -46,7 +32,7 @@ function run(
   { node = process.execPath, env = {}, interruptAt }: RunOptions = {},
 ): Promise<string> {
   const child = spawn(node, ['--conditions=busbar-source', join(examples, `${name}.ts`)], {
-    env: { ...process.env, KAFKA_BROKERS: `${broker.host}:${broker.port}`, ...env },
+    env: { ...process.env, KAFKA_BROKERS: broker.listeners.plaintext, ...env },
   })
   onTestFinished(() => void child.kill('SIGKILL'))
   let [output, errors, isInterrupted] = ['', '', false]
@@ -70,11 +56,11 @@ function run(
 // In their order: each builds on what the one before has left.
 describe('the examples of the Kafka client', { timeout: 60_000 }, () => {
   test('quick start', async (context) => {
-    expect(await run(brokerFor(context), 'quick-start')).toBe('ada: Hello, Ada!\n')
+    expect(await run(kafka.of(context), 'quick-start')).toBe('ada: Hello, Ada!\n')
   })
 
   test('administer', async (context) => {
-    expect(await run(brokerFor(context), 'admin')).toBe(
+    expect(await run(kafka.of(context), 'admin')).toBe(
       [
         "[ 'greetings', 'invoices', 'orders' ]",
         'reports continues at orders[0] 0',
@@ -86,35 +72,35 @@ describe('the examples of the Kafka client', { timeout: 60_000 }, () => {
   })
 
   test('produce', async (context) => {
-    expect(await run(brokerFor(context), 'produce')).toMatch(/^ord-1 is at orders\[\d\], offset 0\n$/)
+    expect(await run(kafka.of(context), 'produce')).toMatch(/^ord-1 is at orders\[\d\], offset 0\n$/)
   })
 
   test('consume, record by record', async (context) => {
-    const output = await run(brokerFor(context), 'consume', { interruptAt: 'for ord-3' })
+    const output = await run(kafka.of(context), 'consume', { interruptAt: 'for ord-3' })
     expect(output).toMatch(/^orders\[\d\] \d: charged 9 for ord-3$/m)
   })
 
   test('consume, batch by batch', async (context) => {
-    expect(await run(brokerFor(context), 'batches', { interruptAt: ' of orders[' })).toMatch(/^\d of orders\[\d\]$/m)
+    expect(await run(kafka.of(context), 'batches', { interruptAt: ' of orders[' })).toMatch(/^\d of orders\[\d\]$/m)
   })
 
   test('transactions', async (context) => {
-    expect(await run(brokerFor(context), 'transactions', { interruptAt: ' invoices' })).toMatch(/^\d invoices$/m)
+    expect(await run(kafka.of(context), 'transactions', { interruptAt: ' invoices' })).toMatch(/^\d invoices$/m)
   })
 
   test('a share group', async (context) => {
-    const output = await run(brokerFor(context), 'share-group', { interruptAt: 'mail for ord-1' })
+    const output = await run(kafka.of(context), 'share-group', { interruptAt: 'mail for ord-1' })
     expect(output).toMatch(/^mail for ord-1, delivery 1$/m)
   })
 
   test('hooks', async (context) => {
-    const output = await run(brokerFor(context), 'hooks')
+    const output = await run(kafka.of(context), 'hooks')
     expect(output).toMatch(/^connected: broker unknown, bootstrap$/m)
     expect(output).toMatch(/^batch of 1 for orders: confirmed$/m)
   })
 
   test('security', async (context) => {
-    const broker = brokerFor(context)
+    const broker = kafka.of(context)
     const env = {
       KAFKA_BROKERS: broker.listeners.saslSsl,
       KAFKA_CA: broker.tls?.caFile,
@@ -124,7 +110,7 @@ describe('the examples of the Kafka client', { timeout: 60_000 }, () => {
     expect(await run(broker, 'security', { env })).toBe('authenticated; 1 broker(s)\n')
   })
   test('quick start, on the oldest Node', { timeout: 600_000 }, async (context) => {
-    const broker = brokerFor(context)
+    const broker = kafka.of(context)
     await ensurePeers()
     const node = oldestNode()
     if (node === undefined) return context.skip('npm has no Node 22.18 for this machine')

@@ -176,7 +176,8 @@ export class ConnectionState {
     const why = error instanceof Error ? error.message : String(error)
     const isRefusal = error instanceof KafkaError && !error.retriable
     const code = isRefusal ? 'AUTHENTICATION_FAILED' : 'AUTHENTICATION_UNAVAILABLE'
-    this.close(connectionError(code, `authentication to ${this.#settings.name} failed: ${why}`, 'unknown', error))
+    const { name, saslMechanism } = this.#settings
+    this.close(connectionError(code, `authentication to ${name} by ${saslMechanism} failed: ${why}`, 'unknown', error))
   }
 
   /** The socket has ended. */
