@@ -4,7 +4,7 @@ import type { AdminContext } from './admin-context.ts'
 /** A transaction in the list of transactions. */
 export interface TransactionListing {
   readonly transactionalId: string
-  readonly producerId: number
+  readonly producerId: bigint
   /** `Ongoing`, `PrepareCommit`, `CompleteAbort`, … */
   readonly state: string
 }
@@ -20,7 +20,7 @@ export interface TransactionInfo extends TransactionListing {
 
 /** A producer as the leader of a partition knows it. */
 export interface ActiveProducer {
-  readonly producerId: number
+  readonly producerId: bigint
   readonly producerEpoch: number
   readonly lastSequence: number
   readonly lastTimestamp: number

@@ -156,6 +156,11 @@ export class ConnectionState {
     }
   }
 
+  /** Where the next bytes belong, if they are of a frame that is under way. */
+  room(): Buffer | undefined {
+    return this.#splitter.room()
+  }
+
   /** The answer to `askSasl`; undefined: the exchange is complete. */
   saslMessage(message: Buffer | undefined, now: number): void {
     if (this.#phase !== 'authenticating') return
