@@ -4,9 +4,11 @@ const brokers = process.env['KAFKA_BROKERS']?.split(',') ?? ['localhost:9092']
 const kafka = createClient({ clientId: 'ops', brokers })
 const admin = kafka.admin()
 
-await admin.topics.create([{ name: 'orders', partitions: 3, configs: { 'retention.ms': '604800000' } }])
-await admin.topics.create([{ name: 'invoices', partitions: 3 }])
-console.log((await admin.topics.list()).toSorted())
+console.log(`topics: ${(await admin.topics.list()).join(', ')}`)
+await admin.topics.create([
+  { name: 'orders', partitions: 3, configs: { 'retention.ms': '604800000' } },
+  { name: 'invoices', partitions: 3 },
+])
 
 await admin.topics.addPartitions({ invoices: 6 })
 await admin.configs.alter({ type: 'topic', name: 'orders' }, { set: { 'cleanup.policy': 'delete' } })

@@ -1,6 +1,5 @@
 import type { KafkaError } from '../errors.ts'
 import type { Address } from '../network/sockets.ts'
-import type { ApiName } from '../protocol/generated/api-types.ts'
 
 /** Which broker an event is about. `nodeId` is undefined for a bootstrap address: its node is not known yet. */
 export interface BrokerIdentity {
@@ -26,7 +25,8 @@ export type ConnectionEvent =
 export interface RequestEvent {
   readonly broker: BrokerIdentity
   readonly purpose: string
-  readonly api: ApiName
+  /** Its name in the protocol: `Produce`, `Fetch` and so on. */
+  readonly api: string
   /** -1 if it was not written. */
   readonly version: number
   /** From the call to the answer or the error, the time in queues included. */
@@ -39,7 +39,7 @@ export interface RequestEvent {
 export interface ThrottleEvent {
   readonly broker: BrokerIdentity
   readonly purpose: string
-  readonly api: ApiName
+  readonly api: string
   /** Nothing is sent on this connection for so long (KIP-219). */
   readonly ms: number
 }
