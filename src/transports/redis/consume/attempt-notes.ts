@@ -1,11 +1,10 @@
 import { sleep } from '../../../core/clock.ts'
 import { SettlementError } from '../../../core/errors.ts'
 import type { AttemptNote } from '../../../core/transport.ts'
-import type { KnownAttempts, RedisDelivery } from './delivery.ts'
 import { replyCode } from '../errors.ts'
 import { NOTE_ATTEMPTS, NOTE_LOST } from '../scripts/notes.ts'
 import type { MemberContext } from './member-context.ts'
-import type { Source } from './source.ts'
+import type { KnownAttempts, RedisDelivery, Source } from './source.ts'
 
 /** Maximum number of entries in one script, which blocks the server while it runs. */
 const CHUNK = 500
@@ -97,7 +96,7 @@ async function write(
     const [source, notes] = batch[at] as (typeof batch)[number]
     refused = true
     if (generationOf(notes) === source.partition.generation)
-      seat.lose(source.partition, 'the group was moved, or another member has taken the partition over')
+      source.partition.lose('the group was moved, or another member has taken the partition over')
   }
   if (refused) throw new SettlementError('The delivery was taken back; the message is delivered again')
 }
@@ -114,7 +113,7 @@ async function whileDeleted(
     } catch (error) {
       const isOurs = batch.some(([, notes]) => notes.some(({ delivery }) => !(delivery as RedisDelivery).lost))
       if (replyCode(error) !== 'NOGROUP' || seat.closed || !isOurs) throw error
-      for (const [{ partition }] of batch) seat.repair(partition)
+      for (const [{ partition }] of batch) partition.repair()
       await sleep(seat.context.host.clock, AGAIN_MS)
     }
   }

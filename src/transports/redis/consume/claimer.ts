@@ -1,9 +1,9 @@
 import type { Timer } from '../../../core/clock.ts'
 import { attemptsOf } from './attempt-notes.ts'
-import { RedisDelivery } from './delivery.ts'
 import { replyCode } from '../errors.ts'
 import { CLAIM, CLAIM_DUE, PENDING, RECOVER_DELETED } from '../scripts/claim.ts'
 import type { MemberContext } from './member-context.ts'
+import { RedisDelivery } from './source.ts'
 import type { Recovery, Source } from './source.ts'
 
 const PAGE = 200
@@ -250,11 +250,11 @@ export class Claimer {
     const { partition } = source
     const code = replyCode(error)
     if (code === 'FENCED') {
-      this.#seat.lose(partition, 'the group was moved, or another member has taken the partition over')
+      partition.lose('the group was moved, or another member has taken the partition over')
       return true
     }
     if (code === 'NOGROUP') {
-      this.#seat.repair(partition)
+      partition.repair()
       return true
     }
     // A claim whose reply was lost may have been executed; then the entries are ours without our knowledge.

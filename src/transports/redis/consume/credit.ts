@@ -1,8 +1,7 @@
 import type { Delivery, DeliverySink } from '../../../core/transport.ts'
 import { CreditBalance } from '../../../core/util/credit-balance.ts'
-import { RedisDelivery } from './delivery.ts'
-import type { KnownAttempts } from './delivery.ts'
-import type { Source } from './source.ts'
+import { RedisDelivery } from './source.ts'
+import type { KnownAttempts, Source } from './source.ts'
 
 /** Entries of unknown size are read in small numbers until the size is known. */
 const FIRST_READ = 16

@@ -1,9 +1,8 @@
 import type { DeliverySink } from '../../../core/transport.ts'
-import type { RedisDelivery } from './delivery.ts'
 import { surelyOursUntil } from './release.ts'
 import { EXTEND } from '../scripts/settle.ts'
 import type { MemberContext } from './member-context.ts'
-import type { Source } from './source.ts'
+import type { RedisDelivery, Source } from './source.ts'
 
 /** Where partitions have no owner, each entry has its own lease: its idle time at the server. This renews them. */
 export async function extendLeases(

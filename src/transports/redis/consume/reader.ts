@@ -1,10 +1,10 @@
-import { RedisDelivery } from './delivery.ts'
 import { isPassing, LostReplyError, NotSentError, replyCode } from '../errors.ts'
 import type { Arg } from '../connection/given-client.ts'
 import type { Connection } from '../connection/connection.ts'
 import { explainWrongType } from '../connection/wrong-type.ts'
 import type { PartitionState } from '../partitions/partition-state.ts'
 import type { MemberContext } from './member-context.ts'
+import { RedisDelivery } from './source.ts'
 import type { Source } from './source.ts'
 
 const MAX_BLOCK_MS = 5_000
@@ -288,7 +288,7 @@ export class Reader {
     const code = replyCode(error)
     if (code === 'NOGROUP' || code === 'UNBLOCKED') {
       // The message names one key of several; checking all of them is cheap, and rare.
-      for (const partition of new Set(sources.map((source) => source.partition))) this.#seat.repair(partition)
+      for (const partition of new Set(sources.map((source) => source.partition))) partition.repair()
       // Nothing is read before that is done; and if it fails, it must not loop.
       await this.#pause()
       return

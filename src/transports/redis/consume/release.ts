@@ -1,7 +1,6 @@
-import type { RedisDelivery } from './delivery.ts'
 import { RELEASE_ENTRIES } from '../scripts/settle.ts'
 import type { MemberContext } from './member-context.ts'
-import type { Source } from './source.ts'
+import type { RedisDelivery, Source } from './source.ts'
 
 /** Maximum number of entries in one script, which blocks the server while it runs. */
 const CHUNK = 500

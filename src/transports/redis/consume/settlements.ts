@@ -5,7 +5,6 @@ import { tooLarge } from '../../../core/publish/size-limit.ts'
 import type { Settlement, SettlementFailure } from '../../../core/transport.ts'
 import type { Claimer } from './claimer.ts'
 import { storeNotes } from './attempt-notes.ts'
-import type { RedisDelivery } from './delivery.ts'
 import { isPassing, LostReplyError, messageOf, replyCode, toPublishError } from '../errors.ts'
 import { surelyOursUntil } from './release.ts'
 import { baseTopic } from '../topology/keys.ts'
@@ -14,7 +13,7 @@ import { ACK, ACK_HELD, DEAD_LETTER, RELEASE_ENTRIES } from '../scripts/settle.t
 import type { Script } from '../scripts/script.ts'
 import type { Arg } from '../connection/given-client.ts'
 import type { MemberContext } from './member-context.ts'
-import type { Source } from './source.ts'
+import type { RedisDelivery, Source } from './source.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 /** Maximum number of entries in one script, which blocks the server while it runs. */
@@ -209,7 +208,7 @@ export class Settlements {
         continue
       }
       // Sent again, or removed by an administrator; or our consumer was deleted, with everything in flight.
-      if (count < items.length) this.#seat.repair(source.partition)
+      if (count < items.length) source.partition.repair()
       for (const { delivery } of items) this.#done(delivery)
       source.partition.tellQuiet()
     }
@@ -295,7 +294,7 @@ export class Settlements {
         const passing = (isLost || isDeleted || isPassing(error)) && !this.#seat.closed
         // Lost meanwhile: it may belong to another member by now.
         if (!passing || items.every(({ delivery }) => delivery.lost)) throw error
-        if (isDeleted) for (const { delivery } of items) this.#seat.repair(delivery.source.partition)
+        if (isDeleted) for (const { delivery } of items) delivery.source.partition.repair()
         again ||= isLost
         await this.#pause(pause)
       }
@@ -328,7 +327,7 @@ export class Settlements {
     source.partition.tellQuiet()
     if (source.partition.phase === 'idle') return
     if (fenced && items.some(({ delivery }) => delivery.generation === source.partition.generation))
-      this.#seat.lose(source.partition, 'the group was moved, or another member has taken the partition over')
+      source.partition.lose('the group was moved, or another member has taken the partition over')
     // Still pending there, but no longer known here: look for it at once, or it would wait for a lease.
     else if (!fenced && !PublishError.is(error)) this.#claimer.recover(source, this.#seat.owned ? 'all' : 'mine')
   }

@@ -1,7 +1,54 @@
+// A stream and what was read from it name each other: the streams of a partition hold their deliveries, and a delivery knows its
+// stream.
+import type { EncodedMessage, Position } from '../../../core/message.ts'
+import { messageBytes } from '../../../core/message.ts'
+import type { Delivery, DeliveryHistory } from '../../../core/transport.ts'
 import { LinkedList } from '../../../core/util/linked-list.ts'
-import type { KnownAttempts, RedisDelivery } from './delivery.ts'
-import type { PartitionState } from '../partitions/partition-state.ts'
 import { compareIds } from '../topology/compare-ids.ts'
+import { partitionName } from '../topology/keys.ts'
+import type { GroupKeys, PartitionKeys } from '../topology/keys.ts'
+import type { ReadCount } from './read-count.ts'
+
+/**
+ * `idle`: not ours. `held`: ours to read. `revoking`: on its way to another member; what is in flight is finished
+ * first. Where partitions have no owner, all are held.
+ */
+export type Phase = 'idle' | 'held' | 'revoking'
+
+/** The partition of a source, as those see it that read, claim and settle. */
+export interface SourcePartition {
+  readonly keys: PartitionKeys
+  readonly group: GroupKeys
+  readonly phase: Phase
+  readonly generation: string
+  readonly reads: ReadCount
+  /**
+   * Where to continue if the group is deleted during use: id of the newest entry that was read, or the group's position
+   * before.
+   */
+  lastRead: string | undefined
+  /** The group was created again: entries up to here may have been handed out before. */
+  againUntil: string | undefined
+  /** A member that owned it died: its name, and its last floor. */
+  former: { readonly member: string; readonly floor: string } | undefined
+  /** Something was settled: if nothing is in flight any more, it can be handed over. */
+  tellQuiet(): void
+  /** The server says that it, or everything in flight of it, is no longer ours. */
+  lose(reason: string): void
+  /** Its consumer group or its stream was deleted. */
+  repair(): void
+}
+
+/** What is known of an entry's attempts when it is handed out. */
+export interface KnownAttempts {
+  readonly attempt: number
+  readonly history: DeliveryHistory
+  readonly notBefore: number | undefined
+  /** There is a note, which must be deleted with the ack. */
+  readonly noted: boolean
+}
+
+const FIRST: KnownAttempts = Object.freeze({ attempt: 1, history: 'new', notBefore: undefined, noted: false })
 
 const HANDED_OUT_BEFORE: KnownAttempts = Object.freeze({
   attempt: 1,
@@ -22,7 +69,7 @@ export interface Recovery {
 
 /** A stream that a group reads: that of a partition, or the one beside it with copies for the group alone. */
 export class Source {
-  readonly partition: PartitionState
+  readonly partition: SourcePartition
   readonly isSide: boolean
   readonly stream: string
   readonly later: string
@@ -40,7 +87,7 @@ export class Source {
   /** When the next entry that was handed back is due (monotonic). */
   dueAt: number = Infinity
 
-  constructor(partition: PartitionState, isSide: boolean) {
+  constructor(partition: SourcePartition, isSide: boolean) {
     this.partition = partition
     this.isSide = isSide
     this.stream = isSide ? partition.group.side : partition.keys.stream
@@ -81,5 +128,58 @@ export class Source {
     const { ready } = this
     this.ready = []
     return ready
+  }
+}
+
+/** One entry of a stream, in flight with this member. */
+export class RedisDelivery implements Delivery {
+  previous: RedisDelivery | undefined = undefined
+  next: RedisDelivery | undefined = undefined
+  readonly message: EncodedMessage
+  attempt: number
+  readonly history: DeliveryHistory
+  readonly notBefore: number | undefined
+  /** There may be a note of its attempts at the server, which is deleted with the ack. */
+  noted: boolean
+  readonly bytes: number
+  readonly source: Source
+  readonly id: string
+  /** The group's generation when it was handed out: once that changes, it can't be settled any more. */
+  readonly generation: string
+  /** Until then (monotonic) no other member can have claimed it; only where partitions have no owners. */
+  heldUntil: number
+  lost = false
+  settled = false
+  /** It is in the list of deliveries in flight. */
+  listed = false
+  runtime: unknown = undefined
+
+  constructor(source: Source, id: string, message: EncodedMessage, heldUntil: number, known: KnownAttempts = FIRST) {
+    this.source = source
+    this.id = id
+    this.message = message
+    this.attempt = known.attempt
+    this.history = known.history
+    this.notBefore = known.notBefore
+    this.noted = known.noted
+    this.heldUntil = heldUntil
+    this.generation = source.partition.generation
+    this.bytes = messageBytes(message)
+  }
+
+  get destination(): string {
+    return this.source.stream
+  }
+
+  get partition(): string {
+    return partitionName(this.source.partition.keys)
+  }
+
+  get position(): Position {
+    const { partition } = this.source.partition.keys
+    // A copy for this group alone has an id of a separate stream.
+    return this.source.isSide
+      ? { partition, id: this.id, side: this.source.partition.group.group }
+      : { partition, id: this.id }
   }
 }

@@ -15,7 +15,6 @@ import type {
 import { noteAttempts } from './attempt-notes.ts'
 import { Claimer } from './claimer.ts'
 import type { RedisContext } from '../context.ts'
-import type { RedisDelivery } from './delivery.ts'
 import { LostReplyError, messageOf, NotSentError } from '../errors.ts'
 import { extendLeases } from './entry-leases.ts'
 import { noteEphemeral, removeEphemeral } from '../topology/ephemeral.ts'
@@ -29,7 +28,7 @@ import { Readers } from './readers.ts'
 import { readyIn } from './ready-in.ts'
 import type { MemberContext } from './member-context.ts'
 import { Settlements } from './settlements.ts'
-import type { Source } from './source.ts'
+import type { RedisDelivery, Source } from './source.ts'
 
 const GOODBYE_MS = 2_000
 /** A shorter pause is no reason to move partitions. */
@@ -119,6 +118,8 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       topic,
       partitions,
       readers: this.#readers,
+      lose: (partition, reason) => this.#lose(partition, reason),
+      repair: (partition) => this.#repair(partition),
       onMaintained: (error) => this.#maintained(error),
     })
     membership.paused = this.#paused
@@ -204,7 +205,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
     )
   }
 
-  lose(partition: PartitionState, reason: string): void {
+  #lose(partition: PartitionState, reason: string): void {
     partition.phase = 'idle'
     partition.generation = ''
     for (const source of partition.sources) this.credit.forget(source)
@@ -218,7 +219,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
     this.#memberships.get(partition.keys.topic)?.lostOne()
   }
 
-  repair(partition: PartitionState): void {
+  #repair(partition: PartitionState): void {
     const membership = this.#memberships.get(partition.keys.topic)
     if (membership === undefined || this.#repairing.has(partition)) return
     this.#repairing.add(partition)

@@ -127,7 +127,7 @@ export class Inspection {
     }
     partition.recordedFloor = floor
     // In flight before and after the call: pending at the server, unless the group or our consumer was deleted.
-    if (pending === -2 || (pending >= 0 && pending < stillOut(partition, out))) seat.repair(partition)
+    if (pending === -2 || (pending >= 0 && pending < stillOut(partition, out))) partition.repair()
     if (partition.phase === 'held') {
       if (hasSide === 1 && partition.side?.missing !== false) this.#beginSide(partition)
       claimer.expect(partition.main, later)

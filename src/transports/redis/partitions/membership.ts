@@ -10,6 +10,7 @@ import { joinGroup, ownerName, restoreGroup } from '../topology/join-group.ts'
 import { partitionName } from '../topology/keys.ts'
 import type { Maintained } from './maintenance.ts'
 import { PartitionState } from './partition-state.ts'
+import type { PartitionHost } from './partition-state.ts'
 import { Inspection } from './inspection.ts'
 import { readStateOf } from '../consume/read-count.ts'
 import type { ReadStateReply } from '../consume/read-count.ts'
@@ -35,6 +36,8 @@ export interface MembershipParts {
   readonly topic: string
   readonly partitions: number
   readonly readers: Readers
+  readonly lose: PartitionHost['lose']
+  readonly repair: PartitionHost['repair']
   /** Reports an attempt to keep the group alive, and whether it failed. */
   readonly onMaintained: (error: unknown) => void
 }
@@ -89,9 +92,11 @@ export class Membership implements Maintained {
     const { context, spec } = this.#parts.seat
     const keys = context.keys.partition(this.topic, index)
     context.retention.watch(keys, count)
-    return new PartitionState(keys, context.keys.group(keys, spec.group), (partition, gap) =>
-      this.#losses.reportRemoved(partition, gap),
-    )
+    return new PartitionState(keys, context.keys.group(keys, spec.group), {
+      removed: (partition, gap) => this.#losses.reportRemoved(partition, gap),
+      lose: this.#parts.lose,
+      repair: this.#parts.repair,
+    })
   }
 
   /** Others have partitions of this topic, and this member has none. */
@@ -376,10 +381,10 @@ export class Membership implements Maintained {
     const { seat } = this.#parts
     if (current === '') {
       // The group's data was deleted: what we have here is still ours.
-      seat.repair(partition)
+      partition.repair()
       return
     }
-    seat.lose(partition, 'the group was moved, or another member has taken the partition over')
+    partition.lose('the group was moved, or another member has taken the partition over')
     if (seat.owned) {
       // Moved, not taken: we can take it again at once.
       this.#soon(1)
@@ -396,7 +401,7 @@ export class Membership implements Maintained {
     const done = this.#handOver(partition)
       .catch((error: unknown) => {
         seat.tellError(error, `handing over ${partition.keys.stream}`)
-        seat.lose(partition, 'the partition was handed over')
+        partition.lose('the partition was handed over')
       })
       .finally(() => {
         this.#revoking.delete(done)
@@ -415,8 +420,7 @@ export class Membership implements Maintained {
     for (const source of partition.sources) await releaseDeliveries(seat, source, source.takeReady())
     await this.#quiet(partition)
     if (partition.phase !== 'revoking') return
-    if (partition.outstanding > 0)
-      seat.lose(partition, 'the partition was handed over before its messages were handled')
+    if (partition.outstanding > 0) partition.lose('the partition was handed over before its messages were handled')
     await this.#lastLook(partition)
     // Lost meanwhile, and taken again.
     if (partition.generation !== generation && partition.generation !== '') return
@@ -470,7 +474,7 @@ export class Membership implements Maintained {
   loseAll(reason: string): void {
     const { seat } = this.#parts
     if (!seat.owned) return
-    for (const partition of this.partitions) if (partition.phase !== 'idle') seat.lose(partition, reason)
+    for (const partition of this.partitions) if (partition.phase !== 'idle') partition.lose(reason)
     this.changed()
   }
 
@@ -517,7 +521,7 @@ export class Membership implements Maintained {
       await restoreGroup(seat, partition)
     } catch (error) {
       if (replyCode(error) !== 'FENCED') throw error
-      seat.lose(partition, 'the group was deleted, and another member has made it again')
+      partition.lose('the group was deleted, and another member has made it again')
     }
     // The search found nothing while the group was missing.
     for (const source of partition.sources) claimer.recover(source, seat.owned ? 'all' : 'mine')

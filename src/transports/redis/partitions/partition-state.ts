@@ -1,19 +1,21 @@
 import type { GroupKeys, PartitionKeys } from '../topology/keys.ts'
-import type { RedisDelivery } from '../consume/delivery.ts'
 import { ReadCount } from '../consume/read-count.ts'
 import type { Gap } from '../consume/read-count.ts'
 import { Source } from '../consume/source.ts'
+import type { Phase, RedisDelivery, SourcePartition } from '../consume/source.ts'
 import { compareIds } from '../topology/compare-ids.ts'
 import { idBefore } from '../topology/start-id.ts'
 
-/**
- * `idle`: not ours. `held`: ours to read. `revoking`: on its way to another member; what is in flight is finished
- * first. Where partitions have no owner, all are held.
- */
-export type Phase = 'idle' | 'held' | 'revoking'
+/** What a partition needs from the member that it is a part of. */
+export interface PartitionHost {
+  /** Entries were removed before the group had read them. */
+  removed(partition: PartitionState, gap: Gap): void
+  lose(partition: PartitionState, reason: string): void
+  repair(partition: PartitionState): void
+}
 
 /** One partition of a topic, as one member of a group sees it. */
-export class PartitionState {
+export class PartitionState implements SourcePartition {
   readonly keys: PartitionKeys
   readonly group: GroupKeys
   readonly main: Source
@@ -32,22 +34,18 @@ export class PartitionState {
   wasBusy = false
   /** The floor that the server knows. */
   recordedFloor = ''
-  /**
-   * Where to continue if the group is deleted during use: id of the newest entry that was read, or the group's position
-   * before.
-   */
   lastRead: string | undefined = undefined
-  /** The group was created again: entries up to here may have been handed out before. */
   againUntil: string | undefined = undefined
-  /** A member that owned it died: its name, and its last floor. */
   former: { readonly member: string; readonly floor: string } | undefined = undefined
   readonly reads: ReadCount
+  readonly #host: PartitionHost
   #quiet: (() => void)[] = []
 
-  constructor(keys: PartitionKeys, group: GroupKeys, removed: (partition: PartitionState, gap: Gap) => void) {
+  constructor(keys: PartitionKeys, group: GroupKeys, host: PartitionHost) {
     this.keys = keys
     this.group = group
-    this.reads = new ReadCount((gap) => removed(this, gap))
+    this.#host = host
+    this.reads = new ReadCount((gap) => host.removed(this, gap))
     this.main = new Source(this, false)
   }
 
@@ -118,6 +116,14 @@ export class PartitionState {
     this.reads.reset()
     this.tellQuiet()
     return lost
+  }
+
+  lose(reason: string): void {
+    this.#host.lose(this, reason)
+  }
+
+  repair(): void {
+    this.#host.repair(this)
   }
 
   /** Resolves when nothing of it is in flight any more. */
