@@ -12,7 +12,7 @@ import type { DeliveryQueue, MemoryDelivery } from './delivery.ts'
 import { GroupQueue } from './group-queue.ts'
 import { LogEntry } from './log.ts'
 import { Responders } from './request-reply.ts'
-import { MemorySubscription } from './subscriber.ts'
+import { MemorySubscription } from './subscription.ts'
 import { TopicState } from './topic-state.ts'
 
 /** Makes a broker that several `memory({ broker })` transports share, as several processes would share a real one. */
