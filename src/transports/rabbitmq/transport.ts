@@ -1,8 +1,8 @@
 // Longer than most files: everything that one connection reports, and the parts that it connects, meet here.
-import { sleep } from '../../core/clock.ts'
 import { ConnectionError } from '../../core/errors.ts'
 import { ConnectionState } from '../../core/util/connection-state.ts'
 import { OpenedOnce } from '../../core/util/opened-once.ts'
+import { settledWithin } from '../../core/util/settled-within.ts'
 import type { BusbarError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type {
@@ -210,18 +210,15 @@ export class RabbitMqTransport implements Transport {
     if (open === undefined) return
     const { clock } = open.host
     const endsAt = clock.monotonic() + deadlineMs
-    const done = new AbortController()
     const orderly = Promise.all([...this.#subscriptions].map((subscription) => subscription.close()))
       .then(() => open.admin.close())
       .catch(() => undefined)
-      .finally(() => done.abort())
     // Half of the time is for an orderly end; the links need some too.
-    await Promise.race([orderly, sleep(clock, deadlineMs / 2, done.signal).catch(() => undefined)])
+    await settledWithin(clock, deadlineMs / 2, orderly)
     this.#closing.abort()
     open.publisher.close()
     const left = Math.max(100, endsAt - clock.monotonic())
     await closeLinks(open, left)
-    done.abort()
     open.state.close()
   }
 

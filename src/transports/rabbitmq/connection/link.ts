@@ -6,6 +6,7 @@ import { closeQuietly, destroySocket, heartbeatOf } from './amqp.ts'
 import { backoffDelay } from './backoff.ts'
 import type { BackoffOptions } from './backoff.ts'
 import type { ServerAddress } from '../../../core/transport.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import type { Connected, Connector } from './connector.ts'
 import { isAbsent, reasonOf, toBrokerError } from '../errors.ts'
 import { LoopWatch } from './loop-watch.ts'
@@ -279,15 +280,9 @@ class LiveSession implements Session {
   /** Never rejects. A connection that the user passed stays open; only our channels on it are closed. */
   async close(clock: Clock, deadlineMs: number): Promise<void> {
     if (this.#isEnded) return
-    const until = new AbortController()
-    const late = sleep(clock, deadlineMs, until.signal).then(
-      () => true,
-      () => false,
-    )
-    const gone = this.#owned ? closeQuietly(this.model) : Promise.all([...this.#channels].map(closeQuietly))
-    const isLate = await Promise.race([gone.then(() => false), late])
-    until.abort()
-    if (this.#owned && isLate) destroySocket(this.model)
+    const closing = this.#owned ? closeQuietly(this.model) : Promise.all([...this.#channels].map(closeQuietly))
+    const inTime = await settledWithin(clock, deadlineMs, closing)
+    if (this.#owned && !inTime) destroySocket(this.model)
     this.#end(undefined)
   }
 

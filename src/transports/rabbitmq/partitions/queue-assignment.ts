@@ -1,6 +1,7 @@
 // Longer than most files: which queues are ours, and which we only stand by on, changes with every member that comes or goes.
 import { sleep } from '../../../core/clock.ts'
 import type { Clock, Timer } from '../../../core/clock.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import { assign } from './assignment.ts'
 import type { Session } from '../connection/link.ts'
 import { REPLY, reasonOf, replyCode } from '../errors.ts'
@@ -256,15 +257,9 @@ export class QueueAssignment {
       await this.#membership.leave()
       return undefined
     }
-    const done = new AbortController()
     const joining = this.#membership.join(session)
-    const joined = joining.finally(() => done.abort())
-    const late = sleep(this.#clock, PATIENCE_MS, done.signal).then(
-      () => 'late' as const,
-      () => undefined,
-    )
     try {
-      if ((await Promise.race([joined, late])) === 'late') {
+      if (!(await settledWithin(this.#clock, PATIENCE_MS, joining))) {
         if (this.#lateJoin === joining) return undefined
         this.#lateJoin = joining
         this.#owned = undefined
