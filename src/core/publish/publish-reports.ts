@@ -34,7 +34,7 @@ export class PublishReports {
     this.counts.of(message.topic).confirmed++
   }
 
-  /** A function of its own, because entries that fail are given it. */
+  /** A property, because it is passed on: entries report each message that fails. */
   readonly failed = (message: OutgoingMessage, error: PublishError): void => {
     this.counts.of(message.topic).failed++
     if (this.#events.wants('publishFailed'))

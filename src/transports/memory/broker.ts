@@ -307,7 +307,7 @@ export class MemoryBroker {
       this.clock = clock
     } else if (clock !== this.clock && clock !== systemClock) {
       const detail =
-        'the bus has a clock of its own, but its broker goes by the clock of the first bus that used it: give the clock to memoryBroker({ clock })'
+        'the bus has another clock than its broker, which uses that of the first bus it served: give the clock to memoryBroker({ clock })'
       events.emit('warning', { transport: name, code: 'memory-clock', detail })
     }
   }

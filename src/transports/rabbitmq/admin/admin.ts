@@ -214,7 +214,7 @@ export class RabbitMqAdmin implements TransportAdmin {
       partitions.push(partitionInfo(queue, count, ours, layout))
     }
     const { members: channel, clock, blockedBy } = this.#parts
-    // While the broker blocks publishers nobody can be asked.
+    // While the broker blocks publishers, no member can be asked.
     if (isAsked && members > 0 && blockedBy() === undefined)
       members = Math.max(members, await countMembers(channel, clock, declaring.session, this.#firstOf(record)))
     const inFlight = partitions.map((partition) => partition.inFlight)

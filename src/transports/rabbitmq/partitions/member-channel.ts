@@ -67,7 +67,7 @@ export class MemberChannel {
     return keys.length
   }
 
-  /** Resolves when the broker has passed it on; nobody needs to hear it. */
+  /** Resolves when the broker has passed it on; no member needs to hear it. */
   async say(first: string, content: Buffer): Promise<void> {
     await this.#publisher.publish(this.#names.system, memberKeyOf(first), content)
   }

@@ -141,7 +141,7 @@ export class Database {
     }
   }
 
-  /** Throws when the path leads to another file, or to none: nobody would ever find what is written to ours. */
+  /** Throws when the path leads to another file, or to none: no other process would find what is written to ours. */
   checkFile(): void {
     if (inodeOf(this.#path) !== this.#inode)
       throw new FileError('file-gone', 'the file was deleted, moved or replaced while it was in use')
