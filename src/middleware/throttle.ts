@@ -24,7 +24,7 @@ export interface ThrottleOptions {
   readonly maxKeys?: number | undefined
 }
 
-export const THROTTLE_DEFAULTS = { slackMs: 10, maxKeys: 10_000 } as const
+const THROTTLE_DEFAULTS = { slackMs: 10, maxKeys: 10_000 } as const
 
 interface ResolvedThrottle {
   readonly rate: Rate

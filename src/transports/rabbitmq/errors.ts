@@ -15,7 +15,6 @@ export function replyCode(error: unknown): number | undefined {
 }
 
 export const REPLY = {
-  connectionForced: 320,
   accessRefused: 403,
   notFound: 404,
   resourceLocked: 405,

@@ -78,10 +78,6 @@ export class Link {
     return this.#session?.isOpen === true && this.#session.isUp ? this.#session : undefined
   }
 
-  get isOpened(): boolean {
-    return this.#opening !== undefined
-  }
-
   /** Connects, once however often it is called; tries each address once. After a failure the next call tries again. */
   open(): Promise<void> {
     this.#opening ??= this.#connectToAny().catch((error: unknown) => {

@@ -80,7 +80,7 @@ export interface ResolvedConsumerOptions {
   readonly metadata: readonly string[]
 }
 
-export const METADATA: readonly string[] = [
+const METADATA: readonly string[] = [
   'priority',
   'replyTo',
   'redelivered',

@@ -22,7 +22,7 @@ export const SQLITE = {
 } as const
 
 /** Size to which the write-ahead log is limited after a burst. A larger one is shrunk, unless a reader prevents that. */
-export const MAX_WAL_BYTES = 67_108_864
+const MAX_WAL_BYTES = 67_108_864
 /**
  * A pause between two attempts to get the lock takes about a millisecond; at most this much of a pause counts, however
  * long it was.
