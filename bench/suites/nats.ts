@@ -1,5 +1,5 @@
 import { atLeastTimes, atMost } from './goals.ts'
-import { BODY_SIZES } from './sizes.ts'
+import { BODY_SIZES, KEYS } from './sizes.ts'
 import type { BodySize } from './sizes.ts'
 import type { BenchCase, Subject, Suite } from './suite.ts'
 
@@ -106,6 +106,15 @@ export const natsSuite: Suite = {
   needsExport: './nats',
   cases: [
     ...BODY_SIZES.flatMap(casesOf),
+    {
+      name: 'jetstream-keyed-100b',
+      title: `As jetstream-end-to-end, 100 B, ${KEYS} keys, each handled in order; the raw clients know none`,
+      metric: 'msg/s',
+      ours: ours('end-to-end.ts', '--bytes=100', `--keys=${KEYS}`, ...OPEN_WINDOW, PREFETCH),
+      references: [{ ...ours('end-to-end.ts', '--bytes=100', ...OPEN_WINDOW, PREFETCH), name: 'busbar, no keys' }],
+      peers: [rawJetStream('e2e', SMALL, '--body=json'), sharedInbox('e2e', SMALL, '--body=json')],
+      goals: [atLeastTimes(0.9, 'busbar, no keys')],
+    },
     {
       name: 'core-latency',
       title: 'Core, 1,000 msg/s, publish call to handler, 100 B',

@@ -1,5 +1,5 @@
 import { atLeastTimes, atMost } from './goals.ts'
-import { BODY_SIZES } from './sizes.ts'
+import { BODY_SIZES, KEYS } from './sizes.ts'
 import type { BodySize } from './sizes.ts'
 import type { BenchCase, Subject, Suite } from './suite.ts'
 
@@ -103,6 +103,15 @@ export const redisSuite: Suite = {
   needsExport: './redis',
   cases: [
     ...BODY_SIZES.flatMap(casesOf),
+    {
+      name: 'keyed-100b',
+      title: `As end-to-end, 100 B, ${KEYS} keys, each handled in order; the raw clients know none`,
+      metric: 'msg/s',
+      ours: ours('end-to-end.ts', '--bytes=100', `--keys=${KEYS}`, ...WINDOW, PREFETCH),
+      references: [{ ...ours('end-to-end.ts', '--bytes=100', ...WINDOW, PREFETCH), name: 'busbar, no keys' }],
+      peers: [ioredis('e2e', SMALL, '--body=json'), withoutTimeout('e2e', SMALL, '--body=json')],
+      goals: [atLeastTimes(0.9, 'busbar, no keys')],
+    },
     {
       name: 'latency',
       title: '1,000 msg/s, publish call to handler, 100 B',

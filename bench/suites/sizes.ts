@@ -9,3 +9,6 @@ export const BODY_SIZES: readonly BodySize[] = [
   { bytes: 100, label: '100 B', suffix: '100b' },
   { bytes: 1024, label: '1 KB', suffix: '1kb' },
 ]
+
+/** Of the keyed cases: as many as the smallest of their batches has messages. */
+export const KEYS = 250

@@ -409,6 +409,14 @@ describe('Redis: limits and permissions', () => {
     )
   })
 
+  test('a user who may not WAIT is refused at the start, if publishing needs it', async () => {
+    await user('waiter', '-wait')
+    const on = bus({ username: 'waiter', password: 'pw', wait: { replicas: 1, timeoutMs: 100 } })
+    await assert.rejects(on.start(), (error) => AuthorizationError.is(error) && /'?wait'?/.test(error.message))
+    const without = bus({ username: 'waiter', password: 'pw' })
+    await without.start()
+  })
+
   test('where SCRIPT is forbidden, scripts are sent in full', async () => {
     await user('hosted', '-script')
     const on = bus({ username: 'hosted', password: 'pw' })

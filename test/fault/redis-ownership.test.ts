@@ -276,7 +276,7 @@ describe('Redis: who owns a partition', () => {
   test('no generation comes again, not even when the server forgot the last ones', async () => {
     const [meta, stream] = [uniqueName('meta'), uniqueName('stream')]
     const acquire = async (owner: string, dead: string): Promise<unknown> => {
-      const options = { keys: [meta, stream], arguments: [owner, '1500', '', GROUP, dead, '0'] }
+      const options = { keys: [meta, stream], arguments: [owner, '1500', '  m', GROUP, dead, '0'] }
       return ((await client.eval(ACQUIRE.lua, options)) as unknown[])[1]
     }
     await client.hSet(meta, { '0:generation': '1700000000000' })
@@ -338,6 +338,12 @@ describe('Redis: who owns a partition', () => {
         },
         { timeoutMs: 5_000 },
       )
+    })
+
+    test('a process that is not on the list is dead at once if there has been a list for longer than its lease', async () => {
+      const key = await lease({ since: -1_000, 'b.10000': 9_000 })
+      assert.deepEqual(await fence(key, 'a.500'), [1])
+      assert.deepEqual(await fence(key, 'a.10000'), [0])
     })
 
     test('a dead process is noticed after a lease also when the clock of the server was set back', async () => {

@@ -221,12 +221,12 @@ describe('Redis: features', () => {
     const prefix = `${uniqueName('layout')}:`
     const first = bus({ prefix })
     await first.start()
-    assert.equal(await client.get(`${prefix}layout`), '1')
+    assert.equal(await client.get(`${prefix}layout`), '2')
     await first.close()
     await client.set(`${prefix}layout`, '0')
     await assert.rejects(bus({ prefix }).start({ timeoutMs: 0 }), {
       code: 'BUSBAR_CONFIGURATION',
-      message: new RegExp(`have layout "0", and this version of Busbar uses layout "1"`),
+      message: new RegExp(`have layout "0", and this version of Busbar uses layout "2"`),
     })
     assert.deepEqual(await client.keys(`${prefix}*`), [`${prefix}layout`])
   })

@@ -134,6 +134,40 @@ describe('Redis: kinds of servers', () => {
     },
   )
 
+  test('WAIT: a script that the server has forgotten is confirmed after it was sent in full', async () => {
+    const primary = await broker('--repl-diskless-sync-delay', '0')
+    const replica = await broker('--replicaof', primary.host, String(primary.port))
+    const [client, ofReplica] = await Promise.all([
+      createClient({ url: primary.url }).connect(),
+      createClient({ url: replica.url }).connect(),
+    ])
+    cleanUps.push(() => [client, ofReplica].forEach((one) => one.destroy()))
+    const on = bus({ url: primary.url, wait: { replicas: 1, timeoutMs: 200 }, checkServer: false })
+    await on.start()
+    const topic = `${uniqueName('wait')}.topic`
+    const delayed = (): Promise<unknown> => on.publish(topic, 1, { delayMs: 60_000 })
+    await waitUntil(
+      () =>
+        delayed().then(
+          () => true,
+          () => false,
+        ),
+      { timeoutMs: 15_000, describe: 'a replica' },
+    )
+    await client.scriptFlush()
+    assert.equal(await client.wait(1, 5_000), 1)
+    // From here on it gets nothing more.
+    const pid = Number(/process_id:(\d+)/.exec(await ofReplica.info('server'))?.[1])
+    process.kill(pid, 'SIGSTOP')
+    try {
+      const error: unknown = await delayed().catch((reason: unknown) => reason)
+      assert.ok(error instanceof PublishError)
+      assert.equal(error.outcome, 'unknown')
+    } finally {
+      process.kill(pid, 'SIGCONT')
+    }
+  })
+
   test('WAIT: while replicas are missing, leases are renewed and messages handled', async () => {
     const primary = await broker()
     const wait = { replicas: 1, timeoutMs: 400 }
@@ -226,6 +260,30 @@ describe('Redis: kinds of servers', () => {
     await on.close()
     assert.equal(await client.ping(), 'PONG')
   })
+
+  test.for([2, 3] as const)(
+    'with a given client that speaks RESP %i, members that come are known at once',
+    async (RESP) => {
+      const server = await broker()
+      const client = createClient({ url: server.url, RESP })
+      client.on('error', () => {})
+      await client.connect()
+      cleanUps.push(() => client.destroy())
+      // Far too long to find out by itself.
+      const slow = { leaseMs: 60_000, checkServer: false }
+      const [first, second] = [bus({ ...slow, client }), bus({ ...slow, url: server.url })]
+      const [topic, revoked] = [uniqueName('given'), [] as string[]]
+      const errors: unknown[] = []
+      first.events.on('error', ({ error }) => errors.push(error))
+      first.events.on('rebalance', (event) => revoked.push(...event.revoked))
+      for (const one of [first, second]) {
+        one.consume(topic, () => {})
+        await one.start()
+      }
+      await waitUntil(() => revoked.length === 4, { timeoutMs: 5_000, describe: () => errors.join() })
+      assert.deepEqual(errors, [])
+    },
+  )
 
   test('a client that is given and then closed by its owner is reported, and everything ends by itself', async () => {
     const server = await broker()

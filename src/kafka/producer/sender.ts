@@ -73,6 +73,8 @@ export class Sender<B extends OutgoingBatch> {
   readonly #isQueued = new Set<PartitionQueue<B>>()
   #identity: Identity | undefined
   #isIdentifying = false
+  /** A partition has got into the line of another broker. */
+  #hasMoved = false
   #wakeAt = Infinity
 
   constructor(settings: SenderSettings, effects: SenderEffects<B>) {
@@ -126,6 +128,10 @@ export class Sender<B extends OutgoingBatch> {
     const queue = this.#queues.get(topic)?.[partition]
     if (queue === undefined) return
     queue.retryAt = -Infinity
+    // The former leader may not answer, and its line not move.
+    if (this.#isQueued.delete(queue)) {
+      for (const broker of this.#brokers.values()) broker.ready = broker.ready.filter((each) => each !== queue)
+    }
     this.wake(queue)
   }
 
@@ -188,7 +194,10 @@ export class Sender<B extends OutgoingBatch> {
 
   run(now: number): void {
     if (now >= this.#wakeAt) this.#tick(now)
-    for (const [id, broker] of this.#brokers) this.#serve(id, broker, now)
+    do {
+      this.#hasMoved = false
+      for (const [id, broker] of this.#brokers) this.#serve(id, broker, now)
+    } while (this.#hasMoved)
   }
 
   /** What is due: deadlines, the end of a linger or a pause. */
@@ -232,6 +241,8 @@ export class Sender<B extends OutgoingBatch> {
       }
       this.#isQueued.delete(queue)
       if (leaderOf(queue.topic, queue.partition) !== id) {
+        // Its new leader may have been served already, and nothing else may happen for long.
+        this.#hasMoved = true
         this.wake(queue)
         continue
       }

@@ -29,7 +29,7 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
 export class Reports {
   readonly #host: TransportHost
   /** When each text was last reported. */
-  readonly #told = new Map<string, number>()
+  readonly #reportedAt = new Map<string, number>()
   readonly #warned = new Set<string>()
   #code: string | undefined
 
@@ -56,9 +56,9 @@ export class Reports {
   /** False when the same was reported a moment ago. */
   #isNews(text: string): boolean {
     const now = this.#host.clock.monotonic()
-    if (now - (this.#told.get(text) ?? -Infinity) < REPEAT_MS) return false
-    if (this.#told.size >= MAX_REMEMBERED) this.#told.clear()
-    this.#told.set(text, now)
+    if (now - (this.#reportedAt.get(text) ?? -Infinity) < REPEAT_MS) return false
+    if (this.#reportedAt.size >= MAX_REMEMBERED) this.#reportedAt.clear()
+    this.#reportedAt.set(text, now)
     return true
   }
 

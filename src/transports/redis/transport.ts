@@ -27,6 +27,7 @@ import { Reports } from './reports.ts'
 import { Retention } from './topology/retention.ts'
 import { ScriptRunner } from './connection/script-runner.ts'
 import { checkLayout, checkServer, checkVersion } from './connection/server-check.ts'
+import { ReaderPool } from './consume/reader-pool.ts'
 import { RedisSubscription } from './consume/subscription.ts'
 import { Topics } from './topology/topics.ts'
 import type { Commands, ConnectionListener } from './connection/commands.ts'
@@ -41,6 +42,7 @@ export class RedisTransport implements ConnectionListener {
   readonly #host: TransportHost
   readonly #options: ResolvedRedisOptions
   readonly #scripts = new ScriptRunner()
+  readonly #readers = new ReaderPool()
   readonly #subscriptions = new Set<RedisSubscription>()
   readonly #state: ConnectionState
   #trouble: string | undefined
@@ -111,7 +113,7 @@ export class RedisTransport implements ConnectionListener {
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<RedisSubscription> {
-    const subscription = new RedisSubscription(this.#context, spec, sink)
+    const subscription = new RedisSubscription(this.#context, this.#readers, spec, sink)
     this.#subscriptions.add(subscription)
     try {
       await subscription.open()
@@ -179,6 +181,8 @@ export class RedisTransport implements ConnectionListener {
     if (this.#opened) return
     await checkLayout(run, this.#context)
     if (this.#options.checkServer) await checkServer(this.#host, run)
+    // Without the permission, every publish would have an unknown outcome. It returns at once.
+    if (this.#options.wait !== undefined) await run(['WAIT', '0', '0'])
   }
 
   // --- housekeeping ------------------------------------------------------------------------------------------------

@@ -3,10 +3,11 @@ import type { Cluster } from '../../../src/kafka/cluster/cluster.ts'
 import { errorFromBroker } from '../../../src/kafka/errors.ts'
 import type { KafkaError } from '../../../src/kafka/errors.ts'
 import { expectNothingLeft, produceBody, withTopic } from './cluster-helpers.ts'
+import { seedsOf } from './schedules.ts'
 import type { Fault } from './sim/script.ts'
 import type { SimCluster } from './sim/sim-cluster.ts'
 
-const SEEDS = 200
+const SEEDS = [...seedsOf('cluster')]
 const REQUEST_TIMEOUT_MS = 5_000
 /** Virtual time in which things go wrong. */
 const TROUBLE_MS = 20_000
@@ -65,11 +66,11 @@ async function produce(sim: SimCluster, cluster: Cluster, seen: Map<string, numb
 }
 
 it(
-  `settles every request, comes back, and leaves nothing behind, whatever brokers do (${SEEDS} seeds)`,
-  { timeout: 120_000 },
+  `settles every request, comes back, and leaves nothing behind, whatever brokers do (${SEEDS.length} seeds)`,
+  { timeout: 3_600_000 },
   async () => {
     const seen = new Map<string, number>()
-    for (let seed = 1; seed <= SEEDS; seed++) {
+    for (const seed of SEEDS) {
       const options = { requestTimeoutMs: REQUEST_TIMEOUT_MS, bootstrapAfterMs: 5_000, brokers: ['kafka:9092'] }
       const { sim, cluster } = await withTopic({ seed }, options)
       const running: Promise<unknown>[] = []
@@ -105,6 +106,6 @@ it(
       await sim.run(Promise.all(running))
       await expectNothingLeft(sim, cluster)
     }
-    for (const outcome of ['done', 'unknown', 'not-sent']) expect(seen.get(outcome)).toBeGreaterThan(SEEDS)
+    for (const outcome of ['done', 'unknown', 'not-sent']) expect(seen.get(outcome)).toBeGreaterThan(SEEDS.length)
   },
 )

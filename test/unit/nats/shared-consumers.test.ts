@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
+import type { ManualClock } from 'busbar/testing'
 import { SharedConsumers } from '../../../src/transports/nats/jetstream/shared/shared-consumers.ts'
+import type { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
 import type { SharedConsumersHost } from '../../../src/transports/nats/jetstream/shared/shared-consumers.ts'
 import type { SubscriptionParts } from '../../../src/transports/nats/jetstream/subscription-parts.ts'
 
@@ -12,13 +14,22 @@ function settled(): Promise<void> {
   })
 }
 
-test('a consumer that is missed twice is looked for once: a late failure must not outlive a success', async () => {
-  const looks: PromiseWithResolvers<object>[] = []
+interface Setup {
+  readonly clock?: ManualClock
+  readonly topology?: object
+  readonly consumerInfo: () => Promise<object>
+}
+
+function sharedConsumers({ clock = manualClock(), topology = {}, consumerInfo }: Setup): {
+  readonly shared: SharedConsumers
+  readonly lane: PullConsumer
+  readonly troubles: (string | undefined)[]
+} {
   const troubles: (string | undefined)[] = []
   const session = {
     ready: true,
     options: { leaseMs: 1_000, native: {} },
-    host: { clock: manualClock() },
+    host: { clock },
     connection: { isClosed: () => false },
     isOlderThan: () => false,
     inbox: () => 'inbox',
@@ -26,15 +37,9 @@ test('a consumer that is missed twice is looked for once: a late failure must no
     outbox: { publish: () => undefined },
     error: () => undefined,
   }
-  const api = {
-    consumerInfo: () => {
-      const look = Promise.withResolvers<object>()
-      looks.push(look)
-      return look.promise
-    },
-  }
+  const records = { moveSubject: () => 'move', read: () => Promise.resolve(undefined) }
   const shared = new SharedConsumers({
-    parts: { session, api, topology: {}, records: {} } as unknown as SubscriptionParts,
+    parts: { session, api: { consumerInfo }, topology, records } as unknown as SubscriptionParts,
     spec: { topic: 't', group: 'g' },
     groupId: 'g--0',
     stream: 's',
@@ -46,6 +51,18 @@ test('a consumer that is missed twice is looked for once: a late failure must no
   const [lane] = shared.all
   assert.ok(lane !== undefined)
   lane.identity = '#0123456789ab'
+  return { shared, lane, troubles }
+}
+
+test('a consumer that is missed twice is looked for once: a late failure must not outlive a success', async () => {
+  const looks: PromiseWithResolvers<object>[] = []
+  const { shared, lane, troubles } = sharedConsumers({
+    consumerInfo: () => {
+      const look = Promise.withResolvers<object>()
+      looks.push(look)
+      return look.promise
+    },
+  })
   shared.consumerMissing(lane)
   shared.consumerMissing(lane)
   looks.at(-1)?.resolve({ created: '', config: { description: '#0123456789ab' } })
@@ -55,4 +72,31 @@ test('a consumer that is missed twice is looked for once: a late failure must no
   assert.deepEqual(troubles, [undefined])
   shared.consumerMissing(lane)
   assert.equal(looks.length, 2)
+})
+
+test('a check that fails after it has found another consumer is repeated', async () => {
+  const clock = manualClock()
+  const failures = ['a limit of the stream is too low']
+  const { shared, lane, troubles } = sharedConsumers({
+    clock,
+    consumerInfo: () =>
+      Promise.resolve({ config: { description: '#ba9876543210' }, ack_floor: { stream_seq: 7 }, num_waiting: 0 }),
+    topology: {
+      ensure: () => {
+        const failure = failures.pop()
+        return failure === undefined ? Promise.resolve() : Promise.reject(new Error(failure))
+      },
+      identityOf: () => '#stream',
+    },
+  })
+  lane.streamIdentity = '#stream'
+  shared.consumerMissing(lane)
+  await settled()
+  assert.match(troubles.at(-1) ?? '', /a limit of the stream is too low/)
+  assert.equal(lane.unchecked, true)
+  await clock.advance(1_000)
+  await settled()
+  assert.equal(troubles.at(-1), undefined)
+  assert.equal(lane.unchecked, false)
+  assert.equal(lane.identity, '#ba9876543210')
 })

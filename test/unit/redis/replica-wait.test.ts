@@ -40,6 +40,34 @@ describe('the wait for replicas', () => {
     expect(wait.isBusy).toBe(false)
   })
 
+  it('confirms what was stored while it was on its way with another one', async () => {
+    const answers: PromiseWithResolvers<number>[] = []
+    const { wait, asked } = setUp(() => {
+      const answer = Promise.withResolvers<number>()
+      answers.push(answer)
+      return answer.promise
+    })
+    const first = wait.confirm('a')
+    await new Promise((resolve) => setImmediate(resolve))
+    const second = wait.confirm('a')
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(asked).toHaveLength(1)
+    answers[0]?.resolve(1)
+    await first
+    await new Promise((resolve) => setImmediate(resolve))
+    expect(asked).toHaveLength(2)
+    answers[1]?.resolve(0)
+    await expect(second).rejects.toThrow('0 of 1 replicas confirmed')
+    expect(wait.isBusy).toBe(false)
+  })
+
+  it('says nothing of what was stored before the connection was lost', async () => {
+    const { wait, connection } = setUp(() => Promise.resolve(1))
+    connection.losses = 1
+    await expect(wait.confirm('a', 0)).rejects.toBeInstanceOf(LostReplyError)
+    await expect(wait.confirm('a')).resolves.toBeUndefined()
+  })
+
   it.each([
     ['was never sent', new NotSentError('The connection was closed before the command was sent')],
     ['is refused', new Error('NOPERM this user has no permissions to run the wait command')],

@@ -181,6 +181,8 @@ export class Fetcher {
         // A follower may lag behind; only the leader knows.
         if (partition.replica !== undefined) {
           partition.replica = undefined
+          // The leader may name the same one again.
+          partition.failed(now, this.#random())
           return
         }
         partition.position.outOfRange()

@@ -68,7 +68,9 @@ export class ShareSession {
     const now = new Map(wanted.map((each) => [keyOf(each), each]))
     const added = wanted.filter((each) => this.isNew || !this.#known.has(keyOf(each)))
     const forgotten = this.isNew ? [] : [...this.#known].filter(([key]) => !now.has(key)).map(([, each]) => each)
-    this.#known = now
+    // Whatever a fetch names is read from then on, also what is named for a verdict only.
+    const named = [...said.keys()].flatMap((key) => this.#partitions.get(key) ?? [])
+    this.#known = new Map([...now, ...named.map((each) => [keyOf(each), each] as const)])
     const topics = this.#topicsOf(said, added)
     const forgottenTopicsData = [...Map.groupBy(forgotten, ({ topicId }) => topicId)].map(([topicId, group]) => ({
       topicId,

@@ -27,7 +27,7 @@ export async function checkVersion(run: (args: readonly Arg[]) => Promise<unknow
 }
 
 /** Of the names and the content of all keys. In a cluster, partitions share no key. */
-const LAYOUT = '1'
+const LAYOUT = '2'
 
 /** Keys of another version of Busbar are refused, before anything is read from them or written to them. */
 export async function checkLayout(

@@ -12,22 +12,22 @@ const LATER = '@later'
 const AGAIN_MS = 100
 
 /**
- * The history of a claimed entry, from its note and its former member. The server's own count of deliveries does not
+ * The history of a claimed entry, from its note and its former consumer. The server's own count of deliveries does not
  * count attempts: it increases with each hand-out and each claim.
  */
-export function attemptsOf(note: string, former: string, member: string): KnownAttempts {
+export function attemptsOf(note: string, former: string, consumer: string): KnownAttempts {
   const [usedText = '0', running = '0', notBeforeText = '0'] = note.split(' ', 3)
   const used = Number(usedText)
   const notBefore = Number(notBeforeText)
   const common = { notBefore: notBefore === 0 ? undefined : notBefore, noted: note !== '' }
   // Our own, from a lost reply or a settlement that failed: this process lives, so what was running does not count.
-  if (former === member) return { ...common, attempt: 1 + (running === '1' ? used - 1 : used), history: 'returned' }
+  if (former === consumer) return { ...common, attempt: 1 + (running === '1' ? used - 1 : used), history: 'returned' }
   if (former === LATER) return { ...common, attempt: 1 + used, history: 'returned' }
   return { ...common, attempt: 1 + used, history: running === '1' ? 'died' : 'unknown' }
 }
 
 /** Writes notes of deliveries in flight; those of lost ones only say that their handler used no attempt. */
-export async function noteAttempts(seat: MemberContext, notes: readonly AttemptNote[]): Promise<void> {
+export async function noteAttempts(member: MemberContext, notes: readonly AttemptNote[]): Promise<void> {
   const stored: AttemptNote[] = []
   const lost = new Map<Source, string[]>()
   for (const note of notes) {
@@ -38,15 +38,15 @@ export async function noteAttempts(seat: MemberContext, notes: readonly AttemptN
     list.push(id, String(note.used))
     lost.set(source, list)
   }
-  const { scripts } = seat.context
+  const { scripts } = member.context
   await Promise.all([
-    storeNotes(seat, stored),
-    ...[...lost].map(([source, args]) => scripts.run(NOTE_LOST, [source.notes], [seat.member, ...args])),
+    storeNotes(member, stored),
+    ...[...lost].map(([source, args]) => scripts.run(NOTE_LOST, [source.notes], [member.consumer, ...args])),
   ])
 }
 
 /** Stores notes of deliveries that are ours: one script for all of one turn; in a cluster one for each stream. */
-export async function storeNotes(seat: MemberContext, notes: readonly AttemptNote[]): Promise<void> {
+export async function storeNotes(member: MemberContext, notes: readonly AttemptNote[]): Promise<void> {
   const bySource = new Map<Source, AttemptNote[]>()
   for (const note of notes) {
     const delivery = note.delivery as RedisDelivery
@@ -59,14 +59,14 @@ export async function storeNotes(seat: MemberContext, notes: readonly AttemptNot
   let batch: (readonly [Source, readonly AttemptNote[]])[] = []
   let size = 0
   const flush = (): void => {
-    if (batch.length > 0) writing.push(write(seat, batch))
+    if (batch.length > 0) writing.push(write(member, batch))
     batch = []
     size = 0
   }
   for (const [source, list] of bySource)
     for (let at = 0; at < list.length; at += CHUNK) {
       const part = list.slice(at, at + CHUNK)
-      if (seat.context.commands.cluster || size + part.length > CHUNK) flush()
+      if (member.context.commands.cluster || size + part.length > CHUNK) flush()
       batch.push([source, part])
       size += part.length
     }
@@ -75,19 +75,19 @@ export async function storeNotes(seat: MemberContext, notes: readonly AttemptNot
 }
 
 async function write(
-  seat: MemberContext,
+  member: MemberContext,
   batch: readonly (readonly [Source, readonly AttemptNote[]])[],
 ): Promise<void> {
-  const { context, spec, member } = seat
+  const { context, spec, consumer } = member
   const keys: string[] = []
-  const args: string[] = [spec.group, member]
+  const args: string[] = [spec.group, consumer]
   for (const [source, notes] of batch) {
     keys.push(source.stream, source.partition.group.meta, source.notes)
     args.push(generationOf(notes), String(notes.length))
     for (const { delivery, used, running, notBefore = 0 } of notes)
       args.push((delivery as RedisDelivery).id, String(used), running ? '1' : '0', String(Math.ceil(notBefore)))
   }
-  const stored = (await whileDeleted(seat, batch, () =>
+  const stored = (await whileDeleted(member, batch, () =>
     context.scripts.run(NOTE_ATTEMPTS, keys, args),
   )) as readonly number[]
   let refused = false
@@ -103,7 +103,7 @@ async function write(
 
 /** Tries again until the group has been recreated: what was deleted with it is still ours. */
 async function whileDeleted(
-  seat: MemberContext,
+  member: MemberContext,
   batch: readonly (readonly [Source, readonly AttemptNote[]])[],
   run: () => Promise<unknown>,
 ): Promise<unknown> {
@@ -112,9 +112,9 @@ async function whileDeleted(
       return await run()
     } catch (error) {
       const isOurs = batch.some(([, notes]) => notes.some(({ delivery }) => !(delivery as RedisDelivery).lost))
-      if (replyCode(error) !== 'NOGROUP' || seat.closed || !isOurs) throw error
+      if (replyCode(error) !== 'NOGROUP' || member.closed || !isOurs) throw error
       for (const [{ partition }] of batch) partition.repair()
-      await sleep(seat.context.host.clock, AGAIN_MS)
+      await sleep(member.context.host.clock, AGAIN_MS)
     }
   }
 }

@@ -9,7 +9,7 @@ import type { Recovery, Source } from './source.ts'
 const PAGE = 200
 const RETRY_MS = 200
 
-/** `[id, former member, note, fields]`, and the ids of missing entries; and how long until the next is due. */
+/** `[id, former consumer, note, fields]`, and the ids of missing entries; and how long until the next is due. */
 type Claimed = readonly [readonly (readonly [Buffer, Buffer, Buffer, readonly Buffer[]])[], readonly Buffer[], number?]
 
 /**
@@ -17,7 +17,7 @@ type Claimed = readonly [readonly (readonly [Buffer, Buffer, Buffer, readonly Bu
  * when entries that were handed back are due. Takes no more than there is credit for.
  */
 export class Claimer {
-  readonly #seat: MemberContext
+  readonly #member: MemberContext
   /** Sources with something to claim now. */
   readonly #waiting = new Set<Source>()
   /** Sources with something to claim later. */
@@ -27,8 +27,8 @@ export class Claimer {
   #running: Promise<void> | undefined
   #stopped = false
 
-  constructor(seat: MemberContext) {
-    this.#seat = seat
+  constructor(member: MemberContext) {
+    this.#member = member
   }
 
   /** Looks through the pending entries of a source. A kind that blocks reading is never replaced by one that does not. */
@@ -44,7 +44,7 @@ export class Claimer {
   /** Something of the source is due in that many ms (negative: nothing is). */
   expect(source: Source, inMs: number): void {
     if (inMs < 0) return
-    const at = this.#seat.context.host.clock.monotonic() + inMs
+    const at = this.#member.context.host.clock.monotonic() + inMs
     if (at < source.dueAt) source.dueAt = at
     this.#expected.add(source)
     this.#arm(source.dueAt)
@@ -52,11 +52,11 @@ export class Claimer {
 
   wake(): void {
     if (this.#waiting.size === 0 || this.#running !== undefined || this.#stopped) return
-    if (this.#seat.credit.room() <= 0) return
+    if (this.#member.credit.room() <= 0) return
     this.#running = this.#run().finally(() => {
       this.#running = undefined
       this.#sweepDue()
-      if (this.#waiting.size > 0 && this.#seat.credit.room() > 0) this.wake()
+      if (this.#waiting.size > 0 && this.#member.credit.room() > 0) this.wake()
     })
   }
 
@@ -69,7 +69,7 @@ export class Claimer {
 
   #arm(at: number): void {
     if (this.#stopped || at >= this.#timerAt) return
-    const { clock } = this.#seat.context.host
+    const { clock } = this.#member.context.host
     this.#timer?.cancel()
     this.#timerAt = at
     // One millisecond more: timers and the server's clock both count whole ones.
@@ -83,7 +83,7 @@ export class Claimer {
 
   /** Lists whatever is due, and sets the timer for the next. */
   #sweepDue(): void {
-    const now = this.#seat.context.host.clock.monotonic()
+    const now = this.#member.context.host.clock.monotonic()
     let next = Infinity
     for (const source of this.#expected) {
       if (source.partition.phase !== 'held' || source.dueAt === Infinity) this.#expected.delete(source)
@@ -94,7 +94,7 @@ export class Claimer {
   }
 
   async #run(): Promise<void> {
-    while (!this.#stopped && this.#seat.credit.room() > 0) {
+    while (!this.#stopped && this.#member.credit.room() > 0) {
       const source = this.#waiting.values().next().value
       if (source === undefined) return
       // To the end of the line, unless it is done: no source keeps others from their turn.
@@ -114,28 +114,28 @@ export class Claimer {
    * more.
    */
   async #recoverDeleted(source: Source): Promise<boolean> {
-    const { context, spec } = this.#seat
+    const { context, spec } = this.#member
     const { partition } = source
     const { former, generation } = partition
     if (former === undefined || former.floor === '') return false
     const [count, next] = (await context.scripts.run(
       RECOVER_DELETED,
       [source.stream, partition.group.meta],
-      [spec.group, generation, former.member, former.floor, String(PAGE)],
+      [spec.group, generation, former.consumer, former.floor, String(PAGE)],
     )) as readonly [number, Buffer]
     if (partition.former !== former) return true
     if (count > 0)
       context.reports.warn(
         'redis-consumer-deleted',
-        `The consumer ${former.member} of group "${spec.group}" on ${source.stream} was deleted after it had died, with what it had pending (XGROUP DELCONSUMER). Which entries those were is unknown, so the ${count} since its last sign of life are delivered again`,
+        `The consumer ${former.consumer} of group "${spec.group}" on ${source.stream} was deleted after it had died, with what it had pending (XGROUP DELCONSUMER). Which entries those were is unknown, so the ${count} since its last sign of life are delivered again`,
       )
-    partition.former = String(next) === '' ? undefined : { member: former.member, floor: String(next) }
+    partition.former = String(next) === '' ? undefined : { consumer: former.consumer, floor: String(next) }
     return partition.former !== undefined
   }
 
   /** One page of pending entries. True when there is more to do. */
   async #recover(source: Source): Promise<boolean> {
-    const { context, member, owned, spec } = this.#seat
+    const { context, consumer, owned, spec } = this.#member
     const recovery = source.recovery as Recovery
     if (!source.isSide && recovery.kind === 'all' && (await this.#recoverDeleted(source))) return true
     if (!source.isSide && recovery.kind === 'all') source.partition.former = undefined
@@ -151,10 +151,10 @@ export class Claimer {
     const ids: string[] = []
     for (let at = 1; at + 1 < page.length; at += 2) {
       const id = String(page[at])
-      const foreign = String(page[at + 1]) !== member
+      const foreign = String(page[at + 1]) !== consumer
       if (!held.has(id) && (owned || recovery.kind === 'orphans' || !foreign)) ids.push(id)
     }
-    const room = Math.max(1, this.#seat.credit.room())
+    const room = Math.max(1, this.#member.credit.room())
     const chosen = ids.slice(0, room)
     if (chosen.length > 0) await this.#claim(source, chosen, idle)
     if (source.recovery !== recovery) return source.recovery !== undefined
@@ -168,33 +168,33 @@ export class Claimer {
       return true
     }
     source.recovery = undefined
-    this.#seat.wake()
+    this.#member.wake()
     return source.dueAt <= context.host.clock.monotonic()
   }
 
   async #claim(source: Source, ids: readonly string[], minIdle: string): Promise<void> {
-    const { context, member, spec } = this.#seat
+    const { context, consumer, spec } = this.#member
     const { generation } = source.partition
     const heldUntil = this.#heldUntil()
     const claimed = (await context.scripts.run(
       CLAIM,
       [source.stream, source.partition.group.meta, source.later, source.notes],
-      [spec.group, member, generation, minIdle, ...ids],
+      [spec.group, consumer, generation, minIdle, ...ids],
     )) as Claimed
     this.#take(source, claimed, generation, heldUntil)
   }
 
   /** True when there may be more that is due now. */
   async #claimDue(source: Source): Promise<boolean> {
-    const { context, member, spec } = this.#seat
+    const { context, consumer, spec } = this.#member
     const { generation } = source.partition
-    const count = Math.min(PAGE, this.#seat.credit.room())
+    const count = Math.min(PAGE, this.#member.credit.room())
     source.dueAt = Infinity
     const heldUntil = this.#heldUntil()
     const claimed = (await context.scripts.run(
       CLAIM_DUE,
       [source.stream, source.partition.group.meta, source.later, source.notes],
-      [spec.group, member, generation, String(count)],
+      [spec.group, consumer, generation, String(count)],
     )) as Claimed
     this.#take(source, claimed, generation, heldUntil)
     const next = claimed[2] ?? -1
@@ -205,18 +205,18 @@ export class Claimer {
 
   /** Claimed not before the command is sent. */
   #heldUntil(): number {
-    const { host, options } = this.#seat.context
+    const { host, options } = this.#member.context
     return host.clock.monotonic() + options.leaseMs
   }
 
   #take(source: Source, [entries, gone]: Claimed, generation: string, heldUntil: number): void {
-    if (gone.length > 0) this.#tellLoss(source, gone.map(String))
-    if (this.#seat.owned) this.#seat.context.lease.check()
+    if (gone.length > 0) this.#reportLoss(source, gone.map(String))
+    if (this.#member.owned) this.#member.context.lease.check()
     // Lost or being handed over during the claim: the partition's next owner finds them. If they were kept here, they
     // would be handed out again when the partition comes back, although others have handled them.
     if (source.partition.generation !== generation || source.partition.phase !== 'held') return
     if (entries.length === 0) return
-    const { entries: reader, member } = this.#seat
+    const { entries: reader, consumer } = this.#member
     const { topic, partition } = source.partition.keys
     const held = source.held()
     const deliveries: RedisDelivery[] = []
@@ -225,15 +225,15 @@ export class Claimer {
       // Claimed from ourselves: the event loop was blocked for longer than a lease, and no other member took it.
       if (held.has(id)) continue
       const message = reader.read(fields, { topic, partition, id })
-      const known = attemptsOf(note.toString(), former.toString(), member)
+      const known = attemptsOf(note.toString(), former.toString(), consumer)
       deliveries.push(new RedisDelivery(source, id, message, heldUntil, known))
     }
-    this.#seat.credit.offer(source, deliveries)
-    this.#seat.credit.deliver()
+    this.#member.credit.offer(source, deliveries)
+    this.#member.credit.deliver()
   }
 
-  #tellLoss(source: Source, ids: readonly string[]): void {
-    const { context, spec } = this.#seat
+  #reportLoss(source: Source, ids: readonly string[]): void {
+    const { context, spec } = this.#member
     const { topic, partition } = source.partition.keys
     context.host.events.emit('loss', {
       transport: context.host.name,
@@ -258,8 +258,8 @@ export class Claimer {
       return true
     }
     // A claim whose reply was lost may have been executed; then the entries are ours without our knowledge.
-    if (partition.phase === 'held') this.recover(source, this.#seat.owned ? 'all' : 'mine')
-    this.#seat.tellError(error, `claiming from ${source.stream}`)
+    if (partition.phase === 'held') this.recover(source, this.#member.owned ? 'all' : 'mine')
+    this.#member.reportError(error, `claiming from ${source.stream}`)
     this.expect(source, RETRY_MS)
     this.#waiting.delete(source)
     return false

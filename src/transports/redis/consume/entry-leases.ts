@@ -6,7 +6,7 @@ import type { RedisDelivery, Source } from './source.ts'
 
 /** Where partitions have no owner, each entry has its own lease: its idle time at the server. This renews them. */
 export async function extendLeases(
-  seat: MemberContext,
+  member: MemberContext,
   deliveries: readonly RedisDelivery[],
   sink: DeliverySink,
 ): Promise<void> {
@@ -17,16 +17,16 @@ export async function extendLeases(
     if (list === undefined) bySource.set(delivery.source, [delivery])
     else list.push(delivery)
   }
-  await Promise.all([...bySource].map(([source, list]) => extendSource(seat, source, list, sink)))
+  await Promise.all([...bySource].map(([source, list]) => extendSource(member, source, list, sink)))
 }
 
 async function extendSource(
-  seat: MemberContext,
+  member: MemberContext,
   source: Source,
   deliveries: readonly RedisDelivery[],
   sink: DeliverySink,
 ): Promise<void> {
-  const { context, spec, member } = seat
+  const { context, spec, consumer } = member
   const { scripts, options, host } = context
   const now = host.clock.monotonic()
   const heldUntil = now + options.leaseMs
@@ -37,8 +37,8 @@ async function extendSource(
     [
       spec.group,
       generation,
-      member,
-      ...deliveries.flatMap((delivery) => [delivery.id, surelyOursUntil(seat, delivery)]),
+      consumer,
+      ...deliveries.flatMap((delivery) => [delivery.id, surelyOursUntil(member, delivery)]),
     ],
   )) as readonly number[]
   const lost = new Set(refused.map((place) => deliveries[place] as RedisDelivery).filter(({ settled }) => !settled))

@@ -14,12 +14,12 @@ const REPLACED = 'the stream was replaced by an older state of it that lacks mes
 
 /** Periodic work of a member for its group that no caller waits for: if it fails, it is done again the next time. */
 export class LossDetector {
-  readonly #seat: MemberContext
+  readonly #member: MemberContext
   #sweptAt: number
 
-  constructor(seat: MemberContext) {
-    this.#seat = seat
-    this.#sweptAt = seat.context.host.clock.monotonic()
+  constructor(member: MemberContext) {
+    this.#member = member
+    this.#sweptAt = member.context.host.clock.monotonic()
   }
 
   /**
@@ -27,7 +27,7 @@ export class LossDetector {
    * reads the partition.
    */
   async lookForLoss(partition: PartitionState, alone: boolean): Promise<void> {
-    const { context, spec } = this.#seat
+    const { context, spec } = this.#member
     const { generation, reads } = partition
     const { resets } = reads
     const reply = (await context.scripts.run(
@@ -38,7 +38,7 @@ export class LossDetector {
     const state = readStateOf(reply)
     if (state === undefined || partition.generation !== generation) return
     if (alone) {
-      reads.told(state, resets)
+      reads.heard(state, resets)
       return
     }
     // Several members read: only the server knows how much. It has been corrected, so no other member reports it too.
@@ -49,7 +49,7 @@ export class LossDetector {
   }
 
   reportRemoved(partition: PartitionState, { count, since, unless }: Gap): void {
-    const { context, spec, member } = this.#seat
+    const { context, spec, consumer } = this.#member
     const { topic, stream } = partition.keys
     // Without `keepUnacked`, the process that trims has reported what it removed.
     if (!context.options.retention.keepUnacked || isDeadLetterTopic(topic)) return
@@ -74,7 +74,7 @@ export class LossDetector {
       return
     }
     // What another program reads in the name of the group comes later, unless that program acks it.
-    context.scripts.run(PENDING_ELSEWHERE, [stream], [spec.group, member, since]).then(
+    context.scripts.run(PENDING_ELSEWHERE, [stream], [spec.group, consumer, since]).then(
       (elsewhere) => {
         if (count > Number(elsewhere)) report(count - Number(elsewhere), REMOVED)
       },
@@ -84,13 +84,13 @@ export class LossDetector {
 
   /** Removes consumers of members that ended long ago. */
   sweepConsumers(partitions: readonly PartitionState[]): void {
-    const { context, spec, member } = this.#seat
+    const { context, spec, consumer } = this.#member
     const now = context.host.clock.monotonic()
     if (now - this.#sweptAt < SWEEP_EVERY_MS) return
     this.#sweptAt = now
     const idle = String(Math.max(SWEEP_EVERY_MS, context.options.leaseMs * SILENT_LEASES))
     for (const { phase, keys } of partitions)
       if (phase === 'held')
-        context.scripts.run(SWEEP_CONSUMERS, [keys.stream], [spec.group, idle, member]).catch(() => {})
+        context.scripts.run(SWEEP_CONSUMERS, [keys.stream], [spec.group, idle, consumer]).catch(() => {})
   }
 }

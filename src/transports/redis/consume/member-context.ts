@@ -7,8 +7,8 @@ import type { EntryReader } from '../wire/mapping.ts'
 export interface MemberContext {
   readonly context: RedisContext
   readonly spec: SubscriptionSpec
-  /** The name of the consumer in Redis. */
-  readonly member: string
+  /** The name of the consumer in Redis: that of its reader, which members of a group with other topics may share. */
+  readonly consumer: string
   /** Each partition is read by one member at a time; otherwise all read all. */
   readonly owned: boolean
   readonly entries: EntryReader
@@ -17,5 +17,5 @@ export interface MemberContext {
   /** A source became readable, or there is something to claim. */
   wake(): void
   /** Reports an error, unless it is caused by the connection, which is reported itself, or comes after the end. */
-  tellError(error: unknown, doing: string): void
+  reportError(error: unknown, doing: string): void
 }

@@ -102,7 +102,7 @@ export class ReadCount {
   }
 
   /** The server says how far the group has read, perhaps in the middle of a read. `resets`: their number when it was asked. */
-  told(state: ReadState, resets: number): void {
+  heard(state: ReadState, resets: number): void {
     if (resets !== this.resets) return
     this.#checkReplaced(state)
     const order = this.#last === '' ? 1 : compareIds(state.last, this.#last)

@@ -1,78 +1,102 @@
+import { sleep } from '../../../core/clock.ts'
+import type { Timer } from '../../../core/clock.ts'
+import { patternsOverlap } from '../../../core/topic.ts'
+import type { RedisContext } from '../context.ts'
 import { isPassing, LostReplyError, NotSentError, replyCode } from '../errors.ts'
 import type { Arg } from '../connection/given-client.ts'
 import type { Connection } from '../connection/connection.ts'
 import { explainWrongType } from '../connection/wrong-type.ts'
 import type { PartitionState } from '../partitions/partition-state.ts'
-import type { MemberContext } from './member-context.ts'
+import type { ReadDemand, ReadPlan } from './read-demand.ts'
+import { readerName } from './reader-name.ts'
 import { RedisDelivery } from './source.ts'
 import type { Source } from './source.ts'
 
 const MAX_BLOCK_MS = 5_000
 /** Where the ACL forbids unblocking a read, the read must end by itself soon. */
 const UNWAKEABLE_BLOCK_MS = 250
-const MAX_COUNT = 1_000
-const MIN_HALF = 256
-/** A lease that ends this soon is renewed before reading under it. */
-const LEASE_MARGIN = 0.1
 const RETRY_MS = 200
 const UNBLOCK_AGAIN_MS = 5
 /** A key of the wrong type is looked at again after this time. */
 const EXPLAIN_AGAIN_MS = 5_000
 
-/** A read in progress. */
-interface Read {
+/** What is read for one member. */
+interface Wish {
+  readonly demand: ReadDemand
+  readonly plan: ReadPlan
+}
+
+/** One XREADGROUP. */
+interface Command {
+  readonly wishes: readonly Wish[]
+  readonly count: number
+  /** 0: does not block. */
+  readonly blockMs: number
+}
+
+/** The commands in progress. */
+interface Round {
   readonly sources: ReadonlySet<Source>
   readonly blocks: boolean
   readonly done: Promise<void>
   interrupting: Promise<void> | undefined
 }
 
-interface Plan {
-  readonly sources: readonly Source[]
-  readonly count: number
-  /** 0: does not block. */
-  readonly blockMs: number
+/** A stream of a command, as it was when the command was sent. */
+interface Asked {
+  readonly wish: Wish
+  readonly source: Source
+  readonly generation: string
 }
 
-type Reply = readonly (readonly [Buffer, readonly (readonly [Buffer, readonly Buffer[]])[]])[] | null
+type Entries = readonly (readonly [Buffer, readonly Buffer[]])[]
+type Reply = readonly (readonly [Buffer, Entries])[] | null
+
+export interface ReaderParts {
+  readonly context: RedisContext
+  readonly group: string
+  /** The name of the consumer in Redis. */
+  readonly consumer: string
+  /** Decides the server in a cluster. */
+  readonly key: string
+  /** No member is left, or it could not connect: it is used no more. */
+  readonly onEnd: (reader: Reader) => void
+}
 
 /**
- * Reads new entries, on a separate connection because its commands block. One for all partitions, or one for each in a
- * cluster.
+ * Reads new entries for members of a group that have different topics, on one connection, because its commands block.
+ * Usually one command names the streams of all members. What a member may take beyond the others is read separately, and
+ * so are all of them while such a command fails, so that the trouble of one stream is that of one member.
  */
 export class Reader {
-  readonly #seat: MemberContext
-  readonly #key: string
-  readonly #partitions = new Set<PartitionState>()
+  readonly consumer: string
+  readonly #parts: ReaderParts
+  readonly #demands = new Set<ReadDemand>()
+  /** What its members read, or have read: the name of a consumer is never used twice for one topic. */
+  readonly #topics = new Set<string>()
   readonly #connection: Connection
-  readonly #onConnected: (reader: Reader) => void
-  #byStream = new Map<string, Source>()
+  readonly #started: Promise<void>
   #usable = false
   #wakeable = true
-  #read: Read | undefined
+  #round: Round | undefined
   #woken: (() => void) | undefined
-  #next = 0
-  /** A source is not read because it holds its share. */
-  #skipsFull = false
-  /** Streams are read in turn, because one read of all of them brought more than there is credit for. */
-  #byTurns = false
-  /** Number of consecutive turns that found nothing. */
-  #emptyTurns = 0
+  /** Nothing is read for these for a moment, because a read has failed. */
+  readonly #deferred = new Map<ReadDemand, Timer>()
   #stopped = false
   #loop: Promise<void> = Promise.resolve()
-  /** Why reads fail: a key has the wrong type. */
-  #wrongType: { readonly explained: unknown; readonly at: number } | undefined
+  /** Why reads of a member fail: a key has the wrong type. */
+  readonly #wrongTypes = new WeakMap<ReadDemand, { readonly explained: unknown; readonly at: number }>()
 
-  /** `onConnected`: there is a new connection, and what an old one received without our knowledge must be found. */
-  constructor(seat: MemberContext, key: string, onConnected: (reader: Reader) => void) {
-    this.#seat = seat
-    this.#key = key
-    this.#onConnected = onConnected
-    this.#connection = seat.context.commands.dedicated(key, {
+  /** Connects, and reads from then on. */
+  constructor(parts: ReaderParts) {
+    const { context, key, consumer, group } = parts
+    this.#parts = parts
+    this.consumer = consumer
+    this.#connection = context.commands.dedicated(key, {
       onUp: (connection) => {
         if (connection.identity === undefined) this.#wakeable = false
         this.#usable = true
-        this.#onConnected(this)
+        for (const demand of this.#demands) demand.onConnected()
         this.wake()
       },
       onDown: () => {
@@ -80,78 +104,94 @@ export class Reader {
       },
       onTrouble: (error) => {
         // Otherwise the other connection has the same trouble, and reports it.
-        if (seat.context.commands.connected) seat.tellError(error, `connecting to read for group "${seat.spec.group}"`)
+        if (!context.commands.connected) return
+        for (const { member } of this.#demands) member.reportError(error, `connecting to read for group "${group}"`)
       },
-      onForbidden: () => seat.context.reports.killForbidden(),
+      onForbidden: () => context.reports.killForbidden(),
     })
+    this.#started = this.#connection.open().then(
+      () => {
+        this.#loop = this.#run()
+      },
+      (error: unknown) => {
+        this.#end()
+        throw error
+      },
+    )
+    // Whoever joined hears of it.
+    this.#started.catch(() => {})
   }
 
-  /** Connects, and reads from then on. */
-  async start(): Promise<void> {
-    await this.#connection.open()
-    this.#loop = this.#run()
+  /** Its connection and its consumer, for those who take over what it reads. */
+  get name(): string {
+    return readerName(this.#usable ? this.#connection.identity : undefined, this.consumer)
   }
 
-  /** The connection's id and address at the server; empty when unknown. */
-  get connection(): string {
-    const identity = this.#usable ? this.#connection.identity : undefined
-    return identity === undefined || identity.address === '' ? '' : `${identity.id} ${identity.address}`
+  /** Number of streams that its members may read at once. */
+  get streams(): number {
+    let streams = 0
+    for (const demand of this.#demands) streams += demand.streams
+    return streams
   }
 
-  get partitions(): ReadonlySet<PartitionState> {
-    return this.#partitions
+  /** It has read no topic of that pattern before. */
+  isFreeFor(topic: string): boolean {
+    for (const known of this.#topics) if (patternsOverlap(known, topic)) return false
+    return true
   }
 
-  /** Also reads from these, as soon as they are readable. */
-  add(partition: PartitionState): void {
-    this.#partitions.add(partition)
-    this.refresh()
+  join(demand: ReadDemand): void {
+    this.#demands.add(demand)
+    this.#topics.add(demand.member.spec.topic)
   }
 
-  /** A source has become readable: a blocking read without it must be restarted. */
-  refresh(): void {
-    const read = this.#read
-    if (read?.blocks === true && this.#sources().some((source) => !read.sources.has(source))) void this.interrupt()
+  /** Resolves when it has connected for the first time; rejects when that fails. */
+  connected(): Promise<void> {
+    return this.#started
+  }
+
+  /** A source of this member may have become readable: a blocking read without it must be restarted. */
+  refresh(demand: ReadDemand): void {
+    const round = this.#round
+    const isMissed = (source: Source): boolean => round?.sources.has(source) === false
+    if (round?.blocks === true && !this.#deferred.has(demand) && demand.wanted().some(isMissed))
+      void this.#interruptRound(round)
     this.wake()
-  }
-
-  /** Something was settled: a source that was full may be readable again. */
-  settled(): void {
-    if (!this.#skipsFull) return
-    this.#skipsFull = false
-    this.refresh()
-  }
-
-  /** Stops reading from it. Resolves when no read that names it is in progress. */
-  async remove(partition: PartitionState): Promise<void> {
-    this.#partitions.delete(partition)
-    if (partition.sources.some((source) => this.#read?.sources.has(source))) await this.interrupt()
   }
 
   wake(): void {
     this.#woken?.()
   }
 
-  /** Ends a blocking read, without losing what it may have received. Resolves when it has ended. */
-  interrupt(): Promise<void> {
-    const read = this.#read
-    if (read === undefined) return Promise.resolve()
-    read.interrupting ??= this.#interrupt(read)
-    return read.interrupting
+  /** Ends a blocking read of one of these, without losing what it may have received. Resolves when it has ended. */
+  interrupt(partitions: Iterable<PartitionState>): Promise<void> {
+    const round = this.#round
+    if (round === undefined) return Promise.resolve()
+    for (const { sources } of partitions)
+      if (sources.some((source) => round.sources.has(source))) return this.#interruptRound(round)
+    return Promise.resolve()
   }
 
-  /** Stops reading permanently; what was read until then has been offered. */
-  async stop(): Promise<void> {
-    this.#stopped = true
-    this.wake()
-    if (this.#connection.up) await this.interrupt()
-    this.#connection.close()
+  /**
+   * Ends the part of a member that takes no more messages; what was read until then has been offered. When no member is
+   * left, closes the connection.
+   */
+  async leave(demand: ReadDemand): Promise<void> {
+    if (this.#connection.up) await this.interrupt(demand.partitions)
+    if (!this.#demands.delete(demand) || this.#demands.size > 0) return
+    this.#end()
     await this.#loop
   }
 
-  /** Closes the connection, whatever is in progress. */
-  abandon(): void {
+  /** The same, whatever is in progress. */
+  abandon(demand: ReadDemand): void {
+    if (this.#demands.delete(demand) && this.#demands.size === 0) this.#end()
+  }
+
+  #end(): void {
     this.#stopped = true
+    this.#parts.onEnd(this)
+    for (const timer of this.#deferred.values()) timer.cancel()
     this.#connection.close()
     this.wake()
   }
@@ -160,193 +200,204 @@ export class Reader {
 
   async #run(): Promise<void> {
     while (!this.#stopped) {
-      const plan = this.#plan()
-      if (plan === undefined) {
+      const commands = this.#commands()
+      if (commands.length === 0) {
         await new Promise<void>((resolve) => {
           this.#woken = resolve
         })
         this.#woken = undefined
       } else {
-        const done = this.#carryOut(plan)
-        this.#read = { sources: new Set(plan.sources), blocks: plan.blockMs > 0, done, interrupting: undefined }
+        const done = Promise.all(commands.map((command) => this.#carryOut(command))).then(() => {})
+        const sources = commands.flatMap(({ wishes }) => wishes.flatMap(({ plan }) => plan.sources))
+        const blocks = commands.some(({ blockMs }) => blockMs > 0)
+        this.#round = { sources: new Set(sources), blocks, done, interrupting: undefined }
         await done
-        this.#read = undefined
+        this.#round = undefined
       }
     }
   }
 
-  #sources(): Source[] {
-    const found: Source[] = []
-    const { context, owned } = this.#seat
-    if (owned && context.lease.until <= context.host.clock.monotonic() + context.options.leaseMs * LEASE_MARGIN)
-      return found
-    for (const partition of this.#partitions) {
-      if (partition.phase !== 'held') continue
-      for (const source of partition.sources) if (source.readable && !this.#isFull(source)) found.push(source)
+  /** What to read now: blocks only if that is one command, with everything that may be read. */
+  #commands(): readonly Command[] {
+    if (!this.#usable) return []
+    const commands: Command[] = []
+    const together: Wish[] = []
+    for (const demand of this.#demands) {
+      const plan = this.#deferred.has(demand) ? undefined : demand.plan()
+      if (plan === undefined) continue
+      const wish = { demand, plan }
+      if (plan.isTurn || demand.alone) commands.push({ wishes: [wish], count: plan.count, blockMs: 0 })
+      else together.push(wish)
     }
-    return found
-  }
-
-  /** It holds its share. It is read again when half of that has been settled, rather than for each message. */
-  #isFull(source: Source): boolean {
-    const { share } = this.#seat.credit
-    const here = source.outstanding.size + source.ready.length
-    source.full = source.full ? here > share / 2 : here >= share
-    if (source.full) this.#skipsFull = true
-    return source.full
-  }
-
-  #plan(): Plan | undefined {
-    if (!this.#usable) return undefined
-    // In halves, when those are large enough: the server reads the next one while this one is handled.
-    const half = Math.max(MIN_HALF, Math.ceil(this.#seat.spec.prefetch / 2))
-    const room = Math.min(MAX_COUNT, half, this.#seat.credit.room())
-    if (room <= 0) return undefined
-    const sources = this.#sources()
-    if (sources.length === 0) return undefined
-    if (sources.length <= room) return { sources, count: Math.floor(room / sources.length), blockMs: this.#blockMs() }
-    // COUNT applies to each stream: with less credit than streams, what is read beyond it waits here; or, where it must
-    // not wait because others could have it, streams with a backlog are read in turn.
-    if (this.#seat.owned || !this.#byTurns || this.#emptyTurns >= sources.length) {
-      this.#byTurns = false
-      return { sources, count: 1, blockMs: this.#blockMs() }
+    if (together.length > 0) {
+      const count = together.reduce((least, { plan }) => Math.min(least, plan.count), Infinity)
+      commands.push({ wishes: together, count, blockMs: commands.length > 0 ? 0 : this.#blockMs(together) })
     }
-    const from = this.#next % sources.length
-    const turn = [...sources.slice(from, from + room), ...sources.slice(0, Math.max(0, from + room - sources.length))]
-    this.#next = from + room
-    return { sources: turn, count: 1, blockMs: 0 }
+    return commands
   }
 
   /** No read may continue after the lease has ended: it would receive what belongs to another member. */
-  #blockMs(): number {
+  #blockMs(wishes: readonly Wish[]): number {
     const longest = this.#wakeable ? MAX_BLOCK_MS : UNWAKEABLE_BLOCK_MS
-    const { context, owned } = this.#seat
-    if (!owned) return longest
-    return Math.max(1, Math.floor(Math.min(longest, context.lease.until - context.host.clock.monotonic())))
+    if (!wishes.some(({ demand }) => demand.member.owned)) return longest
+    const { lease, host } = this.#parts.context
+    return Math.max(1, Math.floor(Math.min(longest, lease.until - host.clock.monotonic())))
   }
 
-  async #carryOut({ sources, count, blockMs }: Plan): Promise<void> {
-    const { spec, member } = this.#seat
-    const args: Arg[] = ['XREADGROUP', 'GROUP', spec.group, member, 'COUNT', String(count)]
+  async #carryOut(command: Command): Promise<void> {
+    const { context, group } = this.#parts
+    const { wishes, count, blockMs } = command
+    const args: Arg[] = ['XREADGROUP', 'GROUP', group, this.consumer, 'COUNT', String(count)]
     if (blockMs > 0) args.push('BLOCK', String(blockMs))
     args.push('STREAMS')
-    for (const { stream } of sources) args.push(stream)
-    for (let index = 0; index < sources.length; index++) args.push('>')
-    const generations = sources.map(({ partition }) => partition.generation)
-    this.#byStream = new Map(sources.map((source) => [source.stream, source]))
+    const asked = new Map<string, Asked>()
+    for (const wish of wishes)
+      for (const source of wish.plan.sources)
+        asked.set(source.stream, { wish, source, generation: source.partition.generation })
+    for (const stream of asked.keys()) args.push(stream)
+    for (let index = 0; index < asked.size; index++) args.push('>')
     // Delivered not before the command was sent.
-    const heldUntil = this.#seat.context.host.clock.monotonic() + this.#seat.context.options.leaseMs
+    const heldUntil = context.host.clock.monotonic() + context.options.leaseMs
     try {
       const reply = (await this.#connection.call(args, undefined, blockMs)) as Reply
-      if (reply === null) {
-        if (blockMs === 0) this.#emptyTurns += sources.length
-      } else {
-        this.#emptyTurns = 0
-        if (reply.length > this.#seat.credit.room()) this.#byTurns = true
-        this.#take(reply, sources, generations, heldUntil)
-      }
-      for (const { partition } of sources) partition.reads.readEnded()
-      this.#wrongType = undefined
+      this.#take(command, reply ?? [], asked, heldUntil)
+      for (const { source } of asked.values()) source.partition.reads.readEnded()
+      for (const { demand } of wishes) this.#wrongTypes.delete(demand)
     } catch (error) {
-      await this.#failed(error, sources)
+      await this.#failed(error, wishes)
     }
   }
 
   #take(
+    { wishes, count }: Command,
     reply: NonNullable<Reply>,
-    sources: readonly Source[],
-    generations: readonly string[],
+    asked: ReadonlyMap<string, Asked>,
     heldUntil: number,
   ): void {
-    const { entries: reader, owned, context } = this.#seat
     // Stopped for longer than the lease, with this reply on its way: what is in it belongs to others.
-    if (owned) context.lease.check()
+    if (reply.length > 0 && wishes.some(({ demand }) => demand.member.owned)) this.#parts.context.lease.check()
+    const found = new Map<Wish, (readonly [Asked, Entries])[]>()
     for (const [stream, entries] of reply) {
-      const source = this.#byStream.get(stream.toString()) as Source
-      const { topic, partition } = source.partition.keys
-      // Lost while it was being read: its next owner finds these entries as pending.
-      if (source.partition.generation !== generations[sources.indexOf(source)]) continue
-      const deliveries: RedisDelivery[] = []
-      for (const [bytes, fields] of entries) {
-        const id = bytes.toString('latin1')
-        const message = reader.read(fields, { topic, partition, id })
-        deliveries.push(new RedisDelivery(source, id, message, heldUntil, source.knownOf(id)))
-      }
-      const [first, last] = [deliveries[0], deliveries.at(-1)]
-      if (!source.isSide && first !== undefined && last !== undefined) {
-        source.partition.lastRead = last.id
-        source.partition.reads.add(deliveries.length, first.id, last.id)
-      }
-      this.#seat.credit.offer(source, deliveries)
+      const of = asked.get(stream.toString()) as Asked
+      const list = found.get(of.wish)
+      if (list === undefined) found.set(of.wish, [[of, entries]])
+      else list.push([of, entries])
     }
-    this.#seat.credit.deliver()
+    for (const wish of wishes) {
+      const { demand, plan } = wish
+      const streams = found.get(wish) ?? []
+      // A member that was abandoned: what is pending in its name is given back by itself.
+      if (!this.#demands.has(demand)) continue
+      demand.brought(plan, streams.length)
+      // More than that may be there, and this member could have it.
+      demand.alone =
+        (wishes.length === 1 ? demand.alone : count < plan.count) &&
+        streams.some(([, entries]) => entries.length >= count)
+      for (const [of, entries] of streams) this.#offer(of, entries, heldUntil)
+      if (streams.length > 0) demand.member.credit.deliver()
+    }
   }
 
-  async #failed(error: unknown, sources: readonly Source[]): Promise<void> {
-    if (error instanceof LostReplyError) for (const { partition } of sources) partition.reads.reset()
+  #offer({ wish, source, generation }: Asked, entries: Entries, heldUntil: number): void {
+    const { member } = wish.demand
+    const { topic, partition } = source.partition.keys
+    // Lost while it was being read: its next owner finds these entries as pending.
+    if (source.partition.generation !== generation) return
+    const deliveries: RedisDelivery[] = []
+    for (const [bytes, fields] of entries) {
+      const id = bytes.toString('latin1')
+      const message = member.entries.read(fields, { topic, partition, id })
+      deliveries.push(new RedisDelivery(source, id, message, heldUntil, source.knownOf(id)))
+    }
+    const [first, last] = [deliveries[0], deliveries.at(-1)]
+    if (!source.isSide && first !== undefined && last !== undefined) {
+      source.partition.lastRead = last.id
+      source.partition.reads.add(deliveries.length, first.id, last.id)
+    }
+    member.credit.offer(source, deliveries)
+  }
+
+  async #failed(error: unknown, wishes: readonly Wish[]): Promise<void> {
+    const partitions = new Set(wishes.flatMap(({ plan }) => plan.sources.map(({ partition }) => partition)))
+    if (error instanceof LostReplyError) for (const { reads } of partitions) reads.reset()
     if (this.#stopped || error instanceof NotSentError || error instanceof LostReplyError) return
+    const { context, group, key } = this.#parts
     const code = replyCode(error)
-    if (code === 'NOGROUP' || code === 'UNBLOCKED') {
-      // The message names one key of several; checking all of them is cheap, and rare.
-      for (const partition of new Set(sources.map((source) => source.partition))) partition.repair()
-      // Nothing is read before that is done; and if it fails, it must not loop.
-      await this.#pause()
-      return
-    }
     if (code === 'MOVED' || code === 'ASK' || code === 'CLUSTERDOWN') {
-      this.#connection.drop(`the slot of ${this.#key} is on another server`)
+      this.#connection.drop(`the slot of ${key} is on another server`)
       return
     }
-    const { context, spec } = this.#seat
-    if (isPassing(error)) context.reports.refused(error)
-    else this.#seat.tellError(await this.#explained(error, sources), `reading group "${spec.group}"`)
-    await this.#pause()
+    if (isPassing(error)) {
+      context.reports.refused(error)
+      this.#defer(wishes)
+      return
+    }
+    const [{ demand, plan }] = wishes as [Wish]
+    if (wishes.length > 1) {
+      // The error is that of one stream: the next round shows whose.
+      for (const wish of wishes) wish.demand.alone = true
+      return
+    }
+    this.#defer(wishes)
+    // The message names one key of several; checking all of them is cheap, and rare.
+    if (code === 'NOGROUP' || code === 'UNBLOCKED') for (const partition of partitions) partition.repair()
+    else demand.member.reportError(await this.#explained(error, demand, plan), `reading group "${group}"`)
   }
 
-  async #explained(error: unknown, sources: readonly Source[]): Promise<unknown> {
+  /** If it fails again, it must not loop. */
+  #defer(wishes: readonly Wish[]): void {
+    const { clock } = this.#parts.context.host
+    for (const { demand } of wishes)
+      this.#deferred.set(
+        demand,
+        clock.setTimer(RETRY_MS, () => {
+          this.#deferred.delete(demand)
+          this.refresh(demand)
+        }),
+      )
+  }
+
+  async #explained(error: unknown, demand: ReadDemand, { sources }: ReadPlan): Promise<unknown> {
     if (replyCode(error) !== 'WRONGTYPE') return error
-    const { commands, host } = this.#seat.context
+    const { commands, host } = this.#parts.context
     const now = host.clock.monotonic()
+    const known = this.#wrongTypes.get(demand)
     // Each explanation costs a command for each stream.
-    if (this.#wrongType !== undefined && now - this.#wrongType.at < EXPLAIN_AGAIN_MS) return this.#wrongType.explained
+    if (known !== undefined && now - known.at < EXPLAIN_AGAIN_MS) return known.explained
     const streams = sources.map(({ stream }) => stream)
     try {
-      this.#wrongType = { explained: await explainWrongType(commands, streams, error), at: now }
-      return this.#wrongType.explained
+      const explained = await explainWrongType(commands, streams, error)
+      this.#wrongTypes.set(demand, { explained, at: now })
+      return explained
     } catch {
       return error
     }
   }
 
-  #pause(): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = this.#seat.context.host.clock.setTimer(RETRY_MS, resolve)
-      this.#woken = () => {
-        if (!this.#stopped) return
-        timer.cancel()
-        resolve()
-      }
-    })
-  }
-
   // --- the connection ----------------------------------------------------------------------------------------------
 
-  async #interrupt(read: Read): Promise<void> {
-    const { commands, reports } = this.#seat.context
+  #interruptRound(round: Round): Promise<void> {
+    round.interrupting ??= this.#interrupt(round)
+    return round.interrupting
+  }
+
+  async #interrupt(round: Round): Promise<void> {
+    const { context, key } = this.#parts
+    const { commands, reports } = context
     while (
-      this.#read === read &&
-      read.blocks &&
+      this.#round === round &&
+      round.blocks &&
       this.#connection.up &&
       this.#wakeable &&
       this.#connection.identity !== undefined
     ) {
       try {
         // 0: it is not blocked, because its command is still in transit or its reply on the way back.
-        if (Number(await commands.call(this.#key, ['CLIENT', 'UNBLOCK', this.#connection.identity.id])) === 1) break
+        if (Number(await commands.call(key, ['CLIENT', 'UNBLOCK', this.#connection.identity.id])) === 1) break
       } catch (error) {
         if (error instanceof LostReplyError || error instanceof NotSentError) break
         if (isPassing(error)) {
-          await Promise.race([read.done, this.#after(RETRY_MS)])
+          await Promise.race([round.done, sleep(context.host.clock, RETRY_MS)])
           continue
         }
         this.#wakeable = false
@@ -356,14 +407,8 @@ export class Reader {
         )
         break
       }
-      await Promise.race([read.done, this.#after(UNBLOCK_AGAIN_MS)])
+      await Promise.race([round.done, sleep(context.host.clock, UNBLOCK_AGAIN_MS)])
     }
-    await read.done
-  }
-
-  #after(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#seat.context.host.clock.setTimer(ms, resolve)
-    })
+    await round.done
   }
 }

@@ -9,18 +9,18 @@ const FOREVER = String(Number.MAX_SAFE_INTEGER)
 
 /** Hands entries back, so that others may have them at once. Their attempts and waiting times are unchanged. */
 export async function releaseDeliveries(
-  seat: MemberContext,
+  member: MemberContext,
   source: Source,
   deliveries: readonly RedisDelivery[],
 ): Promise<void> {
   const generation = deliveries[0]?.generation
   if (generation === undefined || generation !== source.partition.generation) return
-  const { context, member, spec } = seat
+  const { context, consumer, spec } = member
   for (let from = 0; from < deliveries.length; from += CHUNK) {
-    const args = [spec.group, generation, member]
+    const args = [spec.group, generation, consumer]
     for (const delivery of deliveries.slice(from, from + CHUNK)) {
       const { id, attempt, notBefore = 0 } = delivery
-      args.push(id, '0', String(attempt - 1), String(notBefore), surelyOursUntil(seat, delivery))
+      args.push(id, '0', String(attempt - 1), String(notBefore), surelyOursUntil(member, delivery))
     }
     await context.scripts.run(
       RELEASE_ENTRIES,

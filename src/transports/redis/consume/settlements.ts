@@ -1,4 +1,5 @@
 // Longer than most files: each way to settle must agree with the others on what happens when a reply is lost or refused.
+import { sleep } from '../../../core/clock.ts'
 import { PublishError, SettlementError } from '../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
 import { tooLarge } from '../../../core/publish/size-limit.ts'
@@ -61,11 +62,11 @@ class SourceWork {
  * be run twice, so it is simply sent again when its reply was lost with the connection.
  */
 export class Settlements {
-  readonly #seat: MemberContext
+  readonly #member: MemberContext
   readonly #claimer: Claimer
 
-  constructor(seat: MemberContext, claimer: Claimer) {
-    this.#seat = seat
+  constructor(member: MemberContext, claimer: Claimer) {
+    this.#member = member
     this.#claimer = claimer
   }
 
@@ -73,7 +74,7 @@ export class Settlements {
     const failures: SettlementFailure[] = []
     const work = new Map<Source, SourceWork>()
     let last: SourceWork | undefined
-    const now = this.#seat.context.host.clock.monotonic()
+    const now = this.#member.context.host.clock.monotonic()
     for (let index = 0; index < batch.length; index++) {
       const settlement = batch[index] as Settlement
       const delivery = settlement.delivery as RedisDelivery
@@ -97,7 +98,7 @@ export class Settlements {
   }
 
   #sort(work: SourceWork, item: Item, outcome: Settlement['outcome'], now: number): void {
-    const { owned } = this.#seat
+    const { owned } = this.#member
     const { delivery } = item
     switch (outcome.type) {
       case 'nack':
@@ -105,7 +106,7 @@ export class Settlements {
         const used = outcome.type === 'nack' ? delivery.attempt : delivery.attempt - 1
         const { delayMs, inOrder = false } = outcome
         const here = owned && delivery.source.partition.phase === 'held'
-        const notBefore = inOrder && delayMs > 0 ? Math.ceil(this.#seat.context.host.clock.now() + delayMs) : 0
+        const notBefore = inOrder && delayMs > 0 ? Math.ceil(this.#member.context.host.clock.now() + delayMs) : 0
         const back = { ...item, delayMs: inOrder ? 0 : delayMs, used, notBefore }
         if (!here || (!inOrder && (outcome.type === 'nack' || delayMs > 0))) work.backs.push(back)
         else if (used === 0 && notBefore === 0 && !delivery.noted) this.#putBack(back)
@@ -129,7 +130,7 @@ export class Settlements {
     const { source } = delivery
     if (delivery.listed) source.outstanding.remove(delivery)
     delivery.listed = false
-    this.#seat.credit.putBack(source, delivery, {
+    this.#member.credit.putBack(source, delivery, {
       attempt: used + 1,
       history: 'returned',
       notBefore: notBefore === 0 ? undefined : notBefore,
@@ -144,7 +145,7 @@ export class Settlements {
       for (let at = 0; at < items.length; at += CHUNK) {
         const chunk = items.length <= CHUNK ? items : items.slice(at, at + CHUNK)
         // In a cluster each stream needs a separate command.
-        if (acks.length > 0 && (this.#seat.context.commands.cluster || count + chunk.length > CHUNK)) {
+        if (acks.length > 0 && (this.#member.context.commands.cluster || count + chunk.length > CHUNK)) {
           running.push(this.#ackAll(acks, failures))
           acks = []
           count = 0
@@ -175,7 +176,7 @@ export class Settlements {
   /** One command for the acks of many streams. */
   async #ackAll(groups: readonly AckGroup[], failures: SettlementFailure[]): Promise<void> {
     const keys: string[] = []
-    const args: string[] = [this.#seat.spec.group]
+    const args: string[] = [this.#member.spec.group]
     for (const { source, items } of groups) {
       keys.push(source.stream, source.partition.group.meta, source.notes)
       const first = args.push(
@@ -196,7 +197,7 @@ export class Settlements {
     let counts: readonly number[]
     try {
       const all = groups.flatMap(({ items }) => items)
-      counts = await this.#persist(all, () => this.#seat.context.scripts.run(ACK, keys, args) as Promise<number[]>)
+      counts = await this.#persist(all, () => this.#member.context.scripts.run(ACK, keys, args) as Promise<number[]>)
     } catch (error) {
       for (const { source, items } of groups) this.#failed(source, items, failures, error)
       return
@@ -210,7 +211,7 @@ export class Settlements {
       // Sent again, or removed by an administrator; or our consumer was deleted, with everything in flight.
       if (count < items.length) source.partition.repair()
       for (const { delivery } of items) this.#done(delivery)
-      source.partition.tellQuiet()
+      source.partition.notifyQuiet()
     }
   }
 
@@ -238,7 +239,7 @@ export class Settlements {
       delivery.lost = true
     }
     for (const { delivery } of items) this.#done(delivery)
-    source.partition.tellQuiet()
+    source.partition.notifyQuiet()
   }
 
   /** Notes their attempts, and puts them back at their place. */
@@ -253,7 +254,7 @@ export class Settlements {
     source.keeping++
     try {
       await this.#persist(items, async () => {
-        await storeNotes(this.#seat, notes)
+        await storeNotes(this.#member, notes)
         return []
       })
     } catch (error) {
@@ -262,7 +263,7 @@ export class Settlements {
         return
       }
       // Refused: then only a crash loses the note. Taken for lost, they would be overtaken by what waits behind them.
-      this.#seat.tellError(error, `noting the attempts of ${source.stream}`)
+      this.#member.reportError(error, `noting the attempts of ${source.stream}`)
     } finally {
       source.keeping--
     }
@@ -276,7 +277,7 @@ export class Settlements {
       if (left.length > 0)
         await this.#run(source, left, failures, (again) => this.#releaseDeliveries(source, left, again))
     }
-    source.partition.tellQuiet()
+    source.partition.notifyQuiet()
   }
 
   async #persist(
@@ -288,23 +289,17 @@ export class Settlements {
       try {
         return await command(again)
       } catch (error) {
-        this.#seat.context.reports.refused(error)
+        this.#member.context.reports.refused(error)
         const isLost = error instanceof LostReplyError
         const isDeleted = replyCode(error) === 'NOGROUP'
-        const passing = (isLost || isDeleted || isPassing(error)) && !this.#seat.closed
+        const passing = (isLost || isDeleted || isPassing(error)) && !this.#member.closed
         // Lost meanwhile: it may belong to another member by now.
         if (!passing || items.every(({ delivery }) => delivery.lost)) throw error
         if (isDeleted) for (const { delivery } of items) delivery.source.partition.repair()
         again ||= isLost
-        await this.#pause(pause)
+        await sleep(this.#member.context.host.clock, pause)
       }
     }
-  }
-
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      this.#seat.context.host.clock.setTimer(ms, resolve)
-    })
   }
 
   #failed(source: Source, items: readonly Item[], failures: SettlementFailure[], error: unknown): void {
@@ -324,12 +319,12 @@ export class Settlements {
         })
       this.#done(delivery)
     }
-    source.partition.tellQuiet()
+    source.partition.notifyQuiet()
     if (source.partition.phase === 'idle') return
     if (fenced && items.some(({ delivery }) => delivery.generation === source.partition.generation))
       source.partition.lose('the group was moved, or another member has taken the partition over')
     // Still pending there, but no longer known here: look for it at once, or it would wait for a lease.
-    else if (!fenced && !PublishError.is(error)) this.#claimer.recover(source, this.#seat.owned ? 'all' : 'mine')
+    else if (!fenced && !PublishError.is(error)) this.#claimer.recover(source, this.#member.owned ? 'all' : 'mine')
   }
 
   #done(delivery: RedisDelivery): void {
@@ -342,16 +337,22 @@ export class Settlements {
 
   #ackHeld(source: Source, items: readonly Item[]): Promise<readonly number[]> {
     const ids = items.map(({ delivery }) => delivery.id)
-    return this.#script(ACK_HELD, source, items, [source.isSide ? '1' : '0', this.#seat.member, ...ids], source.notes)
+    return this.#script(
+      ACK_HELD,
+      source,
+      items,
+      [source.isSide ? '1' : '0', this.#member.consumer, ...ids],
+      source.notes,
+    )
   }
 
   async #releaseDeliveries(source: Source, items: readonly HandedBack[], again: boolean): Promise<readonly number[]> {
-    const { member, owned } = this.#seat
-    const args: string[] = [member]
+    const { consumer, owned } = this.#member
+    const args: string[] = [consumer]
     let soonest = Infinity
     for (const { delivery, delayMs, used, notBefore } of items) {
       // Without an owner, another member may have had it since the first time.
-      const oursUntil = again && !owned ? '0' : surelyOursUntil(this.#seat, delivery)
+      const oursUntil = again && !owned ? '0' : surelyOursUntil(this.#member, delivery)
       args.push(delivery.id, String(Math.ceil(delayMs)), String(used), String(notBefore), oursUntil)
       soonest = Math.min(soonest, delayMs)
     }
@@ -367,7 +368,7 @@ export class Settlements {
     args: readonly Arg[],
     ...keys: readonly string[]
   ): Promise<readonly number[]> {
-    const { context, spec } = this.#seat
+    const { context, spec } = this.#member
     const generation = (items[0] as Item).delivery.generation
     return context.scripts.run(
       script,
@@ -377,10 +378,10 @@ export class Settlements {
   }
 
   async #deadLetter(delivery: RedisDelivery, deadLetter: OutgoingMessage, again: boolean): Promise<readonly number[]> {
-    const { context, spec, member } = this.#seat
+    const { context, spec, consumer } = this.#member
     const { source, id, generation } = delivery
     const { maxMessageBytes } = context.options
-    const oursUntil = again ? '0' : surelyOursUntil(this.#seat, delivery)
+    const oursUntil = again ? '0' : surelyOursUntil(this.#member, delivery)
     const error = tooLarge(deadLetter, maxMessageBytes, 'redis')
     if (error !== undefined) throw error
     try {
@@ -401,7 +402,7 @@ export class Settlements {
       await context.scripts.run(
         DEAD_LETTER,
         [source.stream, source.partition.group.meta, target, source.notes],
-        [spec.group, generation, member, id, source.isSide ? '1' : '0', oursUntil, ...fields],
+        [spec.group, generation, consumer, id, source.isSide ? '1' : '0', oursUntil, ...fields],
       )
       return []
     } catch (error) {

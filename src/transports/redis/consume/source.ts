@@ -29,10 +29,10 @@ export interface SourcePartition {
   lastRead: string | undefined
   /** The group was created again: entries up to here may have been handed out before. */
   againUntil: string | undefined
-  /** A member that owned it died: its name, and its last floor. */
-  former: { readonly member: string; readonly floor: string } | undefined
+  /** A member that owned it died: the name of its consumer, and its last floor. */
+  former: { readonly consumer: string; readonly floor: string } | undefined
   /** Something was settled: if nothing is in flight any more, it can be handed over. */
-  tellQuiet(): void
+  notifyQuiet(): void
   /** The server says that it, or everything in flight of it, is no longer ours. */
   lose(reason: string): void
   /** Its consumer group or its stream was deleted. */

@@ -1,5 +1,6 @@
 import type { Timer } from '../../../core/clock.ts'
 import { OptionsReader } from '../../../core/util/options-reader.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import { compilePattern, isPattern } from '../../../core/topic.ts'
 import type {
   AttemptNote,
@@ -23,7 +24,7 @@ import { Credit } from './credit.ts'
 import { EntryReader } from '../wire/mapping.ts'
 import { Membership } from '../partitions/membership.ts'
 import type { PartitionState } from '../partitions/partition-state.ts'
-import type { Reader } from './reader.ts'
+import type { ReaderPool } from './reader-pool.ts'
 import { Readers } from './readers.ts'
 import { readyIn } from './ready-in.ts'
 import type { MemberContext } from './member-context.ts'
@@ -41,7 +42,6 @@ const MOST_SHARES = 4
 export class RedisSubscription implements TransportSubscription, MemberContext {
   readonly context: RedisContext
   readonly spec: SubscriptionSpec
-  readonly member: string
   readonly owned: boolean
   readonly entries: EntryReader = new EntryReader()
   readonly leaseMs: number | undefined
@@ -65,11 +65,10 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
   #stopDiscovery: () => void = () => {}
   #closing: Promise<void> | undefined
 
-  constructor(context: RedisContext, spec: SubscriptionSpec, sink: DeliverySink) {
+  constructor(context: RedisContext, readers: ReaderPool, spec: SubscriptionSpec, sink: DeliverySink) {
     new OptionsReader(`native options of the consumer of "${spec.topic}" (redis has none)`, spec.native).done()
     this.context = context
     this.spec = spec
-    this.member = spec.consumerId
     this.owned = spec.order !== 'none'
     this.leaseMs = this.owned ? undefined : context.options.leaseMs
     this.#sink = sink
@@ -80,12 +79,16 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
     })
     this.#claimer = new Claimer(this)
     this.#settlements = new Settlements(this, this.#claimer)
-    this.#readers = new Readers(this, (reader) => this.#connected(reader))
+    this.#readers = new Readers(this, readers, (partitions) => this.#connected(partitions))
     this.#matches = compilePattern(spec.topic)
   }
 
   get isPattern(): boolean {
     return isPattern(this.spec.topic)
+  }
+
+  get consumer(): string {
+    return this.#readers.consumer
   }
 
   /** Joins the group on all existing topics. Rejects when that fails, and then leaves nothing behind but the group. */
@@ -113,7 +116,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
     const partitions = await this.context.topics.register(topic, this.spec.order === 'strict' ? 1 : undefined)
     if (this.#memberships.has(topic) || this.closed) return
     const membership = new Membership({
-      seat: this,
+      member: this,
       claimer: this.#claimer,
       topic,
       partitions,
@@ -143,7 +146,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       .then(() => this.context.maintenance.soon(0))
       .catch((error: unknown) => {
         this.#missed.add(topic)
-        this.tellError(error, `joining the new topic "${topic}"`)
+        this.reportError(error, `joining the new topic "${topic}"`)
         this.context.host.clock.setTimer(this.context.options.pollIntervalMs, () => {
           if (this.#missed.has(topic)) this.#discovered(topic)
         })
@@ -153,8 +156,8 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
   }
 
   /** What the server sent to the old connection but never arrived is pending under our name. */
-  #connected(reader: Reader): void {
-    for (const partition of reader.partitions) {
+  #connected(partitions: ReadonlySet<PartitionState>): void {
+    for (const partition of partitions) {
       // The server gets to know the new connection.
       partition.inspectAt = 0
       if (partition.phase !== 'held') continue
@@ -174,7 +177,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
   pause(): void {
     if (this.#paused) return
     this.#paused = true
-    this.#readers.interrupt()
+    void this.#readers.interrupt()
     this.#pausing = this.context.host.clock.setTimer(PAUSE_GRACE_MS, () => this.#shareOut())
   }
 
@@ -200,7 +203,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       () => this.#claimer.expect(source, 0),
       (error: unknown) => {
         this.#claimer.recover(source, 'mine')
-        this.tellError(error, `handing back to ${source.stream}`)
+        this.reportError(error, `handing back to ${source.stream}`)
       },
     )
   }
@@ -211,10 +214,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
     for (const source of partition.sources) this.credit.forget(source)
     partition.rewind()
     const lost = partition.takeBack()
-    this.#readers
-      .of(partition)
-      .remove(partition)
-      .catch((error: unknown) => this.tellError(error, 'stopping to read a partition'))
+    this.#readers.remove(partition).catch((error: unknown) => this.reportError(error, 'stopping to read a partition'))
     if (lost.length > 0) this.#sink.lost(lost, reason)
     this.#memberships.get(partition.keys.topic)?.lostOne()
   }
@@ -228,7 +228,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       .catch((error: unknown) => {
         partition.inspectAt = 0
         this.context.maintenance.soon(REPAIR_AGAIN_MS)
-        this.tellError(error, `making group "${this.spec.group}" again`)
+        this.reportError(error, `making group "${this.spec.group}" again`)
       })
       .finally(() => this.#repairing.delete(partition))
   }
@@ -291,7 +291,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
   /** Something was done to keep the group alive, or failed. */
   #maintained(error: unknown): void {
     this.#reshare()
-    if (error !== undefined) this.tellError(error, `keeping group "${this.spec.group}" alive`)
+    if (error !== undefined) this.reportError(error, `keeping group "${this.spec.group}" alive`)
     else if (this.#repairing.size === 0) this.#trouble = undefined
   }
 
@@ -300,7 +300,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
     if (!this.spec.ephemeral || this.closed) return
     for (const topic of this.#memberships.keys())
       await noteEphemeral(this.context, topic, this.spec.group).catch((error: unknown) =>
-        this.tellError(error, 'keeping a group of a broadcast consumer'),
+        this.reportError(error, 'keeping a group of a broadcast consumer'),
       )
   }
 
@@ -337,14 +337,8 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
 
   async #close(): Promise<void> {
     const { host, commands } = this.context
-    let giveUp: () => void = () => {}
-    const late = new Promise<void>((resolve) => {
-      giveUp = resolve
-    })
-    const timer = host.clock.setTimer(GOODBYE_MS, giveUp)
     // Without a connection, or with a server that does not answer, the leases expire by themselves.
-    await Promise.race([this.#leave(commands.connected), late])
-    timer.cancel()
+    await settledWithin(host.clock, GOODBYE_MS, this.#leave(commands.connected))
     this.closed = true
     this.#readers.abandon()
   }
@@ -398,7 +392,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       )
   }
 
-  tellError(error: unknown, doing: string): void {
+  reportError(error: unknown, doing: string): void {
     if (this.closed) return
     if (!(error instanceof LostReplyError) && !(error instanceof NotSentError))
       this.#trouble = `${doing}: ${messageOf(error)}`

@@ -1,4 +1,6 @@
+import { sleep } from '../../../core/clock.ts'
 import { endConnection } from '../connection/connection-identity.ts'
+import type { ConnectionIdentity } from '../connection/connection-identity.ts'
 import type { RedisContext } from '../context.ts'
 import { isPassing, LostReplyError } from '../errors.ts'
 import type { PartitionState } from './partition-state.ts'
@@ -12,21 +14,18 @@ const AGAIN_MS = 200
 export async function fenceFormerOwner(
   { commands, host, reports }: RedisContext,
   partition: PartitionState,
-  connection: string,
+  identity: ConnectionIdentity,
 ): Promise<void> {
-  const [id = '', address = ''] = connection.split(' ')
   for (;;) {
     try {
-      const ended = await endConnection((args) => commands.call(partition.keys.stream, args), { id, address })
+      const ended = await endConnection((args) => commands.call(partition.keys.stream, args), identity)
       if (ended === 'forbidden') reports.killForbidden()
       return
     } catch (error) {
       // The next attempt waits for the next connection.
       if (error instanceof LostReplyError) continue
       if (!isPassing(error)) return
-      await new Promise<void>((resolve) => {
-        host.clock.setTimer(AGAIN_MS, resolve)
-      })
+      await sleep(host.clock, AGAIN_MS)
     }
   }
 }

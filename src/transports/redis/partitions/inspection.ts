@@ -14,7 +14,7 @@ const INSPECTED_AT_ONCE = 64
 
 /** What the inspection needs from its membership. */
 export interface InspectionParts {
-  readonly seat: MemberContext
+  readonly member: MemberContext
   readonly claimer: Claimer
   readonly readers: Readers
   readonly losses: LossDetector
@@ -44,7 +44,7 @@ export class Inspection {
 
   /** One script for many partitions; in a cluster one for each, because they may be on different servers. */
   async run(now: number): Promise<void> {
-    const { context } = this.#of.seat
+    const { context } = this.#of.member
     const { leaseMs } = context.options
     const due = this.#of.partitions.filter(({ phase, inspectAt }) => phase !== 'idle' && inspectAt <= now)
     if (due.length === 0) return
@@ -63,7 +63,7 @@ export class Inspection {
 
   /** Nothing is known to have happened, and nothing has: three plain commands, whatever the number of partitions. */
   async #isUntouched(partitions: readonly PartitionState[], hasAssignment: boolean): Promise<boolean> {
-    const { owned, context } = this.#of.seat
+    const { owned, context } = this.#of.member
     const { commands } = context
     if (
       !owned ||
@@ -88,8 +88,8 @@ export class Inspection {
   }
 
   async #inspectChunk(partitions: readonly PartitionState[], quietUntil: number): Promise<void> {
-    const { seat, readers } = this.#of
-    const { context, owned } = seat
+    const { member, readers } = this.#of
+    const { context, owned } = member
     const [first] = partitions as [PartitionState]
     const hasAssignment = !context.commands.cluster || first.keys.partition === 0
     if (await this.#isUntouched(partitions, hasAssignment)) {
@@ -97,7 +97,7 @@ export class Inspection {
       return
     }
     const keys = [hasAssignment ? this.#of.assignment : first.group.meta]
-    const args = [this.#of.group, ownerName(seat), readers.of(first).connection]
+    const args = [this.#of.group, ownerName(member), readers.nameOf(first)]
     const asked = partitions.map((partition) => {
       const { generation, floor, main } = partition
       const { later, side, sideLater, delayed, meta } = partition.group
@@ -116,10 +116,10 @@ export class Inspection {
   }
 
   #inspected(partition: PartitionState, { generation, floor, out }: Asked, found: Inspected, quietUntil: number): void {
-    const { seat, claimer, readers } = this.#of
+    const { member, claimer, readers } = this.#of
     if (partition.generation !== generation || partition.phase === 'idle') return
-    const { clock } = seat.context.host
-    const { pollIntervalMs } = seat.context.options
+    const { clock } = member.context.host
+    const { pollIntervalMs } = member.context.options
     const [ours, current, hasSide, later, sideLater, delayed, pending] = found
     if (ours === 0) {
       this.#of.disowned(partition, String(current))
@@ -133,21 +133,21 @@ export class Inspection {
       claimer.expect(partition.main, later)
       if (partition.side !== undefined) claimer.expect(partition.side, sideLater)
       this.#sweep(partition)
-      readers.of(partition).wake()
+      readers.wake(partition)
     }
-    const isQuiet = seat.owned && partition.isQuiet
+    const isQuiet = member.owned && partition.isQuiet
     if (!isQuiet) partition.wasBusy = true
     const nextAt = isQuiet ? quietUntil : clock.monotonic() + pollIntervalMs
     partition.inspectAt = delayed >= 0 ? Math.min(clock.monotonic() + delayed + 1, nextAt) : nextAt
-    if (delayed >= 0 && delayed < pollIntervalMs) seat.context.maintenance.soon(delayed + 1)
+    if (delayed >= 0 && delayed < pollIntervalMs) member.context.maintenance.soon(delayed + 1)
   }
 
   /** The stream of copies for the group exists, for the first time or again. */
   #beginSide(partition: PartitionState): void {
     partition.side ??= new Source(partition, true)
     partition.side.missing = false
-    this.#of.claimer.recover(partition.side, this.#of.seat.owned ? 'all' : 'mine')
-    this.#of.readers.of(partition).refresh()
+    this.#of.claimer.recover(partition.side, this.#of.member.owned ? 'all' : 'mine')
+    this.#of.readers.refresh()
   }
 
   /**
@@ -155,19 +155,19 @@ export class Inspection {
    * all at once.
    */
   #sweep(partition: PartitionState): void {
-    const { seat, claimer, readers } = this.#of
+    const { member, claimer, readers } = this.#of
     if (this.#isSwept(partition)) return
-    partition.sweptAt = seat.context.host.clock.monotonic()
+    partition.sweptAt = member.context.host.clock.monotonic()
     partition.wasBusy = false
     void this.lookForLoss(partition).then(async () => {
       // What is compared must be compared before anything is claimed: what others have pending is no loss.
-      if (partition.reads.isOpen) await readers.of(partition).interrupt()
+      if (partition.reads.isOpen) await readers.interrupt(partition)
       for (const source of partition.sources) claimer.recover(source, 'orphans')
     })
   }
 
   #isSwept({ wasBusy, sweptAt }: PartitionState): boolean {
-    const { owned, context } = this.#of.seat
+    const { owned, context } = this.#of.member
     const leases = owned && !wasBusy ? QUIET_SWEEP_LEASES : 0.5
     const pauseMs = context.options.leaseMs * leases * (0.8 + Math.random() * 0.4)
     return context.host.clock.monotonic() - sweptAt < pauseMs
@@ -175,7 +175,7 @@ export class Inspection {
 
   /** Members without an order read the partitions of the others as well. */
   lookForLoss(partition: PartitionState): Promise<void> {
-    return this.#of.losses.lookForLoss(partition, this.#of.seat.owned && !this.#of.isMixed()).catch(() => {})
+    return this.#of.losses.lookForLoss(partition, this.#of.member.owned && !this.#of.isMixed()).catch(() => {})
   }
 }
 

@@ -124,16 +124,11 @@ export class Maintenance {
 
   async #readNotices(): Promise<void> {
     const { commands, keys } = this.#context
-    const last = this.#lastNotice ?? '0-0'
-    const reply = (await commands.call(keys.notices, [
-      'XREAD',
-      'COUNT',
-      String(KEPT_NOTICES),
-      'STREAMS',
-      keys.notices,
-      last,
-    ])) as readonly (readonly [unknown, Notices])[] | null
-    for (const [id, [group, topic]] of reply?.[0]?.[1] ?? []) {
+    const after = `(${this.#lastNotice ?? '0-0'}`
+    // Not XREAD, whose reply has another form in version 3 of the protocol, which a given client may speak.
+    const range = ['XRANGE', keys.notices, after, '+', 'COUNT', String(KEPT_NOTICES)]
+    const notices = (await commands.call(keys.notices, range)) as Notices
+    for (const [id, [group, topic]] of notices) {
       this.#lastNotice = String(id)
       for (const one of this.#maintained.get(nameOf(String(topic), String(group))) ?? []) one.changed()
     }

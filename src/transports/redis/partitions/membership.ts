@@ -1,6 +1,7 @@
 // Longer than most files: taking, handing over and losing a partition must agree on which of its messages may be handled.
 import { UnsupportedError } from '../../../core/errors.ts'
 import type { StartFrom } from '../../../core/transport.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import type { Claimer } from '../consume/claimer.ts'
 import { fenceFormerOwner } from './fence.ts'
 import { releaseDeliveries } from '../consume/release.ts'
@@ -13,6 +14,7 @@ import { PartitionState } from './partition-state.ts'
 import type { PartitionHost } from './partition-state.ts'
 import { Inspection } from './inspection.ts'
 import { readStateOf } from '../consume/read-count.ts'
+import { parseReaderName } from '../consume/reader-name.ts'
 import type { ReadStateReply } from '../consume/read-count.ts'
 import type { Readers } from '../consume/readers.ts'
 import { ACQUIRE, BEAT, RELEASE } from '../scripts/group.ts'
@@ -31,7 +33,7 @@ const COUNT_LEASES = 3
 
 /** What a membership needs from its subscription. */
 export interface MembershipParts {
-  readonly seat: MemberContext
+  readonly member: MemberContext
   readonly claimer: Claimer
   readonly topic: string
   readonly partitions: number
@@ -67,12 +69,12 @@ export class Membership implements Maintained {
   #revision = ''
 
   constructor(parts: MembershipParts) {
-    const { context, spec } = parts.seat
+    const { context, spec } = parts.member
     this.topic = parts.topic
     this.group = spec.group
     this.#parts = parts
     this.#assignment = context.keys.assignment(parts.topic, spec.group)
-    this.#losses = new LossDetector(parts.seat)
+    this.#losses = new LossDetector(parts.member)
     this.partitions = Array.from({ length: parts.partitions }, (_, index) => this.#make(index, parts.partitions))
     this.#inspection = new Inspection({
       ...parts,
@@ -89,7 +91,7 @@ export class Membership implements Maintained {
   }
 
   #make(index: number, count: number): PartitionState {
-    const { context, spec } = this.#parts.seat
+    const { context, spec } = this.#parts.member
     const keys = context.keys.partition(this.topic, index)
     context.retention.watch(keys, count)
     return new PartitionState(keys, context.keys.group(keys, spec.group), {
@@ -106,8 +108,8 @@ export class Membership implements Maintained {
 
   /** Creates the group where it is missing. */
   async join(from: StartFrom): Promise<void> {
-    const { seat } = this.#parts
-    if (seat.spec.order === 'strict' && this.partitions.length > 1)
+    const { member } = this.#parts
+    if (member.spec.order === 'strict' && this.partitions.length > 1)
       throw new UnsupportedError(
         `redis can't be used for the consumer of "${this.topic}": order 'strict' needs a topic of one partition, and this one was made with ${this.partitions.length}. Use a new topic with partitions: { "${this.topic}": 1 }, or order 'key'.`,
       )
@@ -116,11 +118,11 @@ export class Membership implements Maintained {
   }
 
   async #joinOne(partition: PartitionState, from: StartFrom): Promise<void> {
-    const { seat } = this.#parts
+    const { member } = this.#parts
     // A partition that was joined before and removed meanwhile continues at its position.
     const start = partition.lastRead ?? startId(from, partition.keys.partition)
-    const generation = await joinGroup(seat, partition, start)
-    if (!seat.owned) this.#hold(partition, generation)
+    const generation = await joinGroup(member, partition, start)
+    if (!member.owned) this.#hold(partition, generation)
   }
 
   /**
@@ -128,11 +130,11 @@ export class Membership implements Maintained {
    * partition that any process knows of, so all are read. Existing messages have not been seen by any member.
    */
   async grow(count: number): Promise<void> {
-    const { seat, readers } = this.#parts
+    const { member, readers } = this.#parts
     const known = this.partitions.length
     if (count <= known || this.#left) return
-    if (seat.spec.order === 'strict') return
-    seat.context.reports.warnOnce(
+    if (member.spec.order === 'strict') return
+    member.context.reports.warnOnce(
       'redis-partitions',
       `The topic "${this.topic}" had ${known} partitions, and has ${count} by now; they are all read, but keys that moved to another partition have lost their order. Don't change the number of partitions of a topic that is in use.`,
     )
@@ -151,11 +153,11 @@ export class Membership implements Maintained {
       source.takeReady()
       source.missing = false
       // What its former owner left comes before anything new.
-      if (this.#parts.seat.owned) this.#parts.claimer.recover(source, 'all')
+      if (this.#parts.member.owned) this.#parts.claimer.recover(source, 'all')
     }
-    partition.sweptAt = this.#parts.seat.context.host.clock.monotonic()
+    partition.sweptAt = this.#parts.member.context.host.clock.monotonic()
     partition.inspectAt = 0
-    this.#parts.readers.of(partition).add(partition)
+    this.#parts.readers.add(partition)
   }
 
   // --- its share ---------------------------------------------------------------------------------------------------
@@ -194,7 +196,7 @@ export class Membership implements Maintained {
 
   /** Looks at its share again after at most `ms`. */
   #soon(ms: number): void {
-    const { context } = this.#parts.seat
+    const { context } = this.#parts.member
     this.#beatAt = Math.min(this.#beatAt, context.host.clock.monotonic() + ms)
     context.maintenance.soon(ms)
   }
@@ -217,7 +219,7 @@ export class Membership implements Maintained {
   async #tick(): Promise<void> {
     // A member that takes a partition before its group exists would take it for a deleted one, and wait for a lease.
     if (!this.#joined || this.#left) return
-    const { clock } = this.#parts.seat.context.host
+    const { clock } = this.#parts.member.context.host
     if (clock.monotonic() >= this.#beatAt) await this.#look()
     if (this.#left) return
     await this.#inspection.run(clock.monotonic())
@@ -253,14 +255,14 @@ export class Membership implements Maintained {
       )
     }
     // Lost because the group was moved: without owners, all members read all partitions.
-    if (!this.#parts.seat.owned)
+    if (!this.#parts.member.owned)
       await Promise.all(
         this.partitions
           .filter(({ phase }) => phase === 'idle')
           .map((partition) => this.#joinOne(partition, 'earliest')),
       )
     if (changes.assigned.length + changes.revoked.length > 0) {
-      const { spec, context } = this.#parts.seat
+      const { spec, context } = this.#parts.member
       context.host.events.emit('rebalance', {
         transport: context.host.name,
         topic: this.topic,
@@ -271,18 +273,18 @@ export class Membership implements Maintained {
     }
     // Whatever was missed: a notice may get lost, and a member without partitions inspects none.
     const isStandby = this.partitions.every(({ phase }) => phase === 'idle')
-    this.#soon(this.#parts.seat.context.options.leaseMs * (isStandby ? 1 : LOOK_LEASES))
+    this.#soon(this.#parts.member.context.options.leaseMs * (isStandby ? 1 : LOOK_LEASES))
   }
 
   get #kind(): 'k' | 'p' | 'n' {
-    if (!this.#parts.seat.owned) return 'n'
+    if (!this.#parts.member.owned) return 'n'
     return this.#paused ? 'p' : 'k'
   }
 
   /** Partitions that are ours; undefined where they have no owners. */
   async #beat(): Promise<ReadonlySet<number> | undefined> {
-    const { seat } = this.#parts
-    const { context, owned } = seat
+    const { member } = this.#parts
+    const { context, owned } = member
     await context.lease.start()
     const reply = await this.#runBeat(false)
     context.reports.accepted('upkeep')
@@ -296,7 +298,7 @@ export class Membership implements Maintained {
       context.host.events.emit('warning', {
         transport: context.host.name,
         code: 'redis-mixed-order',
-        detail: `Group "${seat.spec.group}" of "${this.topic}" has members with order 'none' and others with an order: those without take messages of any key from the others, so no order holds.`,
+        detail: `Group "${member.spec.group}" of "${this.topic}" has members with order 'none' and others with an order: those without take messages of any key from the others, so no order holds.`,
       })
     }
     // How much others have read is unknown, from when one came until it left.
@@ -306,10 +308,10 @@ export class Membership implements Maintained {
   }
 
   async #runBeat(isLeaving: boolean): Promise<readonly (number | Buffer)[]> {
-    const { context, member } = this.#parts.seat
+    const { context, spec } = this.#parts.member
     const { scripts, lease, options } = context
     const args = [
-      member,
+      spec.consumerId,
       lease.name,
       String(options.leaseMs),
       String(this.partitions.length),
@@ -322,7 +324,7 @@ export class Membership implements Maintained {
 
   /** Processes with members that don't count: silent ones, and dead ones. */
   async #absent(): Promise<ReadonlyMap<string, number>> {
-    const { commands, lease } = this.#parts.seat.context
+    const { commands, lease } = this.#parts.member.context
     const reply = (await commands.call(this.#assignment, ['HVALS', this.#assignment])) as readonly Buffer[]
     const processes = new Set(reply.map((value) => /^[kpn] \d+ (.*)$/.exec(String(value))?.[1] ?? ''))
     processes.delete('')
@@ -333,59 +335,67 @@ export class Membership implements Maintained {
   }
 
   async #acquire(partition: PartitionState): Promise<boolean> {
-    const { seat, readers } = this.#parts
-    const { context } = seat
-    const reader = readers.of(partition)
+    const { member, readers } = this.#parts
+    const { context } = member
     // A handover that waits for its reply is over: the reply says nothing about what follows.
     partition.generation = ''
     partition.wasAskedFor = true
     // An earlier read must have ended: what it still brings would come after we had looked for pending entries.
-    await reader.remove(partition)
+    await readers.remove(partition)
     partition.mayBeOwned = true
-    let reply = await this.#runAcquire(partition, reader.connection, '')
+    let reply = await this.#runAcquire(partition, '')
     if (reply[0] === 0) {
       const process = String(reply[1]).split(' ', 1)[0] as string
       if (process !== '' && (await context.lease.deadOf([process])).has(process))
-        reply = await this.#runAcquire(partition, reader.connection, process)
+        reply = await this.#runAcquire(partition, process)
     }
     if (reply[0] === 0) {
       partition.mayBeOwned = false
       this.#soon(ACQUIRE_AGAIN_MS)
       return false
     }
-    const former = String(reply[2] ?? '')
-    if (former !== '') await fenceFormerOwner(context, partition, former)
-    const dead = /^\S+ (.*)$/.exec(String(reply[3] ?? ''))?.[1] ?? ''
+    const hasFormer = reply[2] === 1
+    const former = parseReaderName(String(reply[3] ?? ''))
+    // After this process has lost its lease, it may be its own.
+    if (former !== undefined && former.id !== '' && String(reply[3]) !== readers.nameOf(partition))
+      await fenceFormerOwner(context, partition, former)
     const floor = String(reply[4] ?? '')
-    partition.former = dead === '' ? undefined : { member: dead, floor }
+    partition.former = former === undefined ? undefined : { consumer: former.consumer, floor }
     // Others may have read further. Without a floor, the group was deleted, and it continues where we were.
     if (floor !== '') partition.lastRead = floor
     if (this.#left) return false
     // Before it was cut off, the former owner may have read more.
-    partition.reads.begin(former === '' ? readStateOf(reply[5] ?? []) : undefined)
+    partition.reads.begin(hasFormer ? undefined : readStateOf(reply[5] ?? []))
     this.#hold(partition, String(reply[1]))
     return true
   }
 
-  async #runAcquire(partition: PartitionState, connection: string, dead: string): Promise<Acquired> {
-    const { seat } = this.#parts
-    const { scripts, options } = seat.context
+  async #runAcquire(partition: PartitionState, dead: string): Promise<Acquired> {
+    const { member, readers } = this.#parts
+    const { scripts, options } = member.context
     return (await scripts.run(
       ACQUIRE,
       [partition.group.meta, partition.keys.stream],
-      [ownerName(seat), String(options.leaseMs), connection, this.group, dead, String(partition.keys.partition)],
+      [
+        ownerName(member),
+        String(options.leaseMs),
+        readers.nameOf(partition),
+        this.group,
+        dead,
+        String(partition.keys.partition),
+      ],
     )) as Acquired
   }
 
   #disowned(partition: PartitionState, current: string): void {
-    const { seat } = this.#parts
+    const { member } = this.#parts
     if (current === '') {
       // The group's data was deleted: what we have here is still ours.
       partition.repair()
       return
     }
     partition.lose('the group was moved, or another member has taken the partition over')
-    if (seat.owned) {
+    if (member.owned) {
       // Moved, not taken: we can take it again at once.
       this.#soon(1)
       return
@@ -396,11 +406,11 @@ export class Membership implements Maintained {
   // --- giving up ---------------------------------------------------------------------------------------------------
 
   #revoke(partition: PartitionState): void {
-    const { seat } = this.#parts
+    const { member } = this.#parts
     partition.phase = 'revoking'
     const done = this.#handOver(partition)
       .catch((error: unknown) => {
-        seat.tellError(error, `handing over ${partition.keys.stream}`)
+        member.reportError(error, `handing over ${partition.keys.stream}`)
         partition.lose('the partition was handed over')
       })
       .finally(() => {
@@ -413,11 +423,11 @@ export class Membership implements Maintained {
 
   /** Finishes what is in flight, within a time limit, before another member may begin. */
   async #handOver(partition: PartitionState): Promise<void> {
-    const { seat, readers } = this.#parts
-    const { context } = seat
+    const { member, readers } = this.#parts
+    const { context } = member
     const { generation } = partition
-    await readers.of(partition).remove(partition)
-    for (const source of partition.sources) await releaseDeliveries(seat, source, source.takeReady())
+    await readers.remove(partition)
+    for (const source of partition.sources) await releaseDeliveries(member, source, source.takeReady())
     await this.#quiet(partition)
     if (partition.phase !== 'revoking') return
     if (partition.outstanding > 0) partition.lose('the partition was handed over before its messages were handled')
@@ -425,7 +435,7 @@ export class Membership implements Maintained {
     // Lost meanwhile, and taken again.
     if (partition.generation !== generation && partition.generation !== '') return
     partition.phase = 'idle'
-    const args = [ownerName(seat), generation, partition.floor]
+    const args = [ownerName(member), generation, partition.floor]
     const reply = await context.scripts.run(RELEASE, [partition.group.meta], args)
     if (partition.generation !== generation) return
     partition.generation = ''
@@ -435,19 +445,19 @@ export class Membership implements Maintained {
 
   /** The server may know this member as the owner of a partition that it lost: others would wait for it forever. */
   async #disclaim(partition: PartitionState): Promise<void> {
-    const { seat, readers } = this.#parts
-    await readers.of(partition).remove(partition)
-    await seat.context.scripts.run(
+    const { member, readers } = this.#parts
+    await readers.remove(partition)
+    await member.context.scripts.run(
       RELEASE,
       [partition.group.meta],
-      [ownerName(seat), `${partition.keys.partition}:`, ''],
+      [ownerName(member), `${partition.keys.partition}:`, ''],
     )
     partition.mayBeOwned = false
   }
 
   /** Nothing is read any more, and the next owners can't know what this member has read. */
   async lastLooks(): Promise<void> {
-    if (!this.#parts.seat.owned) return
+    if (!this.#parts.member.owned) return
     await Promise.all(
       this.partitions.filter(({ phase }) => phase === 'held').map((partition) => this.#lastLook(partition)),
     )
@@ -459,21 +469,16 @@ export class Membership implements Maintained {
   }
 
   async #quiet(partition: PartitionState): Promise<void> {
-    const { clock } = this.#parts.seat.context.host
-    let giveUp: () => void = () => {}
-    const late = new Promise<void>((resolve) => {
-      giveUp = resolve
-    })
-    const timer = clock.setTimer(this.#parts.seat.context.options.handoverTimeoutMs, giveUp)
+    const { host, options } = this.#parts.member.context
     // A partition that is given up because of a pause has time: its handlers should finish.
-    await (this.#paused ? partition.whenQuiet() : Promise.race([partition.whenQuiet(), late]))
-    timer.cancel()
+    if (this.#paused) await partition.whenQuiet()
+    else await settledWithin(host.clock, options.handoverTimeoutMs, partition.whenQuiet())
   }
 
   /** The lease of this process is over: other members may have all that this one owned. */
   loseAll(reason: string): void {
-    const { seat } = this.#parts
-    if (!seat.owned) return
+    const { member } = this.#parts
+    if (!member.owned) return
     for (const partition of this.partitions) if (partition.phase !== 'idle') partition.lose(reason)
     this.changed()
   }
@@ -487,18 +492,20 @@ export class Membership implements Maintained {
 
   /** Leaves: what is left goes to others at once, without counting as an attempt. May be called again if it fails. */
   async leave(): Promise<void> {
-    const { seat } = this.#parts
-    const { context, owned } = seat
+    const { member, readers } = this.#parts
+    const { context, owned } = member
     const { scripts } = context
     await this.stop()
     await Promise.all(
       this.partitions.map(async (partition) => {
+        // Other members read on the same connection.
+        await readers.remove(partition)
         const { sources, group, floor, mayBeOwned } = partition
         const generation = partition.generation === '' ? `${partition.keys.partition}:` : partition.generation
         partition.generation = ''
         await Promise.all(sources.map((source) => this.#leaveSource(source)))
         if (!owned || !mayBeOwned) return
-        await scripts.run(RELEASE, [group.meta], [ownerName(seat), generation, floor])
+        await scripts.run(RELEASE, [group.meta], [ownerName(member), generation, floor])
         partition.mayBeOwned = false
       }),
     )
@@ -508,30 +515,30 @@ export class Membership implements Maintained {
 
   /** In steps, so that none of them blocks the server. */
   async #leaveSource({ stream, later, notes }: Source): Promise<void> {
-    const { context, spec, member } = this.#parts.seat
-    const args = [spec.group, member, String(LEAVE_AT_ONCE)]
+    const { context, spec, consumer } = this.#parts.member
+    const args = [spec.group, consumer, String(LEAVE_AT_ONCE)]
     while (Number(await context.scripts.run(LEAVE, [stream, later, notes], args)) === 1);
   }
 
   /** Repairs what was deleted during use. */
   async repair(partition: PartitionState): Promise<void> {
-    const { seat, claimer } = this.#parts
+    const { member, claimer } = this.#parts
     if (partition.phase === 'idle') return
     try {
-      await restoreGroup(seat, partition)
+      await restoreGroup(member, partition)
     } catch (error) {
       if (replyCode(error) !== 'FENCED') throw error
       partition.lose('the group was deleted, and another member has made it again')
     }
     // The search found nothing while the group was missing.
-    for (const source of partition.sources) claimer.recover(source, seat.owned ? 'all' : 'mine')
+    for (const source of partition.sources) claimer.recover(source, member.owned ? 'all' : 'mine')
     partition.inspectAt = 0
     this.#soon(1)
   }
 
   /** The list of topics may have changed since we joined. */
   async #lookForPartitions(): Promise<void> {
-    const { context } = this.#parts.seat
+    const { context } = this.#parts.member
     const now = context.host.clock.monotonic()
     if (now - this.#countedAt < context.options.leaseMs * COUNT_LEASES) return
     this.#countedAt = now
@@ -539,4 +546,4 @@ export class Membership implements Maintained {
   }
 }
 
-type Acquired = readonly [number, number | Buffer, Buffer?, Buffer?, Buffer?, ReadStateReply?]
+type Acquired = readonly [number, number | Buffer, number?, Buffer?, Buffer?, ReadStateReply?]

@@ -36,7 +36,7 @@ export class PartitionState implements SourcePartition {
   recordedFloor = ''
   lastRead: string | undefined = undefined
   againUntil: string | undefined = undefined
-  former: { readonly member: string; readonly floor: string } | undefined = undefined
+  former: { readonly consumer: string; readonly floor: string } | undefined = undefined
   readonly reads: ReadCount
   readonly #host: PartitionHost
   #quiet: (() => void)[] = []
@@ -114,7 +114,7 @@ export class PartitionState implements SourcePartition {
       source.dueAt = Infinity
     }
     this.reads.reset()
-    this.tellQuiet()
+    this.notifyQuiet()
     return lost
   }
 
@@ -132,7 +132,7 @@ export class PartitionState implements SourcePartition {
     return new Promise((resolve) => this.#quiet.push(resolve))
   }
 
-  tellQuiet(): void {
+  notifyQuiet(): void {
     if (this.#quiet.length === 0 || this.outstanding > 0) return
     const quiet = this.#quiet
     this.#quiet = []

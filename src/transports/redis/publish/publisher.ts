@@ -8,7 +8,7 @@ import { LostReplyError, NotSentError, replyCode, toPublishError } from '../erro
 import { ReplicaWait } from './replica-wait.ts'
 import type { CommandWriter } from '../wire/command-writer.ts'
 import { Routes } from './routes.ts'
-import type { Lane } from './routes.ts'
+import type { PublishTarget } from './routes.ts'
 import type { Commands } from '../connection/commands.ts'
 import { explainWrongType } from '../connection/wrong-type.ts'
 import { DELAY, PUBLISH_SIDE } from '../scripts/publish.ts'
@@ -16,7 +16,7 @@ import { DELAY, PUBLISH_SIDE } from '../scripts/publish.ts'
 /** Messages of one batch that are plain commands, and where each goes. */
 interface Appended {
   readonly indexes: number[]
-  readonly lanes: Lane[]
+  readonly targets: PublishTarget[]
 }
 
 /** Between the values of an entry's two fields. */
@@ -119,7 +119,7 @@ export class RedisPublisher {
   #dispatch(batch: readonly OutgoingMessage[], outcomes: Outcomes, signal: AbortSignal | undefined): Promise<unknown> {
     const { mapping, options, commands } = this.#context
     const sent: Promise<unknown>[] = []
-    const appended: Appended = { indexes: [], lanes: [] }
+    const appended: Appended = { indexes: [], targets: [] }
     for (let index = 0; index < batch.length; index++) {
       const message = batch[index] as OutgoingMessage
       const error = tooLarge(message, options.maxMessageBytes, 'redis')
@@ -127,12 +127,12 @@ export class RedisPublisher {
         outcomes[index] = { error }
         continue
       }
-      const lane = this.#routes.laneOf(message) as Lane
+      const target = this.#routes.targetOf(message) as PublishTarget
       const isPlain = message.deliverAt === undefined && message.group === undefined && mapping.packed
       if (isPlain && commands.batch !== undefined) {
         appended.indexes.push(index)
-        appended.lanes.push(lane)
-      } else sent.push(this.#single(lane, message, index, outcomes, signal))
+        appended.targets.push(target)
+      } else sent.push(this.#single(target, message, index, outcomes, signal))
     }
     if (appended.indexes.length > 0) sent.push(this.#append(appended, batch, outcomes, signal))
     return sent.length === 1 ? (sent[0] as Promise<unknown>) : Promise.all(sent)
@@ -140,7 +140,7 @@ export class RedisPublisher {
 
   /** Plain commands: less work for the server than a script, and all of them are one write here, with one promise. */
   #append(
-    { indexes, lanes }: Appended,
+    { indexes, targets }: Appended,
     batch: readonly OutgoingMessage[],
     outcomes: Outcomes,
     signal: AbortSignal | undefined,
@@ -149,19 +149,19 @@ export class RedisPublisher {
     const write = (writer: CommandWriter): void => {
       for (let at = 0; at < indexes.length; at++) {
         const message = batch[indexes[at] as number] as OutgoingMessage
-        writer.raw((lanes[at] as Lane).head)
+        writer.raw((targets[at] as PublishTarget).head)
         writer.argument(mapping.envelope(message))
         writer.text(DATA)
         writer.bytes(bodyOf(message))
       }
     }
     const sending = (commands.batch as NonNullable<Commands['batch']>)(indexes.length, write, signal)
-    return this.#confirmed((lanes[0] as Lane).keys.stream, sending, batchUnconfirmed).then(
+    return this.#confirmed((targets[0] as PublishTarget).keys.stream, sending, batchUnconfirmed).then(
       async (answer) => {
         const replies = answer as readonly (Buffer | Error)[]
         let accepted = false
         for (let at = 0; at < indexes.length; at++) {
-          const [index, reply, { keys, watched }] = [indexes[at] as number, replies[at], lanes[at] as Lane]
+          const [index, reply, { keys, watched }] = [indexes[at] as number, replies[at], targets[at] as PublishTarget]
           if (reply instanceof Error) {
             reports.refused(reply)
             const error =
@@ -186,19 +186,23 @@ export class RedisPublisher {
   }
 
   #single(
-    lane: Lane,
+    target: PublishTarget,
     message: OutgoingMessage,
     index: number,
     outcomes: Outcomes,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const { stream, partition } = lane.keys
-    return this.#confirmed(stream, this.#store(lane, message, signal), unconfirmed).then(
+    const { stream, partition } = target.keys
+    const isScript = message.deliverAt !== undefined || message.group !== undefined
+    const confirmed = isScript
+      ? this.#confirmedAfter(stream, () => this.#store(target, message, signal))
+      : this.#confirmed(stream, this.#store(target, message, signal), unconfirmed)
+    return confirmed.then(
       (id) => {
         outcomes[index] ??= {
           position: id === undefined ? undefined : { partition, id: (id as Buffer).toString('latin1') },
         }
-        this.#accepted(lane, 1)
+        this.#accepted(target, 1)
       },
       (error: unknown) => {
         this.#context.reports.refused(error)
@@ -207,11 +211,11 @@ export class RedisPublisher {
     )
   }
 
-  async #store(lane: Lane, message: OutgoingMessage, signal: AbortSignal | undefined): Promise<unknown> {
+  async #store(target: PublishTarget, message: OutgoingMessage, signal: AbortSignal | undefined): Promise<unknown> {
     const { scripts, commands, keys, mapping } = this.#context
-    const { delayed, sequence, stream } = lane.keys
+    const { delayed, sequence, stream } = target.keys
     const fields = mapping.fields(message)
-    const group = message.group === undefined ? undefined : keys.group(lane.keys, message.group)
+    const group = message.group === undefined ? undefined : keys.group(target.keys, message.group)
     if (message.deliverAt !== undefined) {
       const place = { delayed: group?.delayed ?? delayed, stream: group?.side ?? stream, group: message.group }
       const inMs = await scripts.run(DELAY, [place.delayed, sequence], [String(message.deliverAt), ...fields], signal)
@@ -250,11 +254,19 @@ export class RedisPublisher {
     )
   }
 
+  /** The same for a script: if the server does not know it, it is sent in full, after whatever was sent in this turn. */
+  async #confirmedAfter<Reply>(stream: string, store: () => Promise<Reply>): Promise<Reply> {
+    const { losses } = this.#context.commands
+    const reply = await store()
+    await this.#replicas?.confirm(stream, losses)
+    return reply
+  }
+
   // --- how it went -------------------------------------------------------------------------------------------------
 
-  #accepted(lane: Lane, count: number): void {
+  #accepted(target: PublishTarget, count: number): void {
     this.#context.reports.accepted('message')
-    if (lane.watched !== undefined) this.#context.retention.grew(lane.watched, count)
+    if (target.watched !== undefined) this.#context.retention.grew(target.watched, count)
   }
 }
 

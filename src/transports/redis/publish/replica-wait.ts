@@ -32,17 +32,17 @@ export class ReplicaWait {
 
   /**
    * Resolves when replicas have what was written to the stream in this turn, and before. Rejects with `LostReplyError` in all
-   * other cases: the primary may have it.
+   * other cases: the primary may have it. `losses`: of the connection, before the first of that was sent.
    */
-  confirm(stream: string): Promise<void> {
+  confirm(stream: string, losses: number = this.#commands.losses): Promise<void> {
     const key = this.#commands.cluster ? stream : ''
     let waiting = this.#next.get(key)
+    if (this.#next.size === 0) this.#losses = losses
+    // On another connection, a WAIT would say nothing of what came before it.
+    else if (this.#losses !== losses) return Promise.reject(connectionLost())
     if (waiting === undefined) {
-      if (this.#next.size === 0) {
-        this.#losses = this.#commands.losses
-        // Before the connection can bring anything, such as its end.
-        process.nextTick(() => this.#run())
-      }
+      // Before the connection can bring anything, such as its end.
+      if (this.#next.size === 0) process.nextTick(() => this.#run())
       waiting = Promise.withResolvers<void>()
       this.#next.set(key, waiting)
     }
@@ -50,14 +50,16 @@ export class ReplicaWait {
   }
 
   #run(): void {
+    // What a script has stored meanwhile is confirmed by the next.
+    if (this.#running !== undefined) return
     const [asked, losses] = [this.#next, this.#losses]
     this.#next = new Map()
-    const running = Promise.all(
+    this.#running = Promise.all(
       [...asked].map(([stream, { resolve, reject }]) => this.#ask(stream, losses).then(resolve, reject)),
-    ).finally(() => {
+    ).then(() => {
       this.#running = undefined
+      if (this.#next.size > 0) this.#run()
     })
-    this.#running = running
   }
 
   async #ask(stream: string, losses: number): Promise<void> {
@@ -67,12 +69,15 @@ export class ReplicaWait {
       throw new LostReplyError(`replicas could not be asked: ${messageOf(error)}`, { cause: error })
     })
     // On a connection where nothing was written, every replica "has it".
-    if (this.#commands.losses !== losses)
-      throw new LostReplyError('the connection was lost before replicas had confirmed it')
+    if (this.#commands.losses !== losses) throw connectionLost()
     const confirmed = Number(reply)
     if (confirmed < replicas)
       throw new LostReplyError(
         `${confirmed} of ${replicas} replicas confirmed within ${timeoutMs} ms; the primary has it`,
       )
   }
+}
+
+function connectionLost(): LostReplyError {
+  return new LostReplyError('the connection was lost before replicas had confirmed it')
 }

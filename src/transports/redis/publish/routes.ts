@@ -5,7 +5,7 @@ import type { Retention, Watched } from '../topology/retention.ts'
 import type { Topics } from '../topology/topics.ts'
 
 /** One partition, as a publisher sees it. */
-export interface Lane {
+export interface PublishTarget {
   readonly keys: PartitionKeys
   readonly watched: Watched | undefined
   /** The command that adds an entry, up to the value of the field `ce`. */
@@ -20,17 +20,17 @@ const KEYLESS_RUN = 64
 const MAX_ROUTES = 10_000
 
 class Route {
-  readonly #lanes: readonly Lane[]
+  readonly #targets: readonly PublishTarget[]
   #turn = Math.floor(Math.random() * 1_000) * KEYLESS_RUN
 
-  constructor(lanes: readonly Lane[]) {
-    this.#lanes = lanes
+  constructor(targets: readonly PublishTarget[]) {
+    this.#targets = targets
   }
 
-  laneOf(key: string | undefined): Lane {
-    const { length } = this.#lanes
+  targetOf(key: string | undefined): PublishTarget {
+    const { length } = this.#targets
     const index = key === undefined ? Math.floor(this.#turn++ / KEYLESS_RUN) % length : partitionOf(key, length)
-    return this.#lanes[index] as Lane
+    return this.#targets[index] as PublishTarget
   }
 }
 
@@ -49,13 +49,13 @@ export class Routes {
   }
 
   /** Undefined while the topic's number of partitions is unknown. */
-  laneOf(message: EncodedMessage): Lane | undefined {
+  targetOf(message: EncodedMessage): PublishTarget | undefined {
     const { topic } = message
-    if (this.#last?.topic === topic) return this.#last.route.laneOf(message.key)
+    if (this.#last?.topic === topic) return this.#last.route.targetOf(message.key)
     const route = this.#routes.get(topic) ?? this.#make(topic)
     if (route === undefined) return undefined
     this.#last = { topic, route }
-    return route.laneOf(message.key)
+    return route.targetOf(message.key)
   }
 
   knows(topic: string): boolean {

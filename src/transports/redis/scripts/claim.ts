@@ -74,7 +74,7 @@ return { taken, gone, first[2] and math.max(0, tonumber(first[2]) - now) or -1 }
 )
 
 /**
- * KEYS stream, meta · ARGV group, generation, former owner, id after which to look, count
+ * KEYS stream, meta · ARGV group, generation, consumer of the former owner, id after which to look, count
  *
  * The former owner died, and then its consumer was deleted with what it had pending. Which entries those were is
  * unknown; all after its last sign of life are made pending again, to be handled twice rather than never. Returns how

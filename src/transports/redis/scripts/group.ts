@@ -202,17 +202,17 @@ return result
 )
 
 /**
- * KEYS meta, stream · ARGV owner (process and member), leaseMs, connection, group, dead process, partition · takes a partition without
- * an owner, or whose owner is of that process. Returns 1, the new generation, for a former owner that died: connection,
- * process and name, and the id up to which everything was acked at its last sign of life; and how far the group has read;
- * or 0 and its owner: empty while it is unknown whether it has one.
+ * KEYS meta, stream · ARGV owner (process and member), leaseMs, reader (see `readerName`), group, dead process, partition · takes a
+ * partition without an owner, or whose owner is of that process. Returns 1, the new generation, 1 when a former owner died, and
+ * its reader; the id up to which everything was acked at its last sign of life; and how far the group has read; or 0 and
+ * its owner: empty while it is unknown whether it has one.
  */
 export const ACQUIRE: Script = script(
   'acquire',
   `${NOW}${NEXT_GENERATION}${READ_STATE}
 local part = ARGV[6] .. ':'
 local owner = redis.call(
-  'HMGET', KEYS[1], part .. 'owner', part .. 'until', part .. 'connection', part .. 'floor', part .. 'generation'
+  'HMGET', KEYS[1], part .. 'owner', part .. 'until', part .. 'reader', part .. 'floor', part .. 'generation'
 )
 local process = owner[1] and string.match(owner[1], '^%S+')
 if owner[1] == '?' then
@@ -224,13 +224,13 @@ elseif not owner[5] then
   return { 0, '' }
 end
 local generation = nextGeneration(KEYS[1], part)
-redis.call('HSET', KEYS[1], part .. 'owner', ARGV[1], part .. 'connection', ARGV[3])
+redis.call('HSET', KEYS[1], part .. 'owner', ARGV[1], part .. 'reader', ARGV[3])
 if owner[2] then redis.call('HDEL', KEYS[1], part .. 'until') end
 -- It stays from now on: when the next owner does not find it, it was deleted.
-redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], string.match(ARGV[1], '^%S+ (.*)$'))
+redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], string.match(ARGV[3], '^%S* %S* (.*)$'))
 local former = owner[1] and owner[1] ~= '?' and owner[1] ~= ARGV[1]
 return {
-  1, part .. generation, former and owner[3] or '', former and owner[1] or '', owner[4] or '',
+  1, part .. generation, former and 1 or 0, former and owner[3] or '', owner[4] or '',
   readState(KEYS[2], KEYS[1], ARGV[4], part)
 }
 `,
@@ -245,13 +245,13 @@ local part, number = partOf(ARGV[2])
 local owner = redis.call('HMGET', KEYS[1], part .. 'owner', part .. 'generation')
 if owner[1] ~= ARGV[1] or (number ~= '' and owner[2] ~= number) then return 0 end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], part .. 'floor', ARGV[3]) end
-return redis.call('HDEL', KEYS[1], part .. 'owner', part .. 'connection')
+return redis.call('HDEL', KEYS[1], part .. 'owner', part .. 'reader')
 `,
 )
 
 /**
  * KEYS assignment, then for each partition: stream, meta, later, side, side later, delayed, delayed of the group · ARGV
- * group, owner (empty when partitions have none), connection, then for each partition: generation, floor, 1 when something
+ * group, owner (empty when partitions have none), reader, then for each partition: generation, floor, 1 when something
  * is in flight
  *
  * Records up to where everything is acked (the floor; empty when unknown), moves due entries into the streams, and looks
@@ -264,7 +264,7 @@ export const INSPECT: Script = script(
   `${NOW}${MOVE_DUE}${IDS}${FENCE}
 local function inspect(stream, meta, later, side, sideLater, delayed, own, generation, floor, isBusy)
   local part = partOf(generation)
-  local stored = redis.call('HMGET', meta, part .. 'generation', part .. 'owner', part .. 'floor', part .. 'connection')
+  local stored = redis.call('HMGET', meta, part .. 'generation', part .. 'owner', part .. 'floor', part .. 'reader')
   stored[1] = stored[1] and part .. stored[1]
   local ours = (stored[1] == generation and (ARGV[2] == '' or stored[2] == ARGV[2])) and 1 or 0
   local pending = -1
@@ -279,7 +279,7 @@ local function inspect(stream, meta, later, side, sideLater, delayed, own, gener
   end
   if ours == 1 then
     if floor ~= '' and (not stored[3] or before(stored[3], floor)) then redis.call('HSET', meta, part .. 'floor', floor) end
-    if ARGV[2] ~= '' and stored[4] ~= ARGV[3] then redis.call('HSET', meta, part .. 'connection', ARGV[3]) end
+    if ARGV[2] ~= '' and stored[4] ~= ARGV[3] then redis.call('HSET', meta, part .. 'reader', ARGV[3]) end
   end
   if redis.call('EXISTS', later, side, sideLater, delayed, own) == 0 then
     return { ours, stored[1] or '', 0, -1, -1, -1, pending }
@@ -304,7 +304,7 @@ return result
 
 /**
  * KEYS stream, meta, later · ARGV group, generation, id after which to read (empty: as last recorded; `side`: it is the
- * stream of copies for the group), member, owner (empty when partitions have none), ids of what the member holds ...
+ * stream of copies for the group), consumer, owner (empty when partitions have none), ids of what the member holds ...
  *
  * Creates the group again where it is missing, and makes what the member holds and what was handed back pending again,
  * where the group or a consumer was deleted with it. Returns whether it was missing, how many became pending again, the
@@ -331,9 +331,9 @@ if redis.call('HSETNX', KEYS[2], part .. 'generation', number) == 1 and ARGV[5] 
   redis.call('HSET', KEYS[2], part .. 'owner', ARGV[5])
 end
 local restored = 0
-local function restore(member, id)
+local function restore(consumer, id)
   if redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1] then return end
-  restored = restored + #redis.call('XCLAIM', KEYS[1], ARGV[1], member, 0, id, 'FORCE', 'JUSTID')
+  restored = restored + #redis.call('XCLAIM', KEYS[1], ARGV[1], consumer, 0, id, 'FORCE', 'JUSTID')
 end
 for at = 6, #ARGV do restore(ARGV[4], ARGV[at]) end
 for _, id in ipairs(redis.call('ZRANGE', KEYS[3], 0, 999)) do restore('@later', id) end
@@ -350,7 +350,7 @@ export const FORGET: Script = script(
   `
 local gone = redis.pcall('XGROUP', 'DESTROY', KEYS[1], ARGV[1])
 redis.call('UNLINK', unpack(KEYS, 3))
-for _, field in ipairs({ 'generation', 'owner', 'connection', 'until', 'floor', 'counted' }) do
+for _, field in ipairs({ 'generation', 'owner', 'reader', 'until', 'floor', 'counted' }) do
   redis.call('HDEL', KEYS[2], ARGV[2] .. ':' .. field)
 end
 if type(gone) == 'table' then return 0 end
@@ -358,7 +358,7 @@ return gone
 `,
 )
 
-/** KEYS stream · ARGV group, live members ... · removes consumers with nothing pending, never others. */
+/** KEYS stream · ARGV group, idle ms, live consumers ... · removes consumers with nothing pending, never others. */
 export const SWEEP_CONSUMERS: Script = script(
   'sweep-consumers',
   `

@@ -5,7 +5,7 @@ import type { Script } from './script.ts'
  * The name of a process ends with the length of its lease: processes may have different ones. `away`: no renewal of any
  * process came through for a while, so it was the server that was away (restarting, busy, or with another clock by now), and
  * no process is dead because of it. A process renews five times per lease, so those whose lease lasts would have renewed
- * twice by then.
+ * twice by then. The member "since" says since when there has been a list.
  */
 const LEASES = `${NOW}
 local leases, all, heard, expected = {}, nil, 0, 0
@@ -52,6 +52,7 @@ local me, result, own, listed = ARGV[1], { 1, now }, nil, look()
 for at = 1, #listed, 2 do
   local name, ends = listed[at], tonumber(listed[at + 1])
   if name == me then own = ends
+  elseif name == 'since' then -- Not a process.
   elseif ends < 0 and now + ends > 3600000 then redis.call('ZREM', KEYS[1], name)
   else
     local last = now + leaseOf(name)
@@ -67,6 +68,7 @@ for at = 1, #listed, 2 do
 end
 if own and own < 0 then result[1] = 0
 else put(me, now + leaseOf(me)) end
+redis.call('ZADD', KEYS[1], 'NX', string.format('%.0f', now), 'since')
 return result
 `,
   { allowOutOfMemory: true },
@@ -74,15 +76,17 @@ return result
 
 /**
  * KEYS leases · ARGV names ... · fences those whose lease has ended. Returns for each 1 when it is dead; 2 when its lease has
- * ended, but perhaps only because the server was away, so that it may still be renewed; or 0. One that is not listed was
- * deleted from the list, perhaps in the middle of its work: it is dead when it is not heard of for a lease.
+ * ended, but perhaps only because the server was away, so that it may still be renewed; or 0. One that is not listed has
+ * ended, or has been dead for an hour, if there has been a list for longer than its lease: it would have been on it. Otherwise the
+ * list was deleted, perhaps in the middle of its work: it is dead when it is not heard of for a lease.
  */
 export const FENCE_DEAD: Script = script(
   'fence-dead',
   `${LEASES}
-local result = {}
+local result, since = {}, tonumber(redis.call('ZSCORE', KEYS[1], 'since') or now)
 for at, name in ipairs(ARGV) do
-  local ends = tonumber(redis.call('ZSCORE', KEYS[1], name) or put(name, now + leaseOf(name)))
+  local lease = leaseOf(name)
+  local ends = tonumber(redis.call('ZSCORE', KEYS[1], name) or put(name, now - since > lease and -now or now + lease))
   local ended = ends > 0 and ends <= now
   if ended and not away(name) then ends = put(name, -now) end
   result[at] = ends < 0 and 1 or ended and 2 or 0

@@ -7,8 +7,8 @@ const CHUNK = 500
 const DELETED = 'its stream was deleted, with what the group had not read'
 
 /** Creates the consumer group on a partition where it is missing, to begin after that id. Resolves with its generation. */
-export async function joinGroup(seat: MemberContext, partition: PartitionState, start: string): Promise<string> {
-  const { context, spec } = seat
+export async function joinGroup(member: MemberContext, partition: PartitionState, start: string): Promise<string> {
+  const { context, spec } = member
   const [made, generation, floor, newest, state] = (await context.scripts.run(
     JOIN,
     [partition.keys.stream, partition.group.meta],
@@ -18,7 +18,7 @@ export async function joinGroup(seat: MemberContext, partition: PartitionState, 
   if (made === 1 && spec.ephemeral) partition.lastRead = String(floor)
   if (made === 2) {
     if (String(newest) !== '') partition.againUntil = String(newest)
-    reportMadeAgain(seat, partition, String(floor), state === 1)
+    reportMadeAgain(member, partition, String(floor), state === 1)
   }
   return String(generation)
 }
@@ -27,8 +27,8 @@ export async function joinGroup(seat: MemberContext, partition: PartitionState, 
  * Repairs what was deleted during use: the group alone, the stream with it, or a consumer with everything it had
  * pending. What is here stays here, and is pending again; reading continues with the very next message.
  */
-export async function restoreGroup(seat: MemberContext, partition: PartitionState): Promise<void> {
-  const { context, spec, member } = seat
+export async function restoreGroup(member: MemberContext, partition: PartitionState): Promise<void> {
+  const { context, spec, consumer } = member
   const { generation } = partition
   for (const source of partition.sources) {
     const ids = partition.unsettled(source)
@@ -40,13 +40,13 @@ export async function restoreGroup(seat: MemberContext, partition: PartitionStat
           spec.group,
           generation,
           source.isSide ? 'side' : (partition.lastRead ?? ''),
-          member,
-          ownerName(seat),
+          consumer,
+          ownerName(member),
           ...ids.slice(from, from + CHUNK),
         ],
       )) as readonly [number, number, number, Buffer]
       if (source.isSide) source.missing = state === 0
-      if (made === 1 && !source.isSide) reportMadeAgain(seat, partition, String(start), state === 1)
+      if (made === 1 && !source.isSide) reportMadeAgain(member, partition, String(start), state === 1)
       else if (made === 0 && restored > 0)
         context.reports.warn(
           'redis-consumer-deleted',
@@ -79,6 +79,6 @@ function reportMadeAgain(
 }
 
 /** How a partition names its owner; empty where partitions have none. */
-export function ownerName({ context, member, owned }: MemberContext): string {
-  return owned ? `${context.lease.name} ${member}` : ''
+export function ownerName({ context, spec, owned }: MemberContext): string {
+  return owned ? `${context.lease.name} ${spec.consumerId}` : ''
 }

@@ -129,7 +129,7 @@ export class Retention {
     const age = Number(reply[3] ?? -1)
     // An empty stream has nothing too old before that time has passed.
     watched.dueAt = this.#host.clock.monotonic() + Math.max(0, age < 0 ? maxAgeMs : maxAgeMs - age)
-    for (let at = 4; at + 2 < reply.length; at += 3) this.#tellLoss(watched, String(reply[at]), Number(reply[at + 1]))
+    for (let at = 4; at + 2 < reply.length; at += 3) this.#reportLoss(watched, String(reply[at]), Number(reply[at + 1]))
     if (over > 0 && keepUnacked) {
       // The next look is due without a new message: acks are enough.
       watched.grown++
@@ -139,7 +139,7 @@ export class Retention {
     return removed >= 10_000 || (!keepUnacked && over > 0 && removed > 0)
   }
 
-  #tellLoss({ keys }: Watched, group: string, count: number): void {
+  #reportLoss({ keys }: Watched, group: string, count: number): void {
     this.#host.events.emit('loss', {
       transport: this.#host.name,
       topic: keys.topic,

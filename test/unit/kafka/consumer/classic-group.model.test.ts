@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest'
+import { seedsOf } from '../schedules.ts'
 import { ClassicCoordinator } from './model/classic-coordinator.ts'
 import { ClassicModelMember } from './model/classic-model-member.ts'
 import type { ClassicGroup } from './model/classic-model-member.ts'
 import { RandomGroup } from './model/run-group.ts'
 import type { Scenario } from './model/run-group.ts'
-
-const SEEDS = Number(process.env['BUSBAR_KAFKA_SEEDS'] ?? 40)
 
 class Group extends RandomGroup<ClassicModelMember> implements ClassicGroup {
   readonly coordinator: ClassicCoordinator
@@ -31,16 +30,16 @@ class Group extends RandomGroup<ClassicModelMember> implements ClassicGroup {
 }
 
 describe.each([true, false])('a classic group, cooperative: %s', (isCooperative) => {
-  it(`keeps K6, K7, K8, K10 and K13 while members crash, freeze and lose requests (${SEEDS} schedules)`, () => {
-    for (let seed = 0; seed < SEEDS; seed++)
+  it('keeps K6, K7, K8, K10 and K13 while members crash, freeze and lose requests', () => {
+    for (const seed of seedsOf('classicGroup', 0.4))
       new Group(seed, isCooperative, { hasFaults: true, maxWorkMs: 30_000 }).run()
-  }, 600_000)
+  }, 7_200_000)
 
   it('repeats nothing while members only come and go', () => {
-    for (let seed = 0; seed < SEEDS / 3; seed++) {
+    for (const seed of seedsOf('classicGroup', 0.1)) {
       const group = new Group(seed, isCooperative, { hasFaults: false, maxWorkMs: 10_000 })
       group.run()
       expect(group.checks.repeated, `seed ${seed}`).toBe(0)
     }
-  }, 600_000)
+  }, 7_200_000)
 })

@@ -291,29 +291,6 @@ describe('records', () => {
   })
 })
 
-describe('a replica near by (KIP-392)', () => {
-  it('is read from, and the leader again when it fails', async () => {
-    const sim = new ConsumerSim({ brokers: 3 })
-    sim.createTopic('t', 1)
-    sim.moveLeader('t', 0, 1)
-    sim.append('t', 0, ['a'])
-    const consumer = sim.consumer({ rack: 'rack-2' })
-    const values = collect(consumer)
-    await sim.advance(3_000)
-    const since = sim.clock.now()
-    sim.append('t', 0, ['b'])
-    await sim.advance(3_000)
-    const fetches = sim.requests.filter(({ api, at }) => api === 'Fetch' && at >= since)
-    expect(new Set(fetches.map(({ broker }) => broker))).toEqual(new Set([2]))
-    sim.kill(2)
-    sim.append('t', 0, ['c'])
-    await sim.advance(5_000)
-    expect(values).toEqual(['a', 'b', 'c'])
-    await sim.run(consumer.close())
-    sim.closeClients()
-  })
-})
-
 describe('options', () => {
   it.each([
     [{ topics: [] }],

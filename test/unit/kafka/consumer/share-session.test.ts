@@ -46,6 +46,23 @@ describe('a share session', () => {
     ])
   })
 
+  it('lets the broker forget a partition that was named only for a verdict, once it is said', () => {
+    const session = opened()
+    session.fetch([P0])
+    session.answered()
+    // P1 has gone to another broker; the verdict is about what was acquired here.
+    session.say(P1, 1, 'accept', session.generation)
+    expect(session.fetch([P0]).part).toMatchObject({
+      topics: [{ partitions: [{ partitionIndex: 1 }] }],
+      forgottenTopicsData: [],
+    })
+    session.answered()
+    expect(session.fetch([P0]).part).toMatchObject({
+      topics: [],
+      forgottenTopicsData: [{ topicId: 'id', partitions: [1] }],
+    })
+  })
+
   it('takes one verdict for each offset, which takes the place of a renewal', () => {
     const session = opened()
     const { generation } = session

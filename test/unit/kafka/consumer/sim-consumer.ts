@@ -1,6 +1,8 @@
 import { Cluster } from '../../../../src/kafka/cluster/cluster.ts'
 import { Consumer } from '../../../../src/kafka/consumer/consumer.ts'
 import type { ConsumerOptions } from '../../../../src/kafka/consumer/consumer-options.ts'
+import { ShareConsumer } from '../../../../src/kafka/consumer/share/share-consumer.ts'
+import type { ShareConsumerOptions } from '../../../../src/kafka/consumer/share/share-consumer.ts'
 import type { ApiName } from '../../../../src/kafka/protocol/generated/api-types.ts'
 import { batchOf } from '../sim/batch.ts'
 import { SimCluster } from '../sim/sim-cluster.ts'
@@ -20,6 +22,14 @@ export class ConsumerSim extends SimCluster {
     this.#clusters.push(cluster)
     const context = { cluster, clock: this.clientClock, random: () => this.random.next() }
     return new Consumer(context, { topics: ['t'], group: 'g', ...options })
+  }
+
+  /** A member of share group `g`, for topic `t`. */
+  shareConsumer(options: Partial<ShareConsumerOptions> = {}): ShareConsumer {
+    const cluster = new Cluster(this.clientOptions())
+    this.#clusters.push(cluster)
+    const context = { cluster, clock: this.clientClock, random: () => this.random.next() }
+    return new ShareConsumer(context, { topics: ['t'], group: 'g', ...options })
   }
 
   append(topic: string, partition: number, values: readonly string[]): void {

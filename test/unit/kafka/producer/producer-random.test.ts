@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { KafkaError } from '../../../../src/kafka/errors.ts'
 import type { SendManyError } from '../../../../src/kafka/producer/deliveries.ts'
 import type { Producer } from '../../../../src/kafka/producer/producer.ts'
+import { seedsOf } from '../schedules.ts'
 import { nothingLeft, setUp, valuesOf } from './producer-setup.ts'
 import type { Parts } from './producer-setup.ts'
 
@@ -9,7 +10,6 @@ const PARTITIONS = 3
 const DELIVERY_TIMEOUT_MS = 4_000
 const REQUEST_TIMEOUT_MS = 1_000
 const MAX_BUFFERED_BYTES = 262_144
-const SEEDS = Number(process.env['BUSBAR_KAFKA_SEEDS'] ?? 60)
 
 type Outcomes = Map<number, 'confirmed' | KafkaError['outcome']>
 
@@ -144,8 +144,8 @@ class RandomRun {
 }
 
 describe('a producer on the simulated cluster', () => {
-  it('keeps K1 to K5, K10 and K12 over random schedules of faults', { timeout: 600_000 }, async () => {
-    for (let seed = 0; seed < SEEDS; seed++) {
+  it('keeps K1 to K5, K10 and K12 over random schedules of faults', { timeout: 7_200_000 }, async () => {
+    for (const seed of seedsOf('producer')) {
       const run = new RandomRun(seed)
       await run.run()
       expect(run.violations.map((violation) => `seed ${seed}: ${violation}`)).toEqual([])

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { seedsOf } from '../schedules.ts'
 import { randomOf } from './model-cluster.ts'
 import { SenderSimulation } from './sender-simulation.ts'
 import type { Faults } from './sender-simulation.ts'
@@ -39,8 +40,6 @@ function violationsOf(seed: number, faults: Faults): readonly string[] {
   return simulation.violations.map((violation) => `seed ${seed}: ${violation}`)
 }
 
-const SEEDS = Number(process.env['BUSBAR_KAFKA_SEEDS'] ?? 3_000)
-
 describe('a producer against a model cluster', () => {
   test('confirms everything once and in order when nothing fails', () => {
     const simulation = new SenderSimulation(1, NONE, 3)
@@ -49,12 +48,12 @@ describe('a producer against a model cluster', () => {
     expect(new Set(simulation.outcomes.values())).toEqual(new Set(['confirmed']))
   })
 
-  test('keeps K1 to K4 and K10 over random schedules of faults', { timeout: 600_000 }, () => {
-    for (let seed = 0; seed < SEEDS; seed++) expect(violationsOf(seed, faultsOf(seed))).toEqual([])
+  test('keeps K1 to K4 and K10 over random schedules of faults', { timeout: 3_600_000 }, () => {
+    for (const seed of seedsOf('sender')) expect(violationsOf(seed, faultsOf(seed))).toEqual([])
   })
 
-  test('without numbers, loses nothing that it confirms', { timeout: 60_000 }, () => {
-    for (let seed = 0; seed < SEEDS / 4; seed++) {
+  test('without numbers, loses nothing that it confirms', { timeout: 3_600_000 }, () => {
+    for (const seed of seedsOf('senderWithoutNumbers')) {
       expect(violationsOf(seed, { ...faultsOf(seed), isIdempotent: false })).toEqual([])
     }
   })

@@ -138,6 +138,31 @@ describe('a partition', () => {
     expect([namesOf(moved), moved[0]?.broker]).toEqual([['b@1'], 2])
   })
 
+  it('leaves the line of a broker that does not answer when it gets another leader', () => {
+    const { leaders, sender, add, sent } = setUp({ maxInFlightPerBroker: 1 })
+    add('a')
+    expect(namesOf(sent())).toEqual(['a@0'])
+    // Broker 1 has a request that it does not answer, of another partition.
+    add('b', { partition: 1 })
+    expect(sent()).toEqual([])
+    leaders.set(1, 2)
+    sender.leaderChanged('t', 1)
+    expect(sent().map(({ broker, parts }) => [broker, parts[0]?.entry.batch.name])).toEqual([[2, 'b']])
+  })
+
+  it('is sent to its new leader in the turn in which it leaves the line of the old one', () => {
+    const { leaders, sender, add, sent } = setUp()
+    leaders.set(1, 2)
+    // Broker 2 is looked at before broker 1.
+    add('x', { partition: 1 })
+    sender.answered(first(sent()), [ok], 0)
+    add('a')
+    sender.lost(first(sent()), connectionLost('not-sent'), 0)
+    // Somebody else has learned of it.
+    leaders.set(0, 2)
+    expect(sent(1_000).map(({ broker }) => broker)).toEqual([2])
+  })
+
   it('takes back the numbers of what was never written', () => {
     const { sender, add, sent, settled } = setUp()
     add('a', { count: 3 })

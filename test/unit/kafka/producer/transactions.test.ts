@@ -4,6 +4,7 @@ import { Producer } from '../../../../src/kafka/producer/producer.ts'
 import { readControlRecord } from '../../../../src/kafka/records/control-record.ts'
 import { readRecords } from '../../../../src/kafka/records/read-records.ts'
 import type { ApiName } from '../../../../src/kafka/protocol/generated/api-types.ts'
+import { seedsOf } from '../schedules.ts'
 import type { SimCluster } from '../sim/sim-cluster.ts'
 import { nothingLeft, setUp } from './producer-setup.ts'
 import type { Parts } from './producer-setup.ts'
@@ -244,7 +245,6 @@ const APIS: readonly ApiName[] = [
   'InitProducerId',
   'FindCoordinator',
 ]
-const SEEDS = Number(process.env['BUSBAR_KAFKA_TRANSACTION_SEEDS'] ?? 60)
 
 /** Transactions under random faults; what is wrong with what became visible. */
 async function violationsOf(seed: number): Promise<readonly string[]> {
@@ -301,7 +301,7 @@ async function violationsOf(seed: number): Promise<readonly string[]> {
 }
 
 describe('transactions under random faults', () => {
-  it('are visible as a whole or not at all (K9)', { timeout: 600_000 }, async () => {
-    for (let seed = 0; seed < SEEDS; seed++) expect(await violationsOf(seed)).toEqual([])
+  it('are visible as a whole or not at all (K9)', { timeout: 7_200_000 }, async () => {
+    for (const seed of seedsOf('transactions')) expect(await violationsOf(seed)).toEqual([])
   })
 })

@@ -57,16 +57,17 @@ class Poll {
     const partitions: Found[] = []
     let left = this.#request.maxBytes
     let bytes = 0
-    let hasError = false
+    let isUrgent = false
     for (const wanted of this.#session.wanted()) {
       const response = this.#read(wanted, bytes === 0 ? Math.max(left, 1) : left)
       const size = response.records?.length ?? 0
       bytes += size
       left -= size
-      hasError ||= response.errorCode !== 0 || (response.divergingEpoch?.epoch ?? -1) !== -1
+      const isElsewhere = (response.preferredReadReplica ?? -1) !== -1
+      isUrgent ||= response.errorCode !== 0 || isElsewhere || (response.divergingEpoch?.epoch ?? -1) !== -1
       if (this.#session.mustReport(wanted, response)) partitions.push({ wanted, response })
     }
-    return { partitions, isEnough: hasError || bytes >= this.#request.minBytes }
+    return { partitions, isEnough: isUrgent || bytes >= this.#request.minBytes }
   }
 
   #read(wanted: Wanted, maxBytes: number): PartitionResponse {
@@ -90,13 +91,17 @@ class Poll {
       return { ...fail(errorCode), currentLeader: { leaderId: leader, leaderEpoch: epoch } }
     }
     if (errorCode !== 0) return fail(errorCode)
-    const highWatermark = log.endOffset
+    const endOf = (id: number): number => Math.min(log.endOffset, partition.replicaEnds.get(id) ?? Infinity)
+    const highWatermark = isFollower ? endOf(broker.id) : log.endOffset
     const isCommitted = this.#request.isolationLevel === 1
-    const { lastStableOffset, startOffset: logStartOffset } = log
+    const { startOffset: logStartOffset } = log
+    const lastStableOffset = Math.min(log.lastStableOffset, highWatermark)
     const response = { partitionIndex: index, errorCode: 0, highWatermark, lastStableOffset, logStartOffset }
-    // A consumer is sent to a replica in its rack (KIP-392).
-    const near = partition.replicas.find((id) => this.#cluster.broker(id).rack === this.#request.rackId)
-    if (!isFollower && near !== undefined && near !== broker.id && this.#cluster.broker(near).isUp) {
+    // A consumer is sent to a replica in its rack that has what it wants (KIP-392).
+    const near = partition.replicas.find(
+      (id) => this.#cluster.broker(id).rack === this.#request.rackId && endOf(id) >= fetchOffset,
+    )
+    if (!isFollower && near !== undefined && near !== broker.id && this.#cluster.isAlive(near)) {
       return { ...response, preferredReadReplica: near }
     }
     if (lastFetchedEpoch !== -1) {

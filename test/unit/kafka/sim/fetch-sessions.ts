@@ -21,6 +21,7 @@ interface Reported {
   readonly lastStableOffset?: number | undefined
   readonly logStartOffset?: number | undefined
   readonly divergingEpoch?: { readonly epoch?: number | undefined } | undefined
+  readonly preferredReadReplica?: number | undefined
   readonly records?: Buffer | null | undefined
 }
 
@@ -107,7 +108,8 @@ export class FetchSession {
     if (this.id === 0 || this.#isFull) return true
     const hasRecords = (response.records?.length ?? 0) > 0
     const diverges = (response.divergingEpoch?.epoch ?? -1) !== -1
-    return hasRecords || diverges || response.errorCode !== 0 || reportOf(response) !== wanted.reported
+    const isElsewhere = (response.preferredReadReplica ?? -1) !== -1
+    return hasRecords || diverges || isElsewhere || response.errorCode !== 0 || reportOf(response) !== wanted.reported
   }
 
   answered(reported: readonly { readonly wanted: Wanted; readonly response: Reported }[]): void {

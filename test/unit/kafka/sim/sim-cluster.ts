@@ -16,6 +16,7 @@ import { Random } from './random.ts'
 import { Script } from './script.ts'
 import { SimSecurity } from './security.ts'
 import type { SecurityOptions } from './security.ts'
+import { SimShares } from './share-apis.ts'
 import { Topics } from './topics.ts'
 import type { SimPartition, SimTopic } from './topics.ts'
 import { SimTransactions } from './transactions.ts'
@@ -58,6 +59,7 @@ export class SimCluster {
   readonly coordinators: SimCoordinators
   readonly transactions: SimTransactions
   readonly groups: SimGroups
+  readonly shares: SimShares
   readonly maxVersions: Readonly<Partial<Record<ApiName, number>>>
   readonly features: ReadonlyMap<string, number>
   /** All requests that brokers have read. */
@@ -86,6 +88,7 @@ export class SimCluster {
     this.topics = new Topics(this.random, () => [...this.#brokers.keys()])
     this.coordinators = new SimCoordinators(this.clock, () => this.#alive())
     this.groups = new SimGroups(this)
+    this.shares = new SimShares(this)
     this.transactions = new SimTransactions(this)
     this.#security = new SimSecurity(this.clock, security)
     this.#handlers = {
@@ -93,6 +96,7 @@ export class SimCluster {
       ...dataApis(this),
       ...fetchApi(this),
       ...this.groups.handlers(),
+      ...this.shares.handlers(),
       ...this.transactions.handlers(),
       ...this.#security.handlers(),
     }
@@ -217,6 +221,14 @@ export class SimCluster {
     this.moveLeader(name, index, to ?? partition.leader)
   }
 
+  /** A follower has the log only up to `offset`, or, with undefined, as far as the leader. */
+  lagReplica(name: string, index: number, broker: number, offset: number | undefined): void {
+    const { replicaEnds } = this.partition(name, index)
+    if (offset === undefined) replicaEnds.delete(broker)
+    else replicaEnds.set(broker, offset)
+    this.appended()
+  }
+
   // For the handlers.
 
   /** A topic as a broker knows it: one that lags has not heard of new ones. */
@@ -242,6 +254,11 @@ export class SimCluster {
     let sessions = this.#fetchSessions.get(broker)
     if (sessions === undefined) this.#fetchSessions.set(broker, (sessions = new FetchSessions()))
     return sessions
+  }
+
+  /** Not given up by the controller. */
+  isAlive(broker: number): boolean {
+    return this.#brokers.has(broker) && !this.#fenced.has(broker)
   }
 
   /** Something that fetches wait for has changed. */

@@ -7,6 +7,8 @@ export interface SimPartition {
   readonly log: SimLog
   readonly producers: ProducerState
   readonly replicas: readonly number[]
+  /** Where the logs of followers that lag behind end. */
+  readonly replicaEnds: Map<number, number>
   leader: number | undefined
   epoch: number
 }
@@ -58,7 +60,8 @@ export class Topics {
       const replicas = brokers.map((_, step) => brokers[(index + step) % brokers.length] as number)
       const leader = replicas[0]
       const producers = new ProducerState()
-      topic.partitions.push({ index, log: new SimLog(), producers, replicas, leader, epoch: 0 })
+      const replicaEnds = new Map<number, number>()
+      topic.partitions.push({ index, log: new SimLog(), producers, replicas, replicaEnds, leader, epoch: 0 })
     }
   }
 

@@ -174,7 +174,7 @@ export class Credit {
     for (const { pulls } of set?.readers.all ?? []) bytes -= pulls.askedBytes
     // First what other members could take as well.
     for (const lane of this.#shared) {
-      if (this.paused || !lane.active || lane.suspended > 0) continue
+      if (this.paused || !lane.active || lane.unchecked) continue
       const isDry = lane.pulls.asked === 0 && lane.buffer.length === 0
       const part = set === undefined ? bytes : bytes * SHARED_BYTES
       const most = Math.max(part, isDry && this.#credit.bytes > 0 ? RESERVE_BYTES : 0)

@@ -78,8 +78,8 @@ export class PullConsumer implements DeliveringConsumer {
   active = false
   /** Increments each time that what we had of it was taken away. */
   tenure = 0
-  /** Above zero while the state of the consumer is being checked. */
-  suspended = 0
+  /** Nobody knows whether its consumer is still the same: nothing is requested from it. */
+  unchecked = false
   /** Changes when the consumer is replaced by another one of the same name. */
   identity = ''
   ackWaitMs: number

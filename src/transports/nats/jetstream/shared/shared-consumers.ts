@@ -1,3 +1,4 @@
+import type { Timer } from '../../../../core/clock.ts'
 import type {
   AttemptNote,
   Settlement,
@@ -23,6 +24,8 @@ import { SharedSettlement } from './shared-settlement.ts'
 
 const NAK: Uint8Array = Buffer.from('-NAK')
 const NO_BYTES: Uint8Array = new Uint8Array(0)
+/** Pause before a consumer that could not be found or made is looked for again. */
+const AGAIN_MS = 1_000
 
 export interface SharedConsumersHost {
   readonly parts: SubscriptionParts
@@ -58,6 +61,8 @@ export class SharedConsumers implements PullConsumerHost {
   #resting: Promise<void> | undefined
   readonly #finding = new Map<PullConsumer, Promise<boolean>>()
   #searching = false
+  /** Looks again for those whose search failed. */
+  #again: Timer | undefined
   #closed = false
 
   constructor(host: SharedConsumersHost) {
@@ -150,6 +155,7 @@ export class SharedConsumers implements PullConsumerHost {
   }
 
   close(): void {
+    this.#again?.cancel()
     this.confirmations.close()
     for (const lane of this.all) lane.pulls.close()
   }
@@ -226,27 +232,38 @@ export class SharedConsumers implements PullConsumerHost {
   /** Resolves with whether the lane's consumer is another one now. Nothing is requested from it before that is known. */
   async #findNow(lane: PullConsumer): Promise<boolean> {
     if (this.#closed || !this.session.ready) return false
-    lane.suspended++
+    lane.unchecked = true
     try {
       return await this.#check(lane)
     } catch (error) {
-      lane.pulls.refused()
-      if (this.session.ready)
-        this.#host.trouble(
-          lane,
-          `its consumer can't be found or made again: ${error instanceof Error ? error.message : ''}`,
-        )
       this.session.error(error, `looking for the consumers of "${this.#host.spec.topic}"`)
+      // Otherwise it is checked when the connection is restored.
+      if (!this.session.ready) return false
+      this.#host.trouble(
+        lane,
+        `its consumer can't be found or made again: ${error instanceof Error ? error.message : ''}`,
+      )
+      this.#lookAgain(lane)
       return false
     } finally {
-      lane.suspended--
       this.wake()
     }
+  }
+
+  /** Nobody else would: the consumer may be there, and what failed may be what comes after finding it. */
+  #lookAgain(lane: PullConsumer): void {
+    if (this.#closed) return
+    lane.unchecked = true
+    this.#again ??= this.session.host.clock.setTimer(AGAIN_MS, () => {
+      this.#again = undefined
+      for (const lane of this.all) if (lane.unchecked) void this.#find(lane)
+    })
   }
 
   async #check(lane: PullConsumer): Promise<boolean> {
     const last = lane.lastDelivery
     const { isOther, streamGone, info } = await this.#durables.check(lane)
+    lane.unchecked = false
     this.#host.trouble(lane, undefined)
     lane.restored = info
     if (!isOther) return false

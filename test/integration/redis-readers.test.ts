@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'vitest'
+import { silentLogger } from 'busbar'
+import { uniqueName, waitUntil } from 'busbar/testing'
+import { redisHarness, streamOf } from './redis-harness.ts'
+
+const QUICK = { retention: { maxMessages: 100_000 }, leaseMs: 1_500, pollIntervalMs: 100, partitions: 2 } as const
+
+const { client, bus } = await redisHarness('readers', QUICK)
+
+/** Blocking reads of all consumers of a group share a connection, and nothing else. */
+describe('Redis: connections', () => {
+  const connections = async (name: string): Promise<number> =>
+    (await client.clientList()).filter((one) => one.name === name).length
+  async function readCalls(): Promise<number> {
+    return Number(/cmdstat_xreadgroup:calls=(\d+)/.exec(await client.info('commandstats'))?.[1] ?? 0)
+  }
+
+  test('one for commands, and one for each group, however many topics', async () => {
+    const name = uniqueName('name')
+    const on = bus({ connectionName: name })
+    const topics = Array.from({ length: 10 }, () => uniqueName('shared'))
+    const handled = new Set<string>()
+    for (const group of ['a', 'b', 'c'])
+      for (const topic of topics)
+        on.consume(topic, ({ data }) => void handled.add(`${group} ${String(data)}`), { group })
+    await on.start()
+    for (const topic of topics) await on.publish(topic, topic)
+    await waitUntil(() => handled.size === 30, { timeoutMs: 10_000, describe: () => `${handled.size} handled` })
+    assert.equal(await connections(name), 4)
+  })
+
+  test('go with the last consumer of their group; a topic is not read twice in the name of one consumer', async () => {
+    const name = uniqueName('name')
+    const on = bus({ connectionName: name })
+    const [a, b] = [uniqueName('goes'), uniqueName('stays')]
+    const handled: unknown[] = []
+    const consume = (topic: string) => on.consume(topic, ({ data }) => void handled.push(data))
+    const [first, second] = [consume(a), consume(b)]
+    await on.start()
+    const namesOf = async (topic: string): Promise<string[]> =>
+      (await client.xInfoConsumers(streamOf(topic), 'readers')).map((one) => one.name)
+    const shared = await namesOf(b)
+    assert.deepEqual(await namesOf(a), shared)
+    assert.equal(await connections(name), 2)
+    await first.close()
+    assert.equal(await connections(name), 2)
+    const again = consume(a)
+    await again.ready
+    assert.equal(await connections(name), 3)
+    assert.notDeepEqual(await namesOf(a), shared)
+    await on.publish(a, 'a')
+    await on.publish(b, 'b')
+    await waitUntil(() => handled.length === 2, { timeoutMs: 5_000 })
+    await second.close()
+    await again.close()
+    await waitUntil(async () => (await connections(name)) === 1, { timeoutMs: 5_000 })
+  })
+
+  test(
+    'a consumer without room holds up no other, and gets the rest when it has room',
+    { timeout: 30_000 },
+    async () => {
+      const on = bus()
+      const [slow, fast] = [uniqueName('slow'), uniqueName('fast')]
+      const gate = Promise.withResolvers<void>()
+      const [slowOnes, fastOnes]: [unknown[], unknown[]] = [[], []]
+      on.consume(
+        slow,
+        async ({ data }) => {
+          slowOnes.push(data)
+          await gate.promise
+        },
+        { concurrency: 1, prefetch: 1 },
+      )
+      on.consume(fast, ({ data }) => void fastOnes.push(data))
+      await on.start()
+      for (let number = 0; number < 20; number++) await on.publish(slow, number, { key: 'k' })
+      await waitUntil(() => slowOnes.length === 1, { timeoutMs: 5_000 })
+      for (let number = 0; number < 500; number++) await on.publish(fast, number, { key: 'k' })
+      await waitUntil(() => fastOnes.length === 500, { timeoutMs: 5_000, describe: () => `${fastOnes.length} handled` })
+      assert.deepEqual(
+        fastOnes,
+        Array.from({ length: 500 }, (_, at) => at),
+      )
+      assert.equal(slowOnes.length, 1)
+      gate.resolve()
+      await waitUntil(() => slowOnes.length === 20, { timeoutMs: 10_000, describe: () => slowOnes.join() })
+      assert.deepEqual(
+        slowOnes,
+        Array.from({ length: 20 }, (_, at) => at),
+      )
+    },
+  )
+
+  test('a consumer with little room does not make the reads of others small', { timeout: 30_000 }, async () => {
+    const on = bus({}, { logger: silentLogger })
+    const [small, large] = [uniqueName('small'), uniqueName('large')]
+    await on.start()
+    const count = 4_000
+    for (const topic of [small, large])
+      await on.publishMany(
+        topic,
+        Array.from({ length: topic === small ? 50 : count }, (_, number) => ({ data: number })),
+      )
+    await client.configResetStat()
+    let handled = 0
+    const wait = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+    const consumers = [
+      on.consume(small, wait, { from: 'earliest', concurrency: 1, prefetch: 1 }),
+      on.consume(large, () => void handled++, { from: 'earliest', prefetch: 1_000 }),
+    ]
+    await Promise.all(consumers.map(({ ready }) => ready))
+    await waitUntil(() => handled === count, { timeoutMs: 10_000, describe: () => `${handled} handled` })
+    // One by one it would take 2,000.
+    assert.ok((await readCalls()) < 400, `${await readCalls()} reads`)
+  })
+
+  test('a paused consumer gets nothing, and others go on', async () => {
+    const on = bus()
+    const [paused, other] = [uniqueName('paused'), uniqueName('other')]
+    const [pausedOnes, otherOnes]: [unknown[], unknown[]] = [[], []]
+    const consumer = on.consume(paused, ({ data }) => void pausedOnes.push(data))
+    on.consume(other, ({ data }) => void otherOnes.push(data))
+    await on.start()
+    consumer.pause()
+    await on.publish(paused, 1)
+    await on.publish(other, 1)
+    await waitUntil(() => otherOnes.length === 1, { timeoutMs: 5_000 })
+    await on.publish(other, 2)
+    await waitUntil(() => otherOnes.length === 2, { timeoutMs: 5_000 })
+    assert.deepEqual(pausedOnes, [])
+    consumer.resume()
+    await waitUntil(() => pausedOnes.length === 1, { timeoutMs: 5_000 })
+  })
+
+  test(
+    'a key of the wrong type, or a deleted stream, is the trouble of one consumer',
+    { timeout: 30_000 },
+    async () => {
+      const on = bus({}, { logger: silentLogger })
+      const topics = ['wrong', 'deleted', 'good'].map((base) => uniqueName(base))
+      const [wrong = '', deleted = '', good = ''] = topics
+      const [errors, handled] = [[] as string[], [] as unknown[]]
+      on.events.on('error', ({ error }) => errors.push(String(error)))
+      for (const topic of topics) on.consume(topic, ({ data }) => void handled.push(data))
+      await on.start()
+      await client.del(streamOf(wrong))
+      await client.set(streamOf(wrong), 'not a stream')
+      await waitUntil(() => errors.some((text) => text.includes(streamOf(wrong))), {
+        timeoutMs: 10_000,
+        describe: () => errors.join(),
+      })
+      await client.del(streamOf(deleted))
+      const sent: number[] = []
+      for (let number = 0; number < 50; number++) {
+        for (const topic of [good, deleted]) {
+          await on.publish(topic, sent.length)
+          sent.push(sent.length)
+        }
+      }
+      await waitUntil(() => handled.length === sent.length, { timeoutMs: 10_000, describe: () => `${handled.length}` })
+      await client.del(streamOf(wrong))
+      await on.publish(wrong, 'repaired')
+      await on.publish(wrong, 'repaired')
+      await waitUntil(() => handled.filter((data) => data === 'repaired').length === 2, { timeoutMs: 10_000 })
+    },
+  )
+})

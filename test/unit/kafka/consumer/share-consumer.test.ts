@@ -1,0 +1,171 @@
+import { describe, expect, it } from 'vitest'
+import type { ShareConsumer } from '../../../../src/kafka/consumer/share/share-consumer.ts'
+import type { ShareRecord } from '../../../../src/kafka/consumer/share/share-record.ts'
+import { ConsumerSim, numbers } from './sim-consumer.ts'
+
+interface Seen {
+  readonly value: string
+  readonly count: number
+  readonly at: number
+}
+
+function setUp(partitions = 1) {
+  const sim = new ConsumerSim({ brokers: 3 })
+  const { id } = sim.createTopic('t', partitions)
+  const stateOf = (offset: number, partition = 0) =>
+    sim.shares.group('g').partition(id, partition).stateOf(offset, sim.clock.now())
+  return { sim, stateOf }
+}
+
+/** Runs a member; what its handler was given. */
+function run(
+  sim: ConsumerSim,
+  consumer: ShareConsumer,
+  handler: (record: ShareRecord) => void | Promise<void>,
+): Seen[] {
+  const seen: Seen[] = []
+  void consumer.run({
+    concurrency: 1_000,
+    handler: (record) => {
+      seen.push({ value: record.record.valueText ?? '', count: record.deliveryCount, at: sim.clock.now() })
+      return handler(record)
+    },
+  })
+  return seen
+}
+
+/** No verdict was sent with the request that makes a session, which the broker would refuse. */
+function expectNothingSaidOnEpoch0(sim: ConsumerSim): void {
+  for (const { api, body } of sim.requests) {
+    const { shareSessionEpoch, topics } = body as {
+      readonly shareSessionEpoch: number
+      readonly topics: readonly {
+        readonly partitions: readonly { readonly acknowledgementBatches: readonly unknown[] }[]
+      }[]
+    }
+    if (api === 'ShareAcknowledge') expect(shareSessionEpoch).not.toBe(0)
+    if (api !== 'ShareFetch' || shareSessionEpoch !== 0) continue
+    for (const { partitions } of topics) for (const each of partitions) expect(each.acknowledgementBatches).toEqual([])
+  }
+}
+
+async function end(sim: ConsumerSim, ...consumers: readonly ShareConsumer[]): Promise<void> {
+  await sim.run(Promise.all(consumers.map((each) => each.close())))
+  sim.closeClients()
+  await sim.advance(1_000)
+  expect(sim.clientClock.timers).toBe(0)
+  expectNothingSaidOnEpoch0(sim)
+}
+
+describe('verdicts of a share group (KIP-932)', () => {
+  it('end a record, or bring it again with a higher count', async () => {
+    const { sim, stateOf } = setUp()
+    sim.append('t', 0, ['accepted', 'released', 'rejected', 'failed'])
+    const consumer = sim.shareConsumer()
+    const seen = run(sim, consumer, (record) => {
+      if (record.record.valueText === 'rejected') record.reject()
+      if (record.deliveryCount > 1) return
+      if (record.record.valueText === 'released') record.release()
+      if (record.record.valueText === 'failed') throw new Error('mine')
+    })
+    await sim.advance(5_000)
+    expect(seen.map(({ value, count }) => `${value} ${count}`)).toEqual([
+      'accepted 1',
+      'released 1',
+      'rejected 1',
+      'failed 1',
+      'released 2',
+      'failed 2',
+    ])
+    expect([0, 1, 2, 3].map((offset) => stateOf(offset))).toEqual([
+      'acknowledged',
+      'acknowledged',
+      'archived',
+      'acknowledged',
+    ])
+    await end(sim, consumer)
+  })
+
+  it('are given until the limit of deliveries, then the broker drops the record', async () => {
+    const { sim, stateOf } = setUp()
+    sim.append('t', 0, ['a'])
+    const consumer = sim.shareConsumer()
+    const seen = run(sim, consumer, (record) => void record.release())
+    await sim.advance(30_000)
+    expect(seen.map(({ count }) => count)).toEqual([1, 2, 3, 4, 5])
+    expect(stateOf(0)).toBe('archived')
+    await end(sim, consumer)
+  })
+
+  it('of several members are about different records, each once', async () => {
+    const { sim } = setUp(2)
+    for (let round = 0; round < 20; round++)
+      for (const p of [0, 1]) sim.append('t', p, numbers(20, 100 * p + 20 * round))
+    const consumers = [1, 2, 3].map(() => sim.shareConsumer({ maxUndecided: 30 }))
+    const seen = consumers.map((each) => run(sim, each, () => sim.clock.wait(sim.random.below(200))))
+    await sim.advance(60_000)
+    expect(seen.flat().length).toBe(800)
+    expect(seen.filter((each) => each.length > 0).length).toBe(3)
+    await end(sim, ...consumers)
+  })
+})
+
+describe('locks of a share group', () => {
+  it('are renewed while a handler runs, for longer than they last', async () => {
+    const { sim, stateOf } = setUp()
+    sim.append('t', 0, ['a'])
+    const [first, second] = [sim.shareConsumer(), sim.shareConsumer()]
+    const seen = [first, second].map((each) => run(sim, each, () => sim.clock.wait(100_000)))
+    await sim.advance(95_000)
+    expect(seen.flat().length).toBe(1)
+    await sim.advance(10_000)
+    expect(stateOf(0)).toBe('acknowledged')
+    await end(sim, first, second)
+  })
+
+  it('C27: of a lost session count no more: its verdicts are reported, the records come again', async () => {
+    const { sim, stateOf } = setUp()
+    sim.append('t', 0, numbers(500))
+    const consumer = sim.shareConsumer()
+    const stale: ShareRecord[] = []
+    consumer.onStale((records) => void stale.push(...records))
+    const seen = run(sim, consumer, () => sim.clock.wait(sim.random.between(100, 4_000)))
+    await sim.advance(1_000)
+    sim.shares.evictSessions()
+    await sim.advance(2_000)
+    sim.moveLeader('t', 0, 1 + ((sim.partition('t', 0).leader ?? 0) % 3))
+    await sim.advance(30_000)
+    expect(new Set(seen.map(({ value }) => value)).size).toBe(500)
+    expect(stale.length).toBeGreaterThan(0)
+    expect(numbers(500).every((offset) => stateOf(Number(offset)) === 'acknowledged')).toBe(true)
+    await end(sim, consumer)
+  })
+
+  it('C27: that have ended make a verdict come too late, and say so', async () => {
+    const { sim } = setUp()
+    sim.append('t', 0, ['a'])
+    const consumer = sim.shareConsumer()
+    const { value: [record] = [] } = await sim.run(consumer.next())
+    // Its renewals don't arrive, and nobody takes over.
+    sim.failoverMs = 1_000_000
+    void sim.freeze(sim.partition('t', 0).leader ?? 0, 40_000)
+    await sim.advance(41_000)
+    expect(record?.accept()).toBe(false)
+    const { value: [again] = [] } = await sim.run(consumer.next())
+    expect([again?.record.valueText, again?.accept()]).toEqual(['a', true])
+    await end(sim, consumer)
+  })
+
+  it('of a member that has gone are free at once', async () => {
+    const { sim } = setUp()
+    sim.append('t', 0, ['a'])
+    const [first, second] = [sim.shareConsumer(), sim.shareConsumer()]
+    await sim.run(first.next())
+    const closing = first.close()
+    const seen = run(sim, second, () => {})
+    await sim.run(closing)
+    await sim.advance(5_000)
+    expect(seen.map(({ value }) => value)).toEqual(['a'])
+    await end(sim, second)
+  })
+})
