@@ -7,6 +7,7 @@ import type { PublishOutcome, Transport, TransportIdentity } from '../transport.
 import { Deadline } from '../util/deadlines.ts'
 import type { Deadlines } from '../util/deadlines.ts'
 import type { Batch, Entry } from './batch.ts'
+import type { PublishCounts } from './publish-counts.ts'
 import { brokenTransport, unconfirmedError } from './publish-errors.ts'
 import { addToTallies } from './publish-reports.ts'
 import type { PublishReports } from './publish-reports.ts'
@@ -34,11 +35,14 @@ export interface InFlightParts {
  */
 export class InFlight {
   readonly #parts: InFlightParts
+  /** Those of the reports, which are asked for with every message. */
+  readonly #counts: PublishCounts
   readonly #batches = new Set<Batch>()
   #bytes = 0
 
   constructor(parts: InFlightParts) {
     this.#parts = parts
+    this.#counts = parts.reports.counts
   }
 
   /** Bytes of messages in batches that are not over. */
@@ -134,19 +138,26 @@ export class InFlight {
   }
 
   #settle(batch: Batch, entry: Entry, index: number, outcome: PublishOutcome | undefined, failure: unknown): void {
-    const { transport, identity, reports } = this.#parts
-    let error = outcome === undefined ? brokenTransport(identity.name, failure) : outcome.error
-    if (error?.outcome === 'unknown') error = entry.givenUp ?? error
-    else if (error !== undefined && this.#isLate(entry) && !transport.health().connected)
-      error = this.#unconfirmed(entry, 'not-sent', error)
     const message = entry.messages[index] as OutgoingMessage
-    if (batch.tallies !== undefined) addToTallies(batch.tallies, message, error === undefined)
-    if (error === undefined) reports.confirmed(message)
-    else {
-      batch.failures?.set(message, error)
-      reports.failed(message, error)
+    if (outcome === undefined || outcome.error !== undefined) {
+      this.#fail(batch, entry, index, outcome?.error ?? brokenTransport(this.#parts.identity.name, failure))
+      return
     }
-    entry.settle(index, outcome?.position, error)
+    if (batch.tallies !== undefined) addToTallies(batch.tallies, message, true)
+    this.#counts.of(message.topic).confirmed++
+    entry.settle(index, outcome.position, undefined)
+  }
+
+  #fail(batch: Batch, entry: Entry, index: number, answer: PublishError): void {
+    const { transport, reports } = this.#parts
+    const message = entry.messages[index] as OutgoingMessage
+    let error = answer
+    if (answer.outcome === 'unknown') error = entry.givenUp ?? answer
+    else if (this.#isLate(entry) && !transport.health().connected) error = this.#unconfirmed(entry, 'not-sent', answer)
+    addToTallies(batch.tallies, message, false)
+    batch.failures?.set(message, error)
+    reports.failed(message, error)
+    entry.settle(index, undefined, error)
   }
 
   // --- what ends the wait for an answer --------------------------------------------------------------------------------

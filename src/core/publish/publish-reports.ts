@@ -30,10 +30,6 @@ export class PublishReports {
     return this.#events.wants('published') ? new Map() : undefined
   }
 
-  confirmed(message: OutgoingMessage): void {
-    this.counts.of(message.topic).confirmed++
-  }
-
   /** A property, because it is passed on: entries report each message that fails. */
   readonly failed = (message: OutgoingMessage, error: PublishError): void => {
     this.counts.of(message.topic).failed++
