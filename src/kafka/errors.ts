@@ -1,5 +1,6 @@
 import { brokerErrorOf } from './error-codes.ts'
 import type { ErrorAction, WriteOutcome } from './error-codes.ts'
+import { missingRightOf } from './missing-rights.ts'
 
 export type { ErrorAction, WriteOutcome } from './error-codes.ts'
 
@@ -9,6 +10,8 @@ export interface KafkaErrorOptions {
   readonly brokerCode?: number
   readonly action: ErrorAction
   readonly outcome: WriteOutcome
+  /** Of an authorization error: what an ACL must allow, such as `Write on the topic`. */
+  readonly missingRight?: string | undefined
   readonly cause?: unknown
 }
 
@@ -19,6 +22,8 @@ export class KafkaError extends Error {
   readonly brokerCode: number | undefined
   readonly action: ErrorAction
   readonly outcome: WriteOutcome
+  /** Of an authorization error: what an ACL must allow, such as `Write on the topic`. */
+  readonly missingRight: string | undefined
 
   constructor(message: string, options: KafkaErrorOptions) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
@@ -26,6 +31,7 @@ export class KafkaError extends Error {
     this.brokerCode = options.brokerCode
     this.action = options.action
     this.outcome = options.outcome
+    this.missingRight = options.missingRight
   }
 
   /** Whether the same call may succeed later without anyone changing anything. */
@@ -64,14 +70,20 @@ export class UnencodableError extends KafkaError {
   }
 }
 
-/** The error of a broker's answer. `what` says what was asked for: `Produce to orders[3]`. */
+/**
+ * The error of a broker's answer. `what` says what was asked for, and starts with the API or the admin call: `Produce to orders[3]`. An
+ * authorization error names the right that it needs.
+ */
 export function errorFromBroker(code: number, what: string, detail?: string | null): KafkaError {
   const { name, action, outcome, meaning } = brokerErrorOf(code)
   const said = detail === undefined || detail === null || detail === '' ? '' : ` (the broker said: ${detail})`
-  return new KafkaError(`${what} failed with ${name} (${code}): ${meaning}${said}`, {
+  const missingRight = missingRightOf(code, what)
+  const right = missingRight === undefined ? '' : `, which allows ${missingRight}`
+  return new KafkaError(`${what} failed with ${name} (${code}): ${meaning}${right}${said}`, {
     code: name,
     brokerCode: code,
     action,
     outcome,
+    missingRight,
   })
 }

@@ -1,38 +1,22 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { TestContext } from 'vitest'
 import { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import type { KafkaError } from '../../src/kafka/errors.ts'
 import { Producer } from '../../src/kafka/producer/producer.ts'
 import type { ProducerOptions } from '../../src/kafka/producer/producer-options.ts'
-import { BrokerError } from '../../tools/brokers/errors.ts'
-import { startPrivate, waitFor } from '../../tools/brokers/index.ts'
-import type { KafkaBroker } from '../../tools/brokers/index.ts'
-import { unlessMissing } from '../integration/broker-helpers.ts'
+import { waitFor } from '../../tools/brokers/index.ts'
+import { addressesOf, useKafka } from '../integration/kafka-broker.ts'
 import { readValues } from '../integration/kafka-reader.ts'
 
 const PARTITIONS = 6
 const KEYS = 60
 const NODES = [1, 2, 3]
 
-let starting: KafkaBroker | BrokerError | undefined
-
-beforeAll(async () => {
-  starting = await unlessMissing(startPrivate('kafka', { nodes: 3 }))
-}, 300_000)
-
-afterAll(async () => {
-  if (starting !== undefined && !(starting instanceof BrokerError)) await starting.stop()
-})
-
-function brokerFor(context: TestContext): KafkaBroker {
-  if (starting === undefined) throw new Error('no broker was started')
-  return starting instanceof BrokerError ? context.skip(starting.message) : starting
-}
+const kafka = useKafka({ nodes: 3 })
 
 async function setUp(context: TestContext, name: string, options: ProducerOptions = {}) {
-  const broker = brokerFor(context)
-  const brokers = broker.nodes.map(({ host, port }) => `${host}:${port}`)
-  const cluster = new Cluster({ brokers, clientId: 'test', requestTimeoutMs: 5_000 })
+  const broker = kafka.of(context)
+  const cluster = new Cluster({ brokers: addressesOf(broker), clientId: 'test', requestTimeoutMs: 5_000 })
   const assignments = Array.from({ length: PARTITIONS }, (_, partitionIndex) => ({
     partitionIndex,
     brokerIds: replicasOf(partitionIndex, 0),

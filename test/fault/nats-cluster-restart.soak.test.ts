@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { connect } from '@nats-io/transport-node'
 import { afterEach, expect, test } from 'vitest'
 import { createBus } from 'busbar'
 import type { Bus } from 'busbar'
@@ -66,5 +67,50 @@ test(
     await newcomer.start()
     await waitUntil(() => steps.length === 4, { timeoutMs: 3 * ACK_WAIT_MS, describe: () => steps.join(', ') })
     expect(steps).toEqual(['away begins 1', 'away lost 1', 'newcomer handles 1', 'newcomer handles 2'])
+  },
+)
+
+test(
+  'a stream with one copy in memory comes back empty with its node: what is published then is handled',
+  { timeout: 180_000 },
+  async () => {
+    const cluster = await startPrivate('nats', { nodes: 3 })
+    cleanUps.push(() => cluster.stop())
+    const topic = uniqueName('emptied')
+    const bus = createBus({
+      service: 'emptied',
+      transport: nats({
+        url: cluster.nodes.map(({ url }) => url),
+        stream: { name: 'emptied', replicas: 3 },
+        partitions: 2,
+        native: { stream: { storage: 'memory', num_replicas: 1 } },
+      }),
+      startTimeoutMs: 60_000,
+    })
+    cleanUps.push(() => bus.close({ timeoutMs: 1_000 }))
+    const handled = new Set<unknown>()
+    const losses: unknown[] = []
+    bus.events.on('loss', (event) => void losses.push(event))
+    bus.consume(topic, ({ data }) => void handled.add(data), { group: 'g' })
+    await bus.start()
+    const publish = (first: number, count: number): Promise<unknown> =>
+      bus.publishMany(
+        topic,
+        Array.from({ length: count }, (_, at) => ({ data: first + at, key: `k${at}` })),
+      )
+    await publish(0, 50)
+    await waitUntil(() => handled.size === 50)
+    const client = await connect({ servers: cluster.nodes.map(({ host, port }) => `${host}:${port}`) })
+    cleanUps.push(() => client.close())
+    const info = async (): Promise<{ cluster: { leader?: string }; state: { last_seq: number } }> =>
+      (await client.request('$JS.API.STREAM.INFO.emptied', '{}', { timeout: 5_000 })).json()
+    const { leader } = (await info()).cluster
+    const node = cluster.nodes.find(({ port }) => leader?.includes(String(port)) ?? false)
+    assert.ok(node !== undefined, `the leader is ${leader}`)
+    await node.kill()
+    await node.restart()
+    await waitUntil(async () => (await info().catch(() => undefined))?.state.last_seq === 0, { timeoutMs: 60_000 })
+    await publish(100, 10)
+    await waitUntil(() => handled.size === 60, { timeoutMs: 60_000, describe: () => `${handled.size} handled` })
   },
 )

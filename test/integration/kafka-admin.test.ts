@@ -5,30 +5,24 @@ import type { Admin } from '../../src/kafka/admin/admin.ts'
 import { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import { errorFromBroker } from '../../src/kafka/errors.ts'
 import { encodeAssignment, encodeSubscription } from '../../src/kafka/protocol/embedded.ts'
-import { BrokerError } from '../../tools/brokers/errors.ts'
-import { startPrivate, waitFor } from '../../tools/brokers/index.ts'
-import type { KafkaBroker } from '../../tools/brokers/index.ts'
+import { waitFor } from '../../tools/brokers/index.ts'
 import { batchOf } from '../unit/kafka/sim/batch.ts'
-import { unlessMissing } from './broker-helpers.ts'
+import { addressesOf, useKafka } from './kafka-broker.ts'
 
 const SOON = { timeoutMs: 10_000 }
 
-let starting: KafkaBroker | BrokerError | undefined
+const kafka = useKafka({ secure: true })
 let cluster: Cluster | undefined
 
-beforeAll(async () => {
-  starting = await unlessMissing(startPrivate('kafka', { secure: true }))
-  if (!(starting instanceof BrokerError))
-    cluster = new Cluster({ brokers: [`${starting.host}:${starting.port}`], clientId: 'test' })
-}, 300_000)
-
-afterAll(async () => {
-  cluster?.close()
-  if (starting !== undefined && !(starting instanceof BrokerError)) await starting.stop()
+beforeAll(() => {
+  const { started } = kafka
+  if (started !== undefined) cluster = new Cluster({ brokers: addressesOf(started), clientId: 'test' })
 })
 
+afterAll(() => cluster?.close())
+
 function setUp(context: TestContext): { readonly admin: Admin; readonly cluster: Cluster } {
-  if (starting instanceof BrokerError) return context.skip(starting.message)
+  kafka.of(context)
   if (cluster === undefined) throw new Error('no broker was started')
   return { admin: createAdmin(cluster), cluster }
 }
@@ -200,7 +194,7 @@ describe('the admin client', () => {
     expect(await admin.users.list(['bob', 'nobody'])).toEqual([
       { user: 'bob', mechanism: 'scram-sha-256', iterations: 4_096 },
     ])
-    const port = (starting as KafkaBroker).listeners.saslPlaintext ?? ''
+    const port = kafka.of(context).listeners.saslPlaintext ?? ''
     const asBob = new Cluster({
       brokers: [port],
       sasl: { mechanism: 'scram-sha-256', credentials: { username: 'bob', password: 'bob-secret' } },

@@ -1,15 +1,12 @@
 import { readFileSync } from 'node:fs'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import type { TestContext } from 'vitest'
+import { afterEach, describe, expect, test } from 'vitest'
 import { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import type { ClusterOptions } from '../../src/kafka/cluster/cluster-options.ts'
 import { errorFromBroker } from '../../src/kafka/errors.ts'
 import { nodeSockets } from '../../src/kafka/network/sockets.ts'
-import { BrokerError } from '../../tools/brokers/errors.ts'
-import { startPrivate } from '../../tools/brokers/index.ts'
 import type { BrokerNode, KafkaBroker } from '../../tools/brokers/index.ts'
 import { batchOf } from '../unit/kafka/sim/batch.ts'
-import { unlessMissing } from './broker-helpers.ts'
+import { addressesOf, useKafka } from './kafka-broker.ts'
 
 const clusters: Cluster[] = []
 
@@ -58,33 +55,18 @@ function nodeOf(broker: KafkaBroker, id: number | undefined): BrokerNode {
 }
 
 describe('three nodes', () => {
-  let starting: KafkaBroker | BrokerError | undefined
-
-  beforeAll(async () => {
-    starting = await unlessMissing(startPrivate('kafka', { nodes: 3 }))
-  }, 300_000)
-
-  afterAll(async () => {
-    if (starting !== undefined && !(starting instanceof BrokerError)) await starting.stop()
-  })
-
-  function brokerFor(context: TestContext): KafkaBroker {
-    if (starting === undefined) throw new Error('no broker was started')
-    return starting instanceof BrokerError ? context.skip(starting.message) : starting
-  }
-
-  const addresses = (broker: KafkaBroker) => broker.nodes.map(({ host, port }) => `${host}:${port}`)
+  const kafka = useKafka({ nodes: 3 })
 
   test('are found from one address, the first of which is dead', { timeout: 60_000 }, async (context) => {
-    const broker = brokerFor(context)
-    const cluster = await withTopic(['127.0.0.1:1', addresses(broker)[1] ?? ''], 'found', 3)
+    const broker = kafka.of(context)
+    const cluster = await withTopic(['127.0.0.1:1', addressesOf(broker)[1] ?? ''], 'found', 3)
     expect([...cluster.metadata.nodes.keys()].toSorted((a, b) => a - b)).toEqual([1, 2, 3])
     for (let partition = 0; partition < 3; partition++) await produce(cluster, 'found', partition)
   })
 
   test('have a new leader and coordinator soon after one is killed', { timeout: 120_000 }, async (context) => {
-    const broker = brokerFor(context)
-    const cluster = await withTopic(addresses(broker), 'killed', 1)
+    const broker = kafka.of(context)
+    const cluster = await withTopic(addressesOf(broker), 'killed', 1)
     const before = await cluster.leader('killed', 0)
     const coordinator = () => cluster.retry('the coordinator', () => cluster.coordinators.find('group', 'g'))
     await coordinator()
@@ -100,8 +82,8 @@ describe('three nodes', () => {
   })
 
   test('go on while one is frozen, whose requests end when it is given up', { timeout: 120_000 }, async (context) => {
-    const broker = brokerFor(context)
-    const cluster = await withTopic(addresses(broker), 'frozen', 1)
+    const broker = kafka.of(context)
+    const cluster = await withTopic(addressesOf(broker), 'frozen', 1)
     await produce(cluster, 'frozen', 0)
     const { leader } = await cluster.leader('frozen', 0)
     const node = nodeOf(broker, leader)
@@ -120,19 +102,10 @@ describe('three nodes', () => {
 })
 
 describe('one node with TLS and SASL', () => {
-  let starting: KafkaBroker | BrokerError | undefined
-
-  beforeAll(async () => {
-    starting = await unlessMissing(startPrivate('kafka', { secure: { reauthMs: 3_000 } }))
-  }, 300_000)
-
-  afterAll(async () => {
-    if (starting !== undefined && !(starting instanceof BrokerError)) await starting.stop()
-  })
+  const kafka = useKafka({ secure: { reauthMs: 3_000 } })
 
   test('is reached by name, of whose addresses only one answers', { timeout: 60_000 }, async (context) => {
-    if (starting === undefined) throw new Error('no broker was started')
-    const broker = starting instanceof BrokerError ? context.skip(starting.message) : starting
+    const broker = kafka.of(context)
     const port = broker.listeners.saslSsl?.split(':')[1] ?? ''
     const ca = readFileSync(broker.tls?.caFile ?? '')
     const cluster = connect({

@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { TestContext } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/kafka/network/clock.ts'
 import { Connection } from '../../src/kafka/network/connection.ts'
 import type { SaslOptions } from '../../src/kafka/network/sasl/sasl.ts'
@@ -11,31 +10,15 @@ import type { Codec } from '../../src/kafka/records/batch-format.ts'
 import { compress } from '../../src/kafka/records/compression/index.ts'
 import { readRecords } from '../../src/kafka/records/read-records.ts'
 import { scanBatches } from '../../src/kafka/records/record-batch.ts'
-import { BrokerError } from '../../tools/brokers/errors.ts'
-import { startPrivate, waitFor } from '../../tools/brokers/index.ts'
-import type { KafkaBroker } from '../../tools/brokers/index.ts'
-import { unlessMissing } from './broker-helpers.ts'
+import { waitFor } from '../../tools/brokers/index.ts'
+import { useKafka } from './kafka-broker.ts'
 
 const SESSION_MS = 3_000
 const ALICE = { username: 'alice', password: 'alice-secret' }
 
-let starting: KafkaBroker | BrokerError | undefined
-
-beforeAll(async () => {
-  const properties = { 'connections.max.reauth.ms': String(SESSION_MS) }
-  starting = await unlessMissing(startPrivate('kafka', { secure: true, properties }))
-}, 300_000)
-
-afterAll(async () => {
-  if (starting !== undefined && !(starting instanceof BrokerError)) await starting.stop()
-})
+const kafka = useKafka({ secure: true, properties: { 'connections.max.reauth.ms': String(SESSION_MS) } })
 
 const NOT_LEADER = 6
-
-function brokerFor(context: TestContext): KafkaBroker {
-  if (starting === undefined) throw new Error('no broker was started')
-  return starting instanceof BrokerError ? context.skip(starting.message) : starting
-}
 
 function connect(
   listener: string | undefined,
@@ -83,7 +66,7 @@ async function batchOf(codec: Codec, count: number): Promise<Buffer> {
 
 describe('a broker', () => {
   test('takes and gives batches of every codec', { timeout: 60_000 }, async (context) => {
-    const connection = connect(brokerFor(context).listeners.plaintext)
+    const connection = connect(kafka.of(context).listeners.plaintext)
     await connection.ready
     const topicId = await topicOf(connection, 'codecs')
     for (const codec of CODECS) {
@@ -123,7 +106,7 @@ describe('a broker', () => {
 
   for (const mechanism of ['plain', 'scram-sha-256', 'scram-sha-512'] as const) {
     test(`lets in with ${mechanism} over TLS, and says why not`, { timeout: 60_000 }, async (context) => {
-      const { listeners, tls } = brokerFor(context)
+      const { listeners, tls } = kafka.of(context)
       const caFile = tls?.caFile ?? ''
       const connection = connect(listeners.saslSsl, { sasl: { mechanism, credentials: ALICE }, caFile })
       await connection.ready
@@ -144,7 +127,7 @@ describe('a broker', () => {
       tokens.push(unsecuredToken())
       return { token: tokens.at(-1) ?? '' }
     }
-    const connection = connect(brokerFor(context).listeners.saslPlaintext, {
+    const connection = connect(kafka.of(context).listeners.saslPlaintext, {
       sasl: { mechanism: 'oauthbearer', token },
     })
     await connection.ready
@@ -156,7 +139,7 @@ describe('a broker', () => {
   })
 
   test('is not trusted with a certificate of another authority', { timeout: 60_000 }, async (context) => {
-    const { listeners, tls } = brokerFor(context)
+    const { listeners, tls } = kafka.of(context)
     // The client's certificate has signed nobody.
     const connection = connect(listeners.saslSsl, { caFile: tls?.certFile ?? '' })
     const error = await connection.ended

@@ -1,25 +1,13 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import type { Connections } from '../../src/kafka/cluster/connections.ts'
 import type { ApiName, Requests, Responses } from '../../src/kafka/protocol/generated/api-types.ts'
 import { encodeSubscription } from '../../src/kafka/protocol/embedded.ts'
-import { BrokerError } from '../../tools/brokers/errors.ts'
-import { startPrivate } from '../../tools/brokers/index.ts'
-import type { KafkaBroker } from '../../tools/brokers/index.ts'
 import { batchOf } from '../unit/kafka/sim/batch.ts'
 import { SimCluster } from '../unit/kafka/sim/sim-cluster.ts'
-import { unlessMissing } from './broker-helpers.ts'
+import { addressesOf, useKafka } from './kafka-broker.ts'
 
-let starting: KafkaBroker | BrokerError | undefined
-
-beforeAll(async () => {
-  const properties = { 'transaction.abort.timed.out.transaction.cleanup.interval.ms': '200' }
-  starting = await unlessMissing(startPrivate('kafka', { properties }))
-}, 300_000)
-
-afterAll(async () => {
-  if (starting !== undefined && !(starting instanceof BrokerError)) await starting.stop()
-})
+const kafka = useKafka({ properties: { 'transaction.abort.timed.out.transaction.cleanup.interval.ms': '200' } })
 
 /** How a conversation is carried on with one broker, real or simulated. */
 interface Talk {
@@ -472,13 +460,12 @@ function over(cluster: Cluster, run: <T>(promise: Promise<T>) => Promise<T>, top
 }
 
 test('the simulation answers as a real broker does', { timeout: 120_000 }, async (context) => {
-  if (starting === undefined) throw new Error('no broker was started')
-  const broker = starting instanceof BrokerError ? context.skip(starting.message) : starting
+  const broker = kafka.of(context)
   const sim = new SimCluster({ brokers: 1 })
   const simulated = new Cluster(sim.clientOptions())
   await sim.run(simulated.refresh())
   const ofSim = await converse(over(simulated, (promise) => sim.run(promise), sim.createTopic('agreed', 2).id))
-  const real = new Cluster({ brokers: [`${broker.host}:${broker.port}`], clientId: 'test' })
+  const real = new Cluster({ brokers: addressesOf(broker), clientId: 'test' })
   try {
     const topic = { name: 'agreed', numPartitions: 2, replicationFactor: 1, assignments: [], configs: [] }
     await real.sendToAny('CreateTopics', { topics: [topic], validateOnly: false })

@@ -6,7 +6,7 @@ import { ConfigurationError, PublishError } from 'busbar'
 import type { Bus, EncodedMessage } from 'busbar'
 import type { RabbitMqConsumerOptions } from 'busbar/rabbitmq'
 import { seededRandom, tcpProxy, uniqueName, waitUntil } from 'busbar/testing'
-import { rabbitMqSuite } from './rabbitmq-harness.ts'
+import { record, rabbitMqSuite } from './rabbitmq-harness.ts'
 
 describe('RabbitMQ: its own features', () => {
   const suite = rabbitMqSuite('features')
@@ -224,6 +224,46 @@ describe('RabbitMQ: its own features', () => {
     await waitUntil(() => handled === 300, { timeoutMs: 10_000, describe: () => `${handled} handled` })
     assert.deepEqual(losses, [])
   })
+
+  for (const [order, title, leastReady] of [
+    ['none', 'fewer are sent ahead, so that no more than prefetchBytes are here', 40],
+    ['key', 'the consumer learns which prefetch keeps to prefetchBytes', 0],
+  ] as const)
+    test(`large messages: ${title} (order: ${order})`, async () => {
+      const [on, topic, gate] = [bus(), uniqueName('large'), Promise.withResolvers<void>()]
+      const warnings = record(on, 'warning')
+      const calls: { readonly n: number; readonly attempt: number }[] = []
+      on.consume(
+        topic,
+        async ({ data }, { attempt }) => {
+          await gate.promise
+          calls.push({ n: (data as { n: number }).n, attempt })
+        },
+        { order, concurrency: 2, prefetchBytes: 1_000_000 },
+      )
+      await on.start()
+      const body = 'x'.repeat(50_000)
+      const numbers = [...Array(60).keys()]
+      await on.publishMany(
+        topic,
+        numbers.map((n) => ({ data: { n, body }, key: 'k' })),
+      )
+      await waitUntil(() => warnings.length > 0)
+      const { code, detail } = warnings[0] as (typeof warnings)[0]
+      assert.equal(code, 'large-messages')
+      assert.match(detail, /set prefetch of the consumer to (19|20)/i)
+      const ready = async (): Promise<number> =>
+        (await suite.channel.checkQueue(`busbar:${topic}:features`)).messageCount
+      await waitUntil(async () => (await ready()) >= leastReady)
+      gate.resolve()
+      await waitUntil(() => calls.length === numbers.length)
+      if (order === 'none') calls.sort((a, b) => a.n - b.n)
+      assert.deepEqual(
+        calls,
+        numbers.map((n) => ({ n, attempt: 1 })),
+      )
+      assert.equal(warnings.length, 1)
+    })
 
   test('strict order: one active member, the other takes over when it leaves', async () => {
     const topic = uniqueName('strict')

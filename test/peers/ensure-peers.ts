@@ -3,7 +3,7 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, renameSync, rmSync } fro
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 
-/** Where the tools of our users are installed: esbuild, Jest and the oldest Node that we support. */
+/** Where the tools of our users are installed: esbuild, Jest, the oldest Node that we support, and other clients of Kafka. */
 export const PEERS: string = import.meta.dirname
 
 const MODULES = join(PEERS, 'node_modules')
@@ -13,7 +13,7 @@ const FILES = ['package.json', 'package-lock.json', '.npmrc']
 export async function ensurePeers(): Promise<void> {
   if (isInstalled()) return
   process.stderr.write(
-    'busbar: installing esbuild, Jest and the oldest Node for the tests (test/peers); this happens once\n',
+    'busbar: installing esbuild, Jest, the oldest Node and Kafka clients for the tests (test/peers); this happens once\n',
   )
   const folder = mkdtempSync(join(PEERS, '.new-'))
   try {

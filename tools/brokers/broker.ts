@@ -102,13 +102,19 @@ function natsExtras(parts: BrokerParts, base: Broker): Pick<NatsBroker, 'nodes' 
   }
 }
 
-type KafkaExtras = Pick<KafkaBroker, 'nodes' | 'listeners' | 'tls' | 'tool'>
+type KafkaExtras = Pick<KafkaBroker, 'nodes' | 'listeners' | 'tls' | 'tool' | 'toolCommand'>
 
 function kafkaExtras(parts: BrokerParts, base: Broker): KafkaExtras {
   const { blueprint } = parts
   const { details, host, port } = blueprint
   const { caFile, certFile, keyFile, java, classpath } = details
   const hasTls = caFile !== undefined && certFile !== undefined && keyFile !== undefined
+  const toolCommand = (mainClass: string, ...args: readonly string[]): readonly string[] => {
+    if (java === undefined || classpath === undefined) {
+      throw new BrokerError('unsupported', 'kafka', "Java's tools run with a local source of Apache Kafka only")
+    }
+    return [java, '-XX:TieredStopAtLevel=1', '-cp', classpath, mainClass, ...args]
+  }
   return {
     nodes: nodesOf(parts, base, () => ({})),
     listeners: {
@@ -118,11 +124,10 @@ function kafkaExtras(parts: BrokerParts, base: Broker): KafkaExtras {
       ssl: details['ssl'],
     },
     tls: hasTls ? { caFile, certFile, keyFile } : undefined,
-    tool: (mainClass, ...args) => {
-      if (java === undefined || classpath === undefined) {
-        throw new BrokerError('unsupported', 'kafka', 'its tools run with the local source only')
-      }
-      return output(blueprint, mainClass, exec(java, ['-XX:TieredStopAtLevel=1', '-cp', classpath, mainClass, ...args]))
+    toolCommand,
+    tool: async (mainClass, ...args) => {
+      const [file = '', ...rest] = toolCommand(mainClass, ...args)
+      return output(blueprint, mainClass, exec(file, rest))
     },
   }
 }

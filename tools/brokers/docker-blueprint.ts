@@ -30,10 +30,10 @@ interface Override {
   readonly volumes?: readonly string[]
 }
 
-/** A container is one node without certificates. */
+/** A container is one node without certificates, and a Kafka of the current line. */
 export function dockerCan(options: OptionsOf[BrokerName]): boolean {
-  const { nodes, secure } = options as KafkaOptions
-  return (nodes ?? 1) === 1 && (secure ?? false) === false
+  const { nodes, secure, version } = options as KafkaOptions
+  return (nodes ?? 1) === 1 && (secure ?? false) === false && version !== '3.9' && version !== 'kfake'
 }
 
 export interface DockerRequest<N extends BrokerName> {
@@ -51,7 +51,7 @@ export async function dockerBlueprint<N extends BrokerName>(request: DockerReque
     throw new BrokerError(
       'unsupported',
       name,
-      'nodes and secure need the local source: omit source, or set it to local',
+      'nodes, secure and other versions of Kafka need the local source: omit source, or set it to local',
     )
   }
   const override = await overrideFor(name, dataDir, options)

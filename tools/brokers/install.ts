@@ -13,7 +13,7 @@ const PACKAGES: Readonly<Record<BrokerName, () => readonly string[] | Promise<re
   nats: natsPackages,
   redis: redisPackages,
   postgres: postgresPackages,
-  kafka: kafkaPackages,
+  kafka: () => kafkaPackages(),
 }
 
 /**

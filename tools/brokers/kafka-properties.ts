@@ -1,3 +1,4 @@
+import type { ApacheLine } from './kafka-install.ts'
 import type { KafkaSecurity, KafkaUser, TlsFiles } from './types.ts'
 
 export const KAFKA_ADMIN: KafkaUser = { name: 'admin', password: 'admin-secret' }
@@ -18,6 +19,7 @@ export interface KafkaServer {
   readonly logDir: string
   /** Undefined without security. */
   readonly security: { readonly options: KafkaSecurity; readonly tls: TlsFiles; readonly keyStore: string } | undefined
+  readonly line: ApacheLine
   readonly overrides: Readonly<Record<string, string>>
 }
 
@@ -28,7 +30,7 @@ export function kafkaUsers(options: KafkaSecurity): readonly KafkaUser[] {
 }
 
 export function kafkaProperties(server: KafkaServer): string {
-  const all = { ...base(server), ...cluster(server), ...security(server), ...server.overrides }
+  const all = { ...base(server), ...cluster(server), ...security(server), ...lineOf(server), ...server.overrides }
   return `${Object.entries(all)
     .map(([key, value]) => `${key}=${value}`)
     .join('\n')}\n`
@@ -89,6 +91,11 @@ function cluster({ node, nodes }: KafkaServer): Properties {
     'share.coordinator.state.topic.num.partitions': '3',
     ...racks,
   }
+}
+
+/** What later lines do by default. */
+function lineOf({ line }: KafkaServer): Properties {
+  return line === '3.9' ? { 'group.coordinator.rebalance.protocols': 'classic,consumer' } : {}
 }
 
 const COMMON = 'org.apache.kafka.common.security'

@@ -7,13 +7,14 @@ import { kafkaInstall } from './kafka-install.ts'
 import type { KafkaInstall } from './kafka-install.ts'
 import { kafkaProperties, kafkaUsers } from './kafka-properties.ts'
 import type { KafkaNodePorts, KafkaServer } from './kafka-properties.ts'
+import { kfakeBlueprint } from './kfake.ts'
 import { freePort } from './ports.ts'
 import type { KafkaOptions } from './types.ts'
 
-const LOGGING = join(import.meta.dirname, 'kafka', 'log4j2.properties')
-
 export async function kafkaBlueprint(dataDir: string, port: number, options: KafkaOptions): Promise<Blueprint> {
-  const install = await kafkaInstall()
+  const { version = '4' } = options
+  if (version === 'kfake') return kfakeBlueprint(dataDir, port, options)
+  const install = await kafkaInstall(version)
   const count = options.nodes ?? 1
   const nodes: KafkaNodePorts[] = []
   for (let id = 1; id <= count; id++) nodes.push(await nodePorts(id, id === 1 ? port : await freePort()))
@@ -28,7 +29,10 @@ export async function kafkaBlueprint(dataDir: string, port: number, options: Kaf
       const logDir = join(dir, 'log')
       await formatLogDir(install, logDir, clusterId, node.id, users)
       const config = join(dir, 'server.properties')
-      await writeFile(config, kafkaProperties({ node, nodes, logDir, security, overrides: options.properties ?? {} }))
+      await writeFile(
+        config,
+        kafkaProperties({ node, nodes, logDir, security, line: version, overrides: options.properties ?? {} }),
+      )
       return nodeProcess(install, node, dir, config, heap)
     }),
   )
@@ -89,7 +93,7 @@ function nodeProcess(
   heap: number,
 ): ProcessPlan {
   const memory = [`-Xms${Math.min(256, heap)}m`, `-Xmx${heap}m`, '-XX:+UseG1GC']
-  const settings = [`-Dlog4j2.configurationFile=${LOGGING}`, '-Djava.net.preferIPv4Stack=true']
+  const settings = [install.logging, '-Djava.net.preferIPv4Stack=true']
   return {
     id: node.id,
     port: node.plaintext,

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { aptInstall } from './apt.ts'
 import { BrokerError, howToGet } from './errors.ts'
 import { exec, tail, which } from './exec.ts'
+import { installedGo } from './go.ts'
 import { withLock } from './lock.ts'
 import { notice } from './notice.ts'
 import { cacheDir } from './paths.ts'
@@ -19,7 +20,7 @@ const PROGRAM = 'nats-server'
 const CURRENT_MINOR = 10
 
 export function natsPackages(): readonly string[] {
-  return which(PROGRAM, [builtDir()]) === undefined && which('go') === undefined ? [PROGRAM] : []
+  return which(PROGRAM, [builtDir()]) === undefined && installedGo() === undefined ? [PROGRAM] : []
 }
 
 /** A server of the requested version; by default the newest available. */
@@ -50,7 +51,7 @@ async function installed(first: readonly string[]): Promise<NatsBinary | undefin
  * choice.
  */
 async function build(strict: boolean): Promise<NatsBinary | undefined> {
-  const go = which('go', ['/usr/local/go/bin'])
+  const go = installedGo()
   if (go === undefined) {
     if (strict) throw new BrokerError('missing', 'nats', `the current server needs Go to build it: ${howToGet('nats')}`)
     return undefined

@@ -114,6 +114,8 @@ export interface KafkaBroker extends Broker {
    * local source.
    */
   tool(mainClass: string, ...args: readonly string[]): Promise<string>
+  /** The command line of such a tool, for one that needs input or runs on. */
+  toolCommand(mainClass: string, ...args: readonly string[]): readonly string[]
 }
 
 export interface PrivateOptions {
@@ -192,7 +194,15 @@ export interface KafkaSecurity {
   readonly reauthMs?: number
 }
 
+/**
+ * `4`: Apache's current line. `3.9`: the last one before it, without share groups and transactions of version 2. `kfake`:
+ * franz-go's own broker, which shares no code with Apache's; all its nodes are one process, and it has no `secure`.
+ */
+export type KafkaVersion = '4' | '3.9' | 'kfake'
+
 export interface KafkaOptions extends PrivateOptions {
+  /** Default: `4`. */
+  readonly version?: KafkaVersion
   /** Combined broker and controller nodes. Default: 1. */
   readonly nodes?: 1 | 3
   /** Adds SASL_PLAINTEXT, SASL_SSL and SSL (client certificate required) listeners. Default: false. */

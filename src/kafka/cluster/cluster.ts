@@ -229,7 +229,7 @@ export class Cluster {
     if (topic === undefined) return undefined
     const { errorCode } = topic
     if (errorCode === 0) return topic
-    const error = errorFromBroker(errorCode, `the metadata of ${name}`)
+    const error = errorFromBroker(errorCode, `Metadata of ${name}`)
     if (error.retriable) return topic.partitions.length > 0 && errorCode !== UNKNOWN_TOPIC ? topic : undefined
     throw error
   }

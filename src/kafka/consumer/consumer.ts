@@ -468,7 +468,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     for (const topic of this.#subscription?.topics ?? []) {
       const errorCode = this.#context.cluster.metadata.topic(topic)?.errorCode ?? 0
       if (errorCode === 0 || this.#refusedTopics.has(topic)) continue
-      const error = errorFromBroker(errorCode, `the metadata of ${topic}`)
+      const error = errorFromBroker(errorCode, `Metadata of ${topic}`)
       if (error.retriable) continue
       this.#refusedTopics.add(topic)
       this.#report(error)

@@ -24,11 +24,12 @@ export function connectionError(
 
 /** The same reason for a request with another outcome. */
 export function withOutcome(error: KafkaError, outcome: WriteOutcome): KafkaError {
-  const { code, brokerCode, action, message } = error
+  const { code, brokerCode, action, message, missingRight } = error
   return new KafkaError(message, {
     code,
     action,
     outcome,
+    missingRight,
     cause: error,
     ...(brokerCode === undefined ? {} : { brokerCode }),
   })

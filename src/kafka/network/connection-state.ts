@@ -156,6 +156,11 @@ export class ConnectionState {
     }
   }
 
+  /** Where the next bytes belong, if they are of a frame that is under way. */
+  room(): Buffer | undefined {
+    return this.#splitter.room()
+  }
+
   /** The answer to `askSasl`; undefined: the exchange is complete. */
   saslMessage(message: Buffer | undefined, now: number): void {
     if (this.#phase !== 'authenticating') return
@@ -176,7 +181,8 @@ export class ConnectionState {
     const why = error instanceof Error ? error.message : String(error)
     const isRefusal = error instanceof KafkaError && !error.retriable
     const code = isRefusal ? 'AUTHENTICATION_FAILED' : 'AUTHENTICATION_UNAVAILABLE'
-    this.close(connectionError(code, `authentication to ${this.#settings.name} failed: ${why}`, 'unknown', error))
+    const { name, saslMechanism } = this.#settings
+    this.close(connectionError(code, `authentication to ${name} by ${saslMechanism} failed: ${why}`, 'unknown', error))
   }
 
   /** The socket has ended. */

@@ -60,6 +60,7 @@ export class Connection {
     this.#socket = openSocket(address, {
       connected: () => this.#then((now) => this.#state.connected(now)),
       received: (chunk) => this.#then((now) => this.#state.received(chunk, now)),
+      room: () => this.#state.room(),
       closed: (error) => this.#state.disconnected(error),
     })
     this.#setTimer()

@@ -4,7 +4,13 @@ const SIZE_BYTES = 4
 /** A size alone can't claim memory: the rest of it is taken when so much has come. */
 const FIRST_STEP = 1024 * 1024
 
-/** Cuts the bytes of a connection into frames. A frame that comes in several chunks is gathered in one buffer of its own. */
+/** Smaller frames share memory with others. */
+const OWN_MEMORY = 2_048
+
+/**
+ * Cuts the bytes of a connection into frames, each in a buffer of its own: chunks may be used again. What follows the first chunk of a long
+ * frame can be put where it belongs, see {@link FrameSplitter.room}.
+ */
 export class FrameSplitter {
   readonly #maxFrameBytes: number
   readonly #sizeBytes: Buffer = Buffer.alloc(SIZE_BYTES)
@@ -17,6 +23,11 @@ export class FrameSplitter {
     this.#maxFrameBytes = maxFrameBytes
   }
 
+  /** Where the next bytes of the frame that is under way belong: a chunk that is put there needs no copy. Undefined between frames. */
+  room(): Buffer | undefined {
+    return this.#frame === undefined ? undefined : this.#grown(this.#frame).subarray(this.#filled)
+  }
+
   /** Calls `onFrame` with each frame that the chunk completes, without its size. Throws {@link MalformedError}. */
   push(chunk: Buffer, onFrame: (frame: Buffer) => void): void {
     let pos = 0
@@ -26,7 +37,7 @@ export class FrameSplitter {
         if (this.#sizeFilled < SIZE_BYTES) return
         if (chunk.length - pos >= this.#size) {
           this.#sizeFilled = 0
-          onFrame(chunk.subarray(pos, pos + this.#size))
+          onFrame(copyOf(chunk, pos, this.#size))
           pos += this.#size
           continue
         }
@@ -55,14 +66,10 @@ export class FrameSplitter {
   }
 
   #gather(chunk: Buffer, pos: number, frame: Buffer, onFrame: (frame: Buffer) => void): number {
-    let target = frame
-    if (this.#filled === target.length) {
-      target = Buffer.allocUnsafeSlow(this.#size)
-      frame.copy(target)
-      this.#frame = target
-    }
+    const target = this.#grown(frame)
     const part = Math.min(target.length - this.#filled, chunk.length - pos)
-    chunk.copy(target, this.#filled, pos, pos + part)
+    const isInPlace = chunk.buffer === target.buffer && chunk.byteOffset + pos === target.byteOffset + this.#filled
+    if (!isInPlace) chunk.copy(target, this.#filled, pos, pos + part)
     this.#filled += part
     if (this.#filled === this.#size) {
       this.#frame = undefined
@@ -71,4 +78,18 @@ export class FrameSplitter {
     }
     return pos + part
   }
+  /** With room for at least one byte. */
+  #grown(frame: Buffer): Buffer {
+    if (this.#filled < frame.length) return frame
+    const grown = Buffer.allocUnsafeSlow(this.#size)
+    frame.copy(grown)
+    this.#frame = grown
+    return grown
+  }
+}
+
+function copyOf(chunk: Buffer, start: number, size: number): Buffer {
+  const copy = size < OWN_MEMORY ? Buffer.allocUnsafe(size) : Buffer.allocUnsafeSlow(size)
+  chunk.copy(copy, 0, start, start + size)
+  return copy
 }

@@ -12,7 +12,10 @@ export interface Address {
 
 export interface SocketHandlers {
   connected(): void
+  /** The memory of the chunk is used again after the call. */
   received(chunk: Buffer): void
+  /** Where to put the next bytes, if they have a place already. */
+  room(): Buffer | undefined
   /** Once, at the end, no matter which side ended it; not after `destroy`. */
   closed(error: Error | undefined): void
 }
@@ -26,19 +29,32 @@ export interface KafkaSocket {
 
 export type OpenSocket = (address: Address, handlers: SocketHandlers) => KafkaSocket
 
+/** What was read and has no place yet. All sockets share it: each hands on what it has read before another reads. */
+let scratch: Buffer | undefined
+const SCRATCH_BYTES = 65_536
+
 /** Sockets of Node; with `tls`, connected when its handshake is done. The options are read for each connection, so certificates can change. */
 export function nodeSockets(tls?: () => TlsOptions): OpenSocket {
   return (address, handlers) => {
-    const { host, port } = address
-    const socket = tls === undefined ? connectTcp({ host, port }) : connectTls(tlsOptionsOf(tls(), address))
+    const socket = tls === undefined ? connectInto(address, handlers) : connectTls(tlsOptionsOf(tls(), address))
     socket.setNoDelay(true)
     socket.once(tls === undefined ? 'connect' : 'secureConnect', () => handlers.connected())
-    socket.on('data', (chunk: Buffer) => handlers.received(chunk))
+    if (tls !== undefined) socket.on('data', (chunk: Buffer) => handlers.received(chunk))
     let reason: Error | undefined
     socket.on('error', (error) => (reason = error))
     socket.once('close', () => handlers.closed(reason))
     return { write: (chunks, written) => writeTogether(socket, chunks, written), destroy: () => abandon(socket) }
   }
+}
+
+/** A socket without TLS, whose bytes are read where they belong. */
+function connectInto({ host, port }: Address, handlers: SocketHandlers): Socket {
+  const buffer = () => handlers.room() ?? (scratch ??= Buffer.allocUnsafeSlow(SCRATCH_BYTES))
+  const callback = (size: number, read: Uint8Array) => {
+    handlers.received((read as Buffer).subarray(0, size))
+    return true
+  }
+  return connectTcp({ host, port, onread: { buffer, callback } })
 }
 
 function tlsOptionsOf(given: TlsOptions, { host, port, serverName = host }: Address): TlsOptions {

@@ -33,8 +33,16 @@ export function encodeSubscription(subscription: Subscription): Buffer {
   return encode('ConsumerProtocolSubscription', subscription)
 }
 
+/** Some clients (Sarama once, `@platformatic/kafka`) name version 1 and write version 0, which has no owned partitions. */
 export function decodeSubscription(bytes: Buffer): Subscription {
-  return decode('ConsumerProtocolSubscription', bytes) as unknown as Subscription
+  try {
+    return decode('ConsumerProtocolSubscription', new Reader(bytes)) as unknown as Subscription
+  } catch (error) {
+    const again = new Reader(bytes)
+    const old = decode('ConsumerProtocolSubscription', again, 0)
+    if (again.remaining > 0) throw error
+    return old as unknown as Subscription
+  }
 }
 
 export function encodeAssignment(assignment: Assignment): Buffer {
@@ -44,7 +52,7 @@ export function encodeAssignment(assignment: Assignment): Buffer {
 /** No bytes are an empty assignment: what a member gets that the leader gave nothing. */
 export function decodeAssignment(bytes: Buffer): Assignment {
   if (bytes.length === 0) return { assignedPartitions: [], userData: null }
-  return decode('ConsumerProtocolAssignment', bytes) as unknown as Assignment
+  return decode('ConsumerProtocolAssignment', new Reader(bytes)) as unknown as Assignment
 }
 
 let descriptions: readonly DataDescription[] | undefined
@@ -70,12 +78,11 @@ function encode(name: string, message: Subscription | Assignment): Buffer {
   return writer.toBuffer()
 }
 
-/** Newer versions only add fields at the end: they are read as the newest that is known here, and the rest is left. */
-function decode(name: string, bytes: Buffer): Message {
+/** Newer versions only add fields at the end: they are read as the newest that is known here, or as `last`, and the rest is left. */
+function decode(name: string, reader: Reader, last = Infinity): Message {
   const description = descriptionOf(name)
-  const reader = new Reader(bytes)
   const version = reader.i16()
   if (version < 0) throw new MalformedError('INVALID_VALUE', `${name} v${version}`)
-  const known = Math.min(version, description.versions.last)
+  const known = Math.min(version, description.versions.last, last)
   return readMessage(layoutOf(description, description.fields, known), reader)
 }

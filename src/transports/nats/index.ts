@@ -13,6 +13,7 @@ export type {
   NatsRetentionOptions,
   NatsStreamOptions,
   NatsTlsOptions,
+  NatsTopicRetention,
 } from './options.ts'
 
 /** The NATS transport, with native request and reply. */

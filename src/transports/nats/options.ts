@@ -6,9 +6,16 @@ import type { BackoffLimits } from '../../core/util/backoff.ts'
 export interface NatsStreamOptions {
   /**
    * Name of the stream with the messages; the others are called `<name>_dlq`, `<name>_state` and `<name>_leases`. Letters,
-   * digits, `_`, `-`. Default `busbar`.
+   * digits, `_`, `-`. Default `busbar`; with `bind`, `busbar-<bind>`.
    */
   readonly name?: string | undefined
+  /**
+   * Uses a stream that is there already, of other programs, by its own subjects: the topic `orders.placed` is the subject
+   * `orders.placed` there. Busbar does not create or change it; dead letters and positions are in streams of its own, which
+   * `name` names. It must keep messages for all (`retention: limits`). Keys are kept in order by one member at a
+   * time; `order: 'none'` lets all members work. Default: none.
+   */
+  readonly bind?: string | undefined
   /** First tokens of all subjects: `<prefix>.<partition>.<topic>`. Default: the name of the stream. */
   readonly subjectPrefix?: string | undefined
   /** Where the server keeps the streams. Default `file`. */
@@ -29,6 +36,18 @@ export interface NatsRetentionOptions {
   readonly maxMessages?: number | undefined
   /** How long dead letters are kept, in ms. Default: forever. */
   readonly deadLetterMaxAgeMs?: number | undefined
+  /**
+   * Topics, or patterns, whose messages are kept for less time than the others, or forever: `{ 'sessions.>': { maxAgeMs:
+   * 3_600_000 } }`. The first one that matches counts. Each message that this process publishes carries its age (`Nats-TTL`),
+   * so that all publishers of a topic need the same. Needs nats-server 2.11. Default: none.
+   */
+  readonly topics?: Readonly<Record<string, NatsTopicRetention>> | undefined
+}
+
+/** How long the messages of a topic are kept. */
+export interface NatsTopicRetention {
+  /** In ms, rounded up to whole seconds; no more than that of the stream. `false` keeps them forever. */
+  readonly maxAgeMs: number | false
 }
 
 /** Certificates for TLS. */
@@ -161,6 +180,7 @@ export interface NatsOptions {
 
 export interface ResolvedNatsStreamOptions {
   readonly name: string
+  readonly bind: string | undefined
   readonly subjectPrefix: string
   readonly storage: 'file' | 'memory'
   readonly replicas: number
@@ -172,6 +192,8 @@ export interface ResolvedNatsRetentionOptions {
   readonly maxBytes: number | undefined
   readonly maxMessages: number | undefined
   readonly deadLetterMaxAgeMs: number | undefined
+  /** In the order given; undefined: forever. */
+  readonly topics: readonly { readonly pattern: string; readonly maxAgeMs: number | undefined }[]
 }
 
 export interface ResolvedNatsOptions {

@@ -1,6 +1,7 @@
 import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
 import { readEnvelopeForm } from '../../core/compact-envelope.ts'
 import { readBackoffLimits } from '../../core/util/backoff.ts'
+import { topicProblem } from '../../core/topic.ts'
 import { OptionsReader } from '../../core/util/options-reader.ts'
 import { applyUrl } from './url-options.ts'
 import type {
@@ -27,6 +28,8 @@ const NATS_DEFAULTS = {
 } as const
 
 const TOKEN = /^[A-Za-z0-9_-]{1,64}$/
+/** What a stream of other programs may be called. */
+const STREAM = /^[^\s.*>\\/]{1,255}$/
 const SUBJECT = /^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$/
 
 export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNatsOptions {
@@ -76,6 +79,8 @@ export function resolveNatsOptions(options: NatsOptions | undefined): ResolvedNa
   if (resolved.domain !== undefined && !SUBJECT.test(resolved.domain))
     reader.problem('domain', 'must be made of letters, digits, "_" and "-"')
   refuseMixtures(reader, resolved, options?.url !== undefined)
+  refuseOwnLayout(reader, resolved, retention)
+  refuseLongerTopics(retention, resolved.retention)
   reader.done()
   return Object.freeze(resolved)
 }
@@ -117,15 +122,37 @@ function refuseMixtures(reader: OptionsReader, options: ResolvedNatsOptions, has
   }
   for (const field of ['leaseMs', 'handoverTimeoutMs', 'confirmAcks', 'maxDeliver', 'maxAckPending', 'domain'] as const)
     if (reader.has(field)) reader.problem(field, 'is for JetStream: core NATS stores and acks nothing')
+  if (options.stream.bind !== undefined) reader.problem('stream.bind', 'is for JetStream: core NATS stores nothing')
+}
+
+/** Options that describe the stream of the messages, which is there already. */
+function refuseOwnLayout(
+  reader: OptionsReader,
+  { stream, native }: ResolvedNatsOptions,
+  retention: OptionsReader,
+): void {
+  if (stream.bind === undefined) return
+  for (const field of ['maxAgeMs', 'maxBytes', 'maxMessages', 'topics'])
+    if (retention.has(field)) retention.problem(field, `is up to the stream "${stream.bind}": change it there`)
+  if (reader.has('partitions'))
+    reader.problem('partitions', `has no effect with stream.bind: its messages are not spread over partitions`)
+  if (native.stream !== undefined)
+    reader.problem('native.stream', `has no effect with stream.bind: Busbar does not create that stream`)
 }
 
 function resolveStream(reader: OptionsReader): ResolvedNatsStreamOptions {
-  const name = reader.string('name', NATS_DEFAULTS.stream.name)
+  const bind = reader.string('bind', undefined)
+  if (bind !== undefined && !STREAM.test(bind)) reader.problem('bind', 'must be the name of a stream')
+  const name = reader.string(
+    'name',
+    bind === undefined ? NATS_DEFAULTS.stream.name : `${NATS_DEFAULTS.stream.name}-${bind}`,
+  )
   if (!TOKEN.test(name)) reader.problem('name', 'must be 1 to 64 letters, digits, "_" or "-"')
   const subjectPrefix = reader.string('subjectPrefix', name)
   if (!SUBJECT.test(subjectPrefix)) reader.problem('subjectPrefix', 'must be tokens of letters, digits, "_" and "-"')
   return Object.freeze({
     name,
+    bind,
     subjectPrefix,
     storage: reader.oneOf('storage', ['file', 'memory'], 'file'),
     replicas: reader.integer('replicas', NATS_DEFAULTS.stream.replicas, { min: 1, max: 5 }),
@@ -140,7 +167,30 @@ function resolveRetention(reader: OptionsReader): ResolvedNatsRetentionOptions {
     maxBytes: reader.integer('maxBytes', undefined, { min: 1_024 }),
     maxMessages: reader.integer('maxMessages', undefined, { min: 1 }),
     deadLetterMaxAgeMs: reader.integer('deadLetterMaxAgeMs', undefined, { min: 1_000 }),
+    topics: resolveTopics(reader),
   })
+}
+
+function resolveTopics(reader: OptionsReader): ResolvedNatsRetentionOptions['topics'] {
+  const topics = reader.nested('topics')
+  return Object.keys(Object(reader.raw('topics')) as object).map((pattern) => {
+    const problem = topicProblem(pattern, true)
+    if (problem !== undefined) topics.problem(pattern, problem)
+    const topic = topics.nested(pattern)
+    const isEndless = topic.raw('maxAgeMs') === false
+    if (!isEndless && !topic.has('maxAgeMs')) topic.problem('maxAgeMs', 'is required: a number of ms, or false')
+    return { pattern, maxAgeMs: isEndless ? undefined : topic.integer('maxAgeMs', undefined, { min: 1_000 }) }
+  })
+}
+
+/** The server deletes a message with the stream's age at the latest. */
+function refuseLongerTopics(reader: OptionsReader, { maxAgeMs: most, topics }: ResolvedNatsRetentionOptions): void {
+  for (const { pattern, maxAgeMs } of topics)
+    if (most !== undefined && maxAgeMs !== undefined && maxAgeMs > most)
+      reader.problem(
+        `topics.${pattern}.maxAgeMs`,
+        `is more than the ${most} ms of the stream (retention.maxAgeMs): raise that one, or use a stream of its own`,
+      )
 }
 
 function resolveTls(reader: OptionsReader): NatsTlsOptions | undefined {

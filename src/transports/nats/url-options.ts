@@ -28,6 +28,7 @@ const TEXTS = new Set([
   'credentials',
   'credentialsFile',
   'stream.name',
+  'stream.bind',
   'stream.subjectPrefix',
 ])
 /** Ways to log in that exclude a user in the URL. */

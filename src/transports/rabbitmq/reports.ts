@@ -1,6 +1,7 @@
 import { ConnectionError } from '../../core/errors.ts'
 import type { BusEvents } from '../../core/events.ts'
 import type { SubscriptionSpec, TransportHost } from '../../core/transport.ts'
+import type { LiveSubscription } from './consume/subscription-context.ts'
 import { reasonOf } from './errors.ts'
 import { bucketOf } from './partitions/key-bucket.ts'
 import type { Drift } from './topology/declare-channel.ts'
@@ -72,6 +73,14 @@ export class Reports {
     this.#warn(
       'slow-consumer',
       `A message of "${queue}" (group "${group}") has been here, unacked, for ${Math.round(ageMs / 1000)} s. RabbitMQ takes everything back from a consumer after ${consumerTimeoutMs / 1000} s (consumerTimeoutMs). Fewer are taken ahead for now. ${LESS_AHEAD}`,
+    )
+  }
+
+  tooLarge({ spec, nature }: LiveSubscription, bytes: number, prefetch: number): void {
+    const { topic, group, prefetchBytes } = spec
+    this.#warn(
+      'large-messages',
+      `The messages of "${topic}" that wait here for a handler of group "${group}" take ${bytes} bytes, more than prefetchBytes (${prefetchBytes}): RabbitMQ counts what it sends ahead in messages. ${nature.isShared ? 'It sends fewer ahead from now on. Set' : 'To stay below it, set'} prefetch of the consumer to ${prefetch}, or raise prefetchBytes. Reported once`,
     )
   }
 

@@ -392,6 +392,7 @@ export class RabbitMqTransport implements Transport {
       },
       readerLost: (subscription, reader, end) => this.#readerLost(reports, consuming.link, subscription, reader, end),
       slow: ({ spec }, { queue }, ageMs) => reports.slow(spec, queue, ageMs, this.#options.consumerTimeoutMs),
+      tooLarge: (subscription, bytes, prefetch) => reports.tooLarge(subscription, bytes, prefetch),
       misplaced: ({ spec }, topic, key) => reports.misplaced(spec, topic, key),
       dropped: ({ spec }, count) => reports.unhandled(spec, count),
       ended: (subscription) => {
@@ -440,7 +441,7 @@ export class RabbitMqTransport implements Transport {
       return
     }
     // The next one must hold less, so that this does not repeat.
-    if (isConsumerTimeout(error) && subscription.nature.isShared) reader.lowerPrefetch()
+    if (isConsumerTimeout(error) && subscription.nature.isShared) reader.lowerPrefetch(reader.prefetch / 4)
     reports.consumerLost(reader.queue, error, cause === 'cancelled')
     const isGone = cause === 'cancelled' || replyCode(error) === REPLY.notFound
     // Without unacked messages, a consumer ends only because its queue does.

@@ -27,7 +27,23 @@ it('names the request, the code, its meaning and what the broker said', () => {
   const error = errorFromBroker(29, 'Produce to orders[3]', 'denied')
   expect(error).toMatchObject({ code: 'TOPIC_AUTHORIZATION_FAILED', brokerCode: 29, retriable: false })
   expect(error.message).toBe(
-    'Produce to orders[3] failed with TOPIC_AUTHORIZATION_FAILED (29): an ACL for this topic is missing (the broker said: denied)',
+    'Produce to orders[3] failed with TOPIC_AUTHORIZATION_FAILED (29): an ACL for this topic is missing, which allows Write on the topic (the broker said: denied)',
   )
   expect(errorFromBroker(5, 'Fetch').retriable).toBe(true)
+})
+
+it.each([
+  [29, 'Produce to orders[3]', 'Write on the topic'],
+  [29, 'Fetch of orders[3]', 'Read on the topic'],
+  [30, 'FindCoordinator of group billing', 'Describe on the group'],
+  [30, 'JoinGroup of group billing', 'Read on the group'],
+  [53, 'InitProducerId of tx', 'Write on the transactional id'],
+  [31, 'InitProducerId', 'Write on any topic, or IdempotentWrite on the cluster'],
+  [29, 'create topic orders', 'Create on the topic'],
+  [29, 'Unheard of', undefined],
+  [6, 'Produce to orders[3]', undefined],
+])('names the right that is missing: %d in answer to %s', (code, what, missingRight) => {
+  const error = errorFromBroker(code, what)
+  expect(error.missingRight).toBe(missingRight)
+  if (missingRight !== undefined) expect(error.message).toContain(missingRight)
 })

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { Writer } from '../../../src/kafka/bytes/writer.ts'
+import { MalformedError } from '../../../src/kafka/errors.ts'
 import { apiOf } from '../../../src/kafka/protocol/apis.ts'
 import {
   commonVersion,
@@ -179,5 +180,12 @@ describe('the bytes of classic groups', () => {
     newer.writeInt16BE(9)
     expect(decodeSubscription(newer)).toEqual(subscription)
     expect(decodeAssignment(Buffer.alloc(0))).toEqual({ assignedPartitions: [], userData: null })
+  })
+
+  it('may name version 1 and be of version 0, as some clients write them; but not end in the middle', () => {
+    const named1 = Buffer.from('0001000000010001610000 0000'.replaceAll(' ', ''), 'hex')
+    expect(decodeSubscription(named1)).toMatchObject({ topics: ['a'], ownedPartitions: [], generationId: -1 })
+    expect(() => decodeSubscription(named1.subarray(0, -1))).toThrow(MalformedError)
+    expect(() => decodeSubscription(encodeSubscription(subscription).subarray(0, -1))).toThrow(MalformedError)
   })
 })

@@ -131,7 +131,7 @@ describe('a connection with SASL', () => {
     const error = await connection.ended
     // It may work the next time.
     expect(error).toMatchObject({ code: 'AUTHENTICATION_UNAVAILABLE', action: 'refresh', retriable: true })
-    expect(error.message).toBe('authentication to broker 1 failed: the token endpoint is down')
+    expect(error.message).toBe('authentication to broker 1 by OAUTHBEARER failed: the token endpoint is down')
   })
 
   it('speaks SCRAM with a server', async () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { errors as natsErrors } from '@nats-io/transport-node'
 import { describe, test } from 'vitest'
 import { ConnectionError } from 'busbar'
 import { manualClock } from 'busbar/testing'
@@ -48,8 +49,8 @@ class Records {
     this.stored.set(subject, { seq: ++this.#seq, text })
   }
 
-  own(owner: string, session: string, free = false): void {
-    this.set('0', encodeRecord({ ...STATE, owner, session, version: 1, free }))
+  own(owner: string, session: string, free = false, unit = '0'): void {
+    this.set(unit, encodeRecord({ ...STATE, owner, session, version: 1, free }))
   }
 
   forgetAll(): void {
@@ -91,6 +92,8 @@ class Bench {
   isConnected = true
   /** Time that passed while no timer could run. */
   frozenMs = 0
+  /** Whether the other members answer when they are asked. */
+  areOthersThere = true
   /** Renewals are answered after this. */
   renewals: Promise<void> = Promise.resolve()
   /** Kinds of notices to the other members. */
@@ -103,12 +106,14 @@ class Bench {
   readonly session: SessionLeases
   readonly acquired: string[] = []
   readonly revoked: string[] = []
+  /** What was to be handed over. */
+  readonly released: string[] = []
   /** Ends the handlers of the partition that is being released. */
   endRelease: () => void = () => undefined
   #heard: ((message: Incoming) => void) | undefined
   #writtenTo = 0
 
-  constructor() {
+  constructor(partitions = 1) {
     // oxlint-disable-next-line typescript/no-this-alias -- for the getter
     const bench = this
     const session = {
@@ -133,7 +138,8 @@ class Bench {
           if (bench.isConnected) this.said.push((JSON.parse(Buffer.from(body).toString()) as { kind: string }).kind)
         },
       },
-      request: () => Promise.resolve(),
+      request: (subject: string) =>
+        bench.areOthersThere ? Promise.resolve() : Promise.reject(new natsErrors.NoRespondersError(subject)),
       trouble: () => undefined,
       error: (error: unknown) => assert.ok(ConnectionError.is(error), String(error)),
     } as unknown as Session
@@ -168,12 +174,18 @@ class Bench {
       },
       committed: () => void (this.storedTo = this.#writtenTo),
       acquire: (unit, _state, how) => void this.acquired.push(`${unit} ${how}`),
-      release: () => new Promise<void>((resolve) => (this.endRelease = resolve)),
+      release: (unit) => {
+        this.released.push(unit)
+        return new Promise<void>((resolve) => (this.endRelease = resolve))
+      },
       revoke: (units) => void this.revoked.push(...units),
       changed: () => undefined,
       moved: () => undefined,
     }
-    this.ownership = new PartitionLeases(host, ['0'])
+    this.ownership = new PartitionLeases(
+      host,
+      Array.from({ length: partitions }, (_, at) => String(at)),
+    )
   }
 
   async start(): Promise<void> {
@@ -182,8 +194,18 @@ class Bench {
     await started
   }
 
-  hear(id: string, kind: string): void {
-    this.#heard?.({ text: JSON.stringify({ id, kind, session: `of ${id}`, ageMs: 60_000 }), reply: '' } as Incoming)
+  hear(id: string, kind: string, more: object = {}): void {
+    const notice = { id, kind, session: `of ${id}`, ageMs: 60_000, ...more }
+    this.#heard?.({ text: JSON.stringify(notice), reply: '' } as Incoming)
+  }
+
+  /** Lets time pass, with a renewal of the lease of each of those each time that ours is renewed. */
+  async live(ms: number, others: readonly string[] = []): Promise<void> {
+    for (let left = ms; left > 0; left -= LEASE_MS / 3) {
+      for (const id of others) this.leases.set(`session.of ${id}`, JSON.stringify({ leaseMs: LEASE_MS }))
+      await this.clock.advance(Math.min(left, LEASE_MS / 3))
+      await settled()
+    }
   }
 }
 
@@ -278,13 +300,6 @@ test('a partition whose claim is answered while the member closes is freed', asy
 })
 
 describe('a partition of a member that is silent', () => {
-  async function rounds(bench: Bench, ms: number): Promise<void> {
-    for (let gone = 0; gone < ms; gone += LEASE_MS / 3) {
-      await bench.clock.advance(LEASE_MS / 3)
-      await settled()
-    }
-  }
-
   test.each([false, true])(
     'is left alone for as long as its lease may last; the server has lost the lease: %s',
     async (isLost) => {
@@ -293,9 +308,9 @@ describe('a partition of a member that is silent', () => {
       bench.leases.set('session.theirs', JSON.stringify({ leaseMs: LEASE_MS }))
       await bench.start()
       if (isLost) bench.leases.stored.delete('session.theirs')
-      await rounds(bench, LEASE_MS - 1)
+      await bench.live(LEASE_MS - 1)
       assert.deepEqual(bench.ownership.owned, [])
-      await rounds(bench, LEASE_MS + GRACE_MS)
+      await bench.live(LEASE_MS + GRACE_MS)
       assert.deepEqual(bench.acquired, ['0 taken'])
     },
   )
@@ -306,7 +321,7 @@ describe('a partition of a member that is silent', () => {
     await bench.start()
     for (let round = 0; round < 12; round++) {
       bench.leases.set('session.theirs', JSON.stringify({ leaseMs: LEASE_MS }))
-      await rounds(bench, LEASE_MS / 3)
+      await bench.live(LEASE_MS / 3)
     }
     assert.deepEqual(bench.ownership.owned, [])
   })
@@ -513,8 +528,136 @@ describe('a member that leaves', () => {
     await settled()
     assert.deepEqual(bench.ownership.owned, [])
     // Its notice did not reach us.
+    bench.areOthersThere = false
     bench.ownership.up()
     await settled()
     assert.deepEqual(bench.ownership.owned, ['0'])
   })
+
+  test('and stands by keeps its share while we have no connection', async () => {
+    const bench = new Bench(2)
+    await bench.start()
+    bench.hear('a', 'join')
+    await settled()
+    bench.endRelease()
+    await settled()
+    assert.deepEqual(bench.ownership.owned, ['0'])
+    // It owns nothing yet, and does not answer newcomers.
+    bench.ownership.up()
+    await bench.live(LEASE_MS / 3)
+    assert.deepEqual(bench.ownership.owned, ['0'])
+  })
+})
+
+describe('members that die', () => {
+  test('do not come back with the records that they have left', async () => {
+    const bench = new Bench(12)
+    for (const unit of ['0', '1', '2', '3', '4', '5']) bench.leases.own('z', 'of z', false, unit)
+    bench.leases.own('zz', 'of zz', false, '6')
+    await bench.start()
+    assert.equal(bench.ownership.owned.length, 5)
+    bench.hear('z', 'gone', { gone: 'zz' })
+    await bench.live(LEASE_MS, ['z'])
+    await bench.clock.advance(50)
+    // Its lease is not over yet, but it has no share any more: no member could read what it would get.
+    bench.hear('z', 'free')
+    await settled()
+    assert.deepEqual(bench.released, [])
+    await bench.live(LEASE_MS, ['z'])
+    assert.equal(bench.acquired.at(-1), '6 taken')
+    assert.deepEqual(bench.released, [])
+  })
+
+  test('leave what they had to those who have lived longer', async () => {
+    const bench = new Bench(4)
+    for (const unit of ['2', '3']) bench.leases.own('dead', 'of dead', false, unit)
+    await bench.start()
+    await bench.live(LEASE_MS + GRACE_MS + 2)
+    assert.deepEqual(bench.ownership.owned, ['0', '1', '2', '3'])
+    bench.hear('a', 'join', { ageMs: 10 })
+    await bench.live(LEASE_MS - 20, ['a'])
+    assert.deepEqual(bench.ownership.owned, ['0', '1', '2', '3'])
+    await bench.live(LEASE_MS / 3, ['a'])
+    bench.endRelease()
+    await settled()
+    assert.ok(bench.ownership.owned.length < 4)
+  })
+
+  test('make a newcomer wait for a lease, also for what is free', async () => {
+    const bench = new Bench(4)
+    const started = bench.start()
+    bench.hear('a', 'members', { crashMs: 1_000, members: [] })
+    await started
+    assert.deepEqual(bench.ownership.owned, [])
+    assert.ok(bench.ownership.isStandby)
+    await bench.live(LEASE_MS - 50, ['a'])
+    assert.deepEqual(bench.ownership.owned, [])
+    await bench.live((2 * LEASE_MS) / 3, ['a'])
+    assert.equal(bench.ownership.owned.length, 2)
+  })
+
+  test('are taken over from as soon as their lease is over', async () => {
+    const bench = new Bench()
+    bench.leases.own('dead', 'of dead')
+    await bench.start()
+    await bench.clock.advance(LEASE_MS + GRACE_MS)
+    await settled()
+    assert.deepEqual(bench.acquired, [])
+    await bench.clock.advance(2)
+    await settled()
+    assert.deepEqual(bench.acquired, ['0 taken'])
+  })
+
+  test('are known to have died when this was an error', async () => {
+    const bench = new Bench()
+    await bench.start()
+    bench.said.length = 0
+    bench.hear('a', 'gone', { gone: 'me' })
+    assert.deepEqual(bench.said, ['join'])
+  })
+})
+
+test('a member that finds one partition taken by a faster one takes another one', async () => {
+  const bench = new Bench(2)
+  const { leases } = bench
+  for (const unit of ['0', '1']) leases.own('a', 'of a', false, unit)
+  await bench.start()
+  for (const unit of ['0', '1']) leases.own('a', 'of a', true, unit)
+  leases.isManual = true
+  bench.hear('a', 'free')
+  await settled()
+  const [first] = leases.writes as [Write]
+  leases.isManual = false
+  first.refuse()
+  await settled()
+  assert.equal(bench.ownership.owned.length, 1)
+})
+
+test('a partition that is lost while it waits to be freed, and claimed again, is not freed', async () => {
+  const bench = new Bench()
+  const { leases, ownership } = bench
+  await bench.start()
+  leases.isManual = true
+  const commit = ownership.commit('0')
+  await settled()
+  bench.hear('a', 'join')
+  await settled()
+  bench.endRelease()
+  await settled()
+  const [write] = leases.writes as [Write]
+  bench.isConnected = false
+  await bench.clock.advance(LEASE_MS)
+  await settled()
+  assert.deepEqual(bench.revoked, ['0'])
+  bench.isConnected = true
+  leases.isManual = false
+  bench.hear('a', 'bye')
+  ownership.up()
+  await settled()
+  assert.deepEqual(ownership.owned, ['0'])
+  write.fail()
+  await commit.catch(() => undefined)
+  await settled()
+  assert.deepEqual(ownership.owned, ['0'])
+  assert.equal(leases.get('0')?.free, false)
 })

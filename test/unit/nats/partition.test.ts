@@ -145,11 +145,51 @@ describe('a partition that changes owners', () => {
     second.now = 200
     for (let seq = 1; seq <= 600; seq++) second.read(seq, seq === 500 ? undefined : 100)
     // What has not been read yet is still known.
-    assert.deepEqual(second.partition.state(false).spans, [[601, 1_000, 400]])
+    assert.deepEqual(second.partition.state(false).spans, [[601, 1_000, 400, 1]])
     const taken = second.take(1_000)
     assert.equal(taken.length, 599)
     // They may have been handed out since the record: it says nothing about that.
     assert.ok(taken.every(({ seq, history }) => history === 'unknown' && seq !== 500))
+  })
+
+  test.each([
+    ['clean', 'new'],
+    ['ours', 'returned'],
+    ['taken', 'unknown'],
+  ] as const)('delayed messages that are due were handed out before only if the owner died (%s)', (how, history) => {
+    const first = new Member(FRESH, 'clean')
+    for (const seq of [1, 2]) first.read(seq, 100)
+    first.take(2)
+    const record = first.commit(how === 'clean')
+    const second = new Member(record, how)
+    second.now = 200
+    for (const seq of [1, 2]) second.read(seq, 100)
+    assert.deepEqual(second.take(2).map(facts), [
+      [1, 1, history],
+      [2, 1, history],
+    ])
+    // One that is read before its time, and waits again, takes no more room than before.
+    const third = new Member(record, how)
+    third.read(1, 100)
+    assert.deepEqual(third.take(1), [])
+    const { open, spans } = third.commit()
+    assert.deepEqual([open.length, spans.map(([from]) => from)], [0, [1, 2]])
+  })
+
+  test('what a dead owner may have handed out stays in doubt when it is handed over unread', () => {
+    const first = new Member(FRESH, 'clean')
+    for (const seq of [1, 2, 3]) first.read(seq, 100)
+    first.take(3)
+    const second = new Member(first.commit(), 'taken')
+    second.read(1, 100)
+    const third = new Member(second.commit(true), 'clean')
+    third.now = 200
+    for (const seq of [1, 2, 3]) third.read(seq, 100)
+    assert.deepEqual(third.take(3).map(facts), [
+      [1, 1, 'new'],
+      [2, 1, 'unknown'],
+      [3, 1, 'unknown'],
+    ])
   })
 
   test('keeps the delay of a message that waits here for its next attempt', () => {

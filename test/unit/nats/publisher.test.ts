@@ -43,7 +43,7 @@ class Bench {
     }
     const session = {
       ready: true,
-      options: { envelope: 'cloudevents', maxInFlight: 100, maxMessageBytes: 1_000 },
+      options: { envelope: 'cloudevents', maxInFlight: 100, maxMessageBytes: 1_000, retention: { topics: [] } },
       host: { clock: this.clock },
       maxPayload: 1_000_000,
       inbox: () => '_INBOX.x',
@@ -56,7 +56,7 @@ class Bench {
       remark: () => undefined,
     }
     this.session = session
-    const topology = { ensure: () => Promise.resolve(), streamOf: () => 's', maxAgeMs: undefined }
+    const topology = { ensure: () => Promise.resolve(), streamOf: () => 's', takes: () => true, maxAgeMs: undefined }
     this.publisher = new JetStreamPublisher(
       session as unknown as Session,
       { target: () => new Uint8Array(0) } as unknown as Subjects,

@@ -35,3 +35,29 @@ test('groups take turns, and their number does not change how often something is
   assert.equal(renewed.length, 3)
   assert.equal(clock.pending, 0)
 })
+
+test('while every renewal fails, the pauses between them grow; a success ends that', async () => {
+  const clock = manualClock()
+  let isRefused = true
+  const times: number[] = []
+  const group = {
+    renewBindings: async () => {
+      times.push(clock.now() / 1_000 - start)
+      if (isRefused) throw new Error('ACCESS_REFUSED')
+      return 0
+    },
+  }
+  const start = clock.now() / 1_000
+  const renewal = new BindingRenewal(
+    clock,
+    () => [group],
+    () => undefined,
+  )
+  renewal.start()
+  for (let passed = 0; passed < 1_300; passed++) await clock.advance(1_000)
+  assert.deepEqual(times, [5, 10, 20, 40, 80, 160, 320, 620, 920, 1220])
+  isRefused = false
+  for (let passed = 0; passed < 300; passed++) await clock.advance(1_000)
+  assert.deepEqual(times.slice(10, 13), [1520, 1525, 1530])
+  renewal.stop()
+})

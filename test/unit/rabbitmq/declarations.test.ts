@@ -57,6 +57,8 @@ interface Declaring extends ReturnType<typeof fakeSession> {
   readonly registered: string[]
   /** Groups in the list at the broker. */
   readonly listed: GroupRecord[]
+  /** How often all bindings were found to be lost. */
+  readonly gone: () => number
 }
 
 /** Topology for a broker that has no group yet. */
@@ -65,6 +67,7 @@ function declaring(options: RabbitMqOptions = {}): Declaring {
   const lost: string[] = []
   const registered: string[] = []
   const listed: GroupRecord[] = []
+  let gone = 0
   const broker = fakeSession()
   const resolved = resolveRabbitMqOptions(options)
   const names = new Names('busbar')
@@ -78,10 +81,12 @@ function declaring(options: RabbitMqOptions = {}): Declaring {
     registry: { list: async () => listed } as Partial<GroupRegistry> as GroupRegistry,
     register: async (topic, group) => void registered.push(`${topic}:${group}`),
     onRestored: (_topic, _group, queues) => void lost.push(...queues),
+    onGone: () => void gone++,
     onStorageLost: (_topic, queue) => void lost.push(queue),
     onDrift: ({ queue, argument, wanted }) => void drifts.push(`${queue} ${argument} ${String(wanted)}`),
   }
-  return { ...broker, clock, declarations: new Topology(parts as TopologyParts), drifts, lost, registered, listed }
+  const declarations = new Topology(parts as TopologyParts)
+  return { ...broker, clock, declarations, drifts, lost, registered, listed, gone: () => gone }
 }
 
 const GROUP = { topic: 'orders', group: 'mail', layout: { order: 'none', partitions: 1 }, options: undefined } as const
@@ -175,6 +180,15 @@ test('a deleted dead-letter queue is reported, also when declaring it again fail
   failing.clear()
   await declarations.storage(session, topic)
   assert.deepEqual(lost, [queue])
+})
+
+test('exchanges that several lanes miss are declared again once, and what others are declaring goes on', async () => {
+  const { session, declarations, gone } = declaring({ queueType: 'quorum' })
+  const storage = declarations.storage(session, 'orders.mail.dlq')
+  await Promise.all([storage, declarations.again(session), declarations.again(session)])
+  assert.equal(gone(), 1)
+  await declarations.again(session)
+  assert.equal(gone(), 2)
 })
 
 const KEYED = { ...GROUP, layout: { order: 'key', partitions: 4 } } as const

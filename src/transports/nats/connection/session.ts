@@ -169,6 +169,8 @@ export class Session {
    */
   request(subject: string, body: string | Uint8Array, options: RequestOptions): Promise<Msg> {
     if (!this.#isConnected) return Promise.reject(new ConnectionError(this.#detail ?? 'there is no connection'))
+    // The server gets it after what was written before it.
+    this.outbox.flush()
     return new Promise((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#requests.delete(fail)

@@ -26,7 +26,7 @@ export interface NumberedReply {
 }
 
 /**
- * Writes publishes as protocol text into one buffer, which is sent to the socket once per turn. That saves the small
+ * Writes publishes as protocol text into one buffer, which is sent to the socket once per turn of the event loop. That saves the small
  * buffers and the header object that the client's own `publish` would cost per message.
  */
 export class WriteBuffer {
@@ -107,7 +107,8 @@ export class WriteBuffer {
     this.#end = end + 2
     if (this.#scheduled) return
     this.#scheduled = true
-    queueMicrotask(() => {
+    // Not in a microtask: what one read brings in is settled over several, and each would cost a write.
+    setImmediate(() => {
       this.#scheduled = false
       this.flush()
     })

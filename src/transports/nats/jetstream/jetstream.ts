@@ -59,7 +59,8 @@ export class JetStream implements Engine {
 
   constructor(options: ResolvedNatsOptions) {
     this.#options = options
-    this.#subjects = new Subjects(options.stream.subjectPrefix, options.partitions)
+    const { subjectPrefix, bind } = options.stream
+    this.#subjects = new Subjects(subjectPrefix, options.partitions, bind !== undefined)
     this.requestReply = new NatsRequestReply(
       () => this.#require().session,
       this.#subjects,

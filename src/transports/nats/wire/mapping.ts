@@ -17,6 +17,8 @@ const NO_BODY = 'busbar-null'
 const ESCAPE = 'busbar-escaped-'
 const SERVERS_OWN = /^nats-/i
 const MESSAGE_ID = 'Nats-Msg-Id'
+/** How long the server keeps the message: of no interest to those who read it. */
+const TTL = 'Nats-TTL'
 /** The name of an attribute, in any case. A user's header can't have such a name. */
 const ATTRIBUTE = /^(?:ce-.+|content-type|traceparent|tracestate)$/i
 const CARRIAGE_RETURN = 13
@@ -115,15 +117,16 @@ export class Mapping {
 
   /**
    * What comes after `common` in the header block. `messageId`: the id by which the server recognizes duplicates; empty
-   * for none. Undefined for that of the message itself.
+   * for none. Undefined for that of the message itself. `ttl`: how long the server keeps it, as it reads that.
    */
-  rest(message: OutgoingMessage, messageId: string | undefined): string {
+  rest(message: OutgoingMessage, messageId: string | undefined, ttl?: string): string {
     const { id, correlationId, headers, group } = message
     const isCompact = this.#isCompact && compactMark(message) !== undefined
     let block = ''
     // Readers find the id in that of the server.
     if (!isCompact || messageId !== undefined || group !== undefined) block += `\r\nce-id: ${id}`
     if (messageId !== '') block += `\r\n${MESSAGE_ID}: ${messageId ?? messageIdOf(message)}`
+    if (ttl !== undefined) block += `\r\n${TTL}: ${ttl}`
     if (isCompact && !isTimeInId(message)) block += `\r\nce-time: ${new Date(message.time).toISOString()}`
     if (correlationId !== undefined && !(isCompact && correlationId === id))
       block += `\r\nce-correlationid: ${correlationId}`
@@ -199,6 +202,7 @@ export class Mapping {
           messageId = value
           break
         case 'ce-specversion':
+        case TTL:
           break
         case 'ce-correlationid':
           correlationId = value

@@ -47,12 +47,15 @@ export class Subjects {
   readonly prefix: string
   /** Read from the stream when the transport opens. */
   partitions: number
+  /** The subjects of messages are their topics: the stream is one of other programs. */
+  readonly #isBound: boolean
   readonly #topics = new Map<string, string>()
   readonly #targets = new Map<string, Targets>()
 
-  constructor(prefix: string, partitions: number) {
+  constructor(prefix: string, partitions: number, isBound = false) {
     this.prefix = prefix
-    this.partitions = partitions
+    this.partitions = isBound ? 1 : partitions
+    this.#isBound = isBound
   }
 
   // --- streams -----------------------------------------------------------------------------------------------------
@@ -88,11 +91,11 @@ export class Subjects {
     let places = this.#targets.get(topic)
     if (places === undefined) {
       if (this.#targets.size >= MAX_KNOWN) this.#targets.clear()
-      const start = isDeadLetterTopic(topic) ? `${this.prefix}-dlq` : `${this.prefix}.${ANY}`
-      places = { unkeyed: targetBytes(`${start}.${topic}`), keyed: [] }
+      const start = isDeadLetterTopic(topic) ? `${this.prefix}-dlq.` : this.#start(ANY)
+      places = { unkeyed: targetBytes(`${start}${topic}`), keyed: [] }
       this.#targets.set(topic, places)
     }
-    if (key === undefined || isDeadLetterTopic(topic)) return places.unkeyed
+    if (key === undefined || this.#isBound || isDeadLetterTopic(topic)) return places.unkeyed
     const partition = partitionOf(key, this.partitions)
     return (places.keyed[partition] ??= targetBytes(`${this.prefix}.${partition}.${topic}`))
   }
@@ -101,7 +104,7 @@ export class Subjects {
   topicOf(subject: string): string {
     let topic = this.#topics.get(subject)
     if (topic === undefined) {
-      topic = topicIn(subject, this.prefix)
+      topic = this.#isBound && !subject.startsWith(`${this.prefix}-dlq.`) ? subject : topicIn(subject, this.prefix)
       if (this.#topics.size >= MAX_KNOWN) this.#topics.clear()
       this.#topics.set(subject, topic)
     }
@@ -110,7 +113,12 @@ export class Subjects {
 
   /** Matches everything stored of one topic. */
   allOf(topic: string): string {
-    return isDeadLetterTopic(topic) ? `${this.prefix}-dlq.${topic}` : `${this.prefix}.*.${topic}`
+    return `${isDeadLetterTopic(topic) ? `${this.prefix}-dlq.` : this.#start('*')}${topic}`
+  }
+
+  /** What precedes the topic in the subject of a message. */
+  #start(token: string): string {
+    return this.#isBound ? '' : `${this.prefix}.${token}.`
   }
 
   rpc(topic: string): string {
@@ -126,24 +134,24 @@ export class Subjects {
 
   /**
    * What a subscription reads, and how. `hasFilters`: a consumer may have several filters, as from 2.10 on; otherwise
-   * patterns read whole partitions.
+   * patterns read whole partitions. A stream of other programs has no partitions: one member reads all in order.
    */
   plan(topic: string, order: 'key' | 'strict' | 'none', isEphemeral: boolean, hasFilters: boolean): SubscriptionPlan {
     const dead = isDeadLetterTopic(topic)
-    const whole = dead ? `${this.prefix}-dlq` : `${this.prefix}.*`
+    const whole = dead ? `${this.prefix}-dlq.` : this.#start('*')
     if (order === 'none' && !isEphemeral)
       return { layout: 'none', dead, shared: shared('none', whole, topic, dead), units: [] }
     const unit = (name: string, start: string, token: string | undefined): UnitPlan => {
       const all = filters(start, topic)
-      const wide = start === `${this.prefix}.*` ? `${this.prefix}.>` : `${start}.>`
+      const wide = start === `${this.prefix}.*.` ? `${this.prefix}.>` : `${start}>`
       return { name, filters: hasFilters || all.length === 1 ? all : [wide], token }
     }
-    if (order === 'strict' || dead || isEphemeral)
+    if (order === 'strict' || dead || isEphemeral || this.#isBound)
       return { layout: 'strict', dead, shared: [], units: [unit('all', whole, undefined)] }
     const units = Array.from({ length: this.partitions }, (_, partition) =>
-      unit(String(partition), `${this.prefix}.${partition}`, String(partition)),
+      unit(String(partition), this.#start(String(partition)), String(partition)),
     )
-    return { layout: 'key', dead, shared: shared(ANY, `${this.prefix}.${ANY}`, topic, false), units }
+    return { layout: 'key', dead, shared: shared(ANY, this.#start(ANY), topic, false), units }
   }
 
   /** The second token of a subject: a partition, or `any`. */
@@ -154,7 +162,7 @@ export class Subjects {
 
   /** Core NATS: what to subscribe to. */
   coreFilters(topic: string): string[] {
-    return filters(isDeadLetterTopic(topic) ? `${this.prefix}-dlq` : `${this.prefix}.*`, topic)
+    return filters(isDeadLetterTopic(topic) ? `${this.prefix}-dlq.` : this.#start('*'), topic)
   }
 }
 
@@ -168,8 +176,19 @@ function shared(label: string, start: string, topic: string, dead: boolean): Sha
 
 /** A trailing `>` means zero or more tokens to us, but one or more to NATS. */
 function filters(start: string, topic: string): string[] {
-  const filter = `${start}.${topic}`
+  const filter = `${start}${topic}`
   return topic.endsWith('.>') ? [filter, filter.slice(0, -2)] : [filter]
+}
+
+/** True when a subject can match both, as the server sees it: there, `>` stands for one token or more. */
+export function subjectsOverlap(a: string, b: string): boolean {
+  const [left, right] = [a.split('.'), b.split('.')]
+  for (let at = 0; ; at++) {
+    const [mine, other] = [left[at], right[at]]
+    if (mine === undefined || other === undefined) return mine === other
+    if (mine === '>' || other === '>') return true
+    if (mine !== '*' && other !== '*' && mine !== other) return false
+  }
 }
 
 /**

@@ -76,6 +76,8 @@ export class QueueConsumer implements DeliveryReader {
   readonly held: RabbitMqDelivery[] = []
   /** Number of deliveries with the runtime or on their way to an outcome. */
   handed = 0
+  /** Size of everything unsettled that is here, in bytes. */
+  bytes = 0
   epoch = 0
   /** Number of channels opened so far. */
   opened = 0
@@ -124,12 +126,12 @@ export class QueueConsumer implements DeliveryReader {
   }
 
   /**
-   * Applies to the next consumer, where order does not matter: messages sent ahead wait for too long. Elsewhere the
-   * number stays: a quorum queue puts messages that come back twice behind those that came back once, so a consumer
-   * must take all that came back at once.
+   * Applies to the next consumer, where order does not matter: messages sent ahead wait for too long, or are too large.
+   * Elsewhere the number stays: a quorum queue puts messages that come back twice behind those that came back once, so a
+   * consumer must take all that came back at once.
    */
-  lowerPrefetch(): void {
-    this.#prefetch = Math.max(1, Math.floor(this.#prefetch / 4))
+  lowerPrefetch(prefetch: number): void {
+    this.#prefetch = Math.max(1, Math.min(this.#prefetch, Math.floor(prefetch)))
   }
 
   /**
@@ -271,6 +273,7 @@ export class QueueConsumer implements DeliveryReader {
     }
     if (!this.#noAck) this.#open.push(delivery)
     this.held.push(delivery)
+    this.bytes += delivery.bytes
     this.#bound()
     this.#parts.host.arrived()
   }
@@ -345,6 +348,7 @@ export class QueueConsumer implements DeliveryReader {
   /** Takes effect with the next `flush`. */
   ack(delivery: RabbitMqDelivery): void {
     this.handed--
+    this.bytes -= delivery.bytes
     if (this.#noAck) {
       delivery.state = 'gone'
       return
@@ -366,6 +370,7 @@ export class QueueConsumer implements DeliveryReader {
   #refuse(delivery: RabbitMqDelivery, requeue: boolean): void {
     if (delivery.state === 'held') this.held.splice(this.held.indexOf(delivery), 1)
     else this.handed--
+    this.bytes -= delivery.bytes
     delivery.state = 'gone'
     if (!this.#noAck) this.#writer?.nack(delivery.deliveryTag, requeue)
   }
@@ -483,6 +488,7 @@ export class QueueConsumer implements DeliveryReader {
     this.held.length = 0
     this.#acked.length = 0
     this.handed = 0
+    this.bytes = 0
     return lost
   }
 }

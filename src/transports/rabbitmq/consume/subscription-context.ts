@@ -32,6 +32,8 @@ export interface SubscriptionContext {
   readerLost(subscription: LiveSubscription, reader: QueueConsumer, end: ConsumerEnd): void
   /** Messages wait here for so long that the broker may take them back; fewer will be sent ahead. */
   slow(subscription: LiveSubscription, reader: QueueConsumer, ageMs: number): void
+  /** The broker sent more bytes ahead than `prefetchBytes`; with that prefetch it would not have. Reported once. */
+  tooLarge(subscription: LiveSubscription, bytes: number, prefetch: number): void
   /** The broker sent this many messages without waiting for acks, and they were never handled. */
   dropped(subscription: LiveSubscription, count: number): void
   /** Its publisher gave the message a key, but not the bucket of that key. Reported once. */

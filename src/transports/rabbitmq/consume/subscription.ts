@@ -74,6 +74,10 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   /** Another consumer appears to be the active one of each queue that we read. */
   #waitsForOthers = false
   #closed: Promise<void> | undefined
+  /** What the broker sent ahead has been more than `prefetchBytes`, and was reported. */
+  #wasTooLarge = false
+  /** Less is being taken ahead of a queue. */
+  #isRestarting = false
   /** Seats whose channels are being replaced. */
   readonly #turning = new Set<AssignedQueue>()
 
@@ -428,6 +432,25 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
       }
     }
     if (batch.length > 0) this.#sink.receive(batch)
+    if (!this.#credit.isLeft) this.#boundBytes()
+  }
+
+  /** The broker counts messages, not bytes: it sends as many large ones ahead as small ones. */
+  #boundBytes(): void {
+    if (this.#options.noAck || this.#isRestarting) return
+    let [bytes, held, handed] = [0, 0, 0]
+    for (const { reader } of this.intake.seats) {
+      bytes += reader.bytes
+      held += reader.held.length
+      handed += reader.handed
+    }
+    const { prefetchBytes } = this.spec
+    if (held === 0 || bytes <= prefetchBytes) return
+    const fitting = Math.max(1, Math.floor(((held + handed) * prefetchBytes) / bytes))
+    if (!this.#wasTooLarge) this.#context.tooLarge(this, bytes, fitting)
+    this.#wasTooLarge = true
+    const [seat] = this.intake.seats
+    if (seat !== undefined && this.nature.isShared) this.#takeLessAhead(seat, fitting)
   }
 
   // --- what goes -------------------------------------------------------------------------------------------------------
@@ -451,10 +474,20 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
       reader.lowerHanded()
       return
     }
-    // Others read the queue as well: what is not with the runtime may go to them at once.
-    if (reader.prefetch === 1) return
-    reader.lowerPrefetch()
-    this.#restart(seat).catch((error: unknown) => this.#context.failed(error, 'lowering the prefetch of a consumer'))
+    this.#takeLessAhead(seat, reader.prefetch / 4)
+  }
+
+  /** Of a queue that others read as well: what is not with the runtime may go to them at once. */
+  #takeLessAhead(seat: AssignedQueue, prefetch: number): void {
+    const { reader } = seat
+    if (reader.prefetch === 1 || seat.isLeaving || this.#isRestarting) return
+    this.#isRestarting = true
+    reader.lowerPrefetch(prefetch)
+    this.#restart(seat)
+      .catch((error: unknown) => this.#context.failed(error, 'lowering the prefetch of a consumer'))
+      .finally(() => {
+        this.#isRestarting = false
+      })
   }
 
   async #restart(seat: AssignedQueue): Promise<void> {

@@ -1,6 +1,7 @@
 // Longer than most files: which queues are ours, and which we only stand by on, changes with every member that comes or goes.
 import { sleep } from '../../../core/clock.ts'
 import type { Clock, Timer } from '../../../core/clock.ts'
+import { growingDelay, halfRandom } from '../../../core/util/backoff.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
 import { assign } from './assignment.ts'
 import type { Session } from '../connection/link.ts'
@@ -49,8 +50,7 @@ export interface QueueAssignmentHost {
 const PATIENCE_MS = 1_000
 /** Others stand by for a queue only after its owner has had time to consume it. */
 const STANDBY_MS = 3_000
-const RETRY_MIN_MS = 100
-const RETRY_MAX_MS = 10_000
+const RETRY = { minMs: 100, maxMs: 10_000 } as const
 
 /**
  * Decides which queues of a group this member consumes, and applies it: on a new session, when members come and go, on
@@ -204,10 +204,9 @@ export class QueueAssignment {
         }
         this.#again = true
         this.#failed(error)
-        const delay = Math.min(RETRY_MAX_MS, RETRY_MIN_MS * 2 ** Math.min(failures++, 10))
         this.#pause = new AbortController()
         const until = AbortSignal.any([signal, this.#pause.signal])
-        await sleep(this.#clock, delay * (0.5 + Math.random()), until).catch(() => undefined)
+        await sleep(this.#clock, halfRandom(growingDelay(RETRY, failures++)), until).catch(() => undefined)
       }
     }
     this.#running = undefined

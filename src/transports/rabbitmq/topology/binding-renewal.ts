@@ -1,10 +1,13 @@
 import type { Clock, Timer } from '../../../core/clock.ts'
+import { growingDelay } from '../../../core/util/backoff.ts'
 
 /** A process at rest sends one request every two seconds, however many groups it has. */
 const PER_REQUEST_MS = 2_000
 /** Besides the bindings: the channel opens and closes. */
 const MORE_REQUESTS = 2
 const MIN_MS = 5_000
+/** Pauses while one group after another fails: a broker that refuses needs someone to act. */
+const AFTER_FAILURE = { minMs: MIN_MS, maxMs: 300_000 } as const
 
 export interface Renewable {
   /** Binds its queues again; resolves with the number of requests. */
@@ -22,6 +25,8 @@ export class BindingRenewal {
   readonly #failed: (error: unknown) => void
   readonly #done = new Set<Renewable>()
   #timer: Timer | undefined
+  /** Failures in a row. */
+  #failures = 0
   #isStopped = false
 
   constructor(clock: Clock, groups: () => Iterable<Renewable>, failed: (error: unknown) => void) {
@@ -45,13 +50,16 @@ export class BindingRenewal {
   }
 
   async #renew(): Promise<void> {
-    let count = 0
+    let pauseMs = MIN_MS
     try {
-      count = (await this.#take()?.renewBindings()) ?? 0
+      const count = (await this.#take()?.renewBindings()) ?? 0
+      this.#failures = 0
+      if (count > 0) pauseMs = (count + MORE_REQUESTS) * PER_REQUEST_MS
     } catch (error) {
       this.#failed(error)
+      pauseMs = growingDelay(AFTER_FAILURE, this.#failures++)
     }
-    if (!this.#isStopped) this.#next(count === 0 ? MIN_MS : (count + MORE_REQUESTS) * PER_REQUEST_MS)
+    if (!this.#isStopped) this.#next(pauseMs)
   }
 
   /** The next group of this round. */

@@ -81,8 +81,8 @@ class Known {
   rungs = 0
   delay: Promise<void> | undefined
 
-  constructor(session: Session) {
-    this.declaring = new DeclareChannel(session)
+  constructor(declaring: DeclareChannel) {
+    this.declaring = declaring
   }
 }
 
@@ -90,6 +90,8 @@ class Known {
 export class Topology implements Prerequisites {
   readonly #parts: TopologyParts
   readonly #known = new WeakMap<Session, Known>()
+  /** Sessions on which everything is being declared again. */
+  readonly #restoring = new WeakMap<Session, Promise<void>>()
   #queueType: QueueType | undefined
   #plugin: boolean | undefined
   /** Number of rungs that this process uses. */
@@ -122,9 +124,19 @@ export class Topology implements Prerequisites {
     await declareTopology(declaring, options.topology)
   }
 
-  async again(session: Session): Promise<void> {
-    await this.#of(session).declaring.close()
-    this.#known.delete(session)
+  /** Each lane that misses an exchange asks for it. */
+  again(session: Session): Promise<void> {
+    let restoring = this.#restoring.get(session)
+    if (restoring === undefined) {
+      restoring = this.#restoreAll(session).finally(() => this.#restoring.delete(session))
+      this.#restoring.set(session, restoring)
+    }
+    return restoring
+  }
+
+  async #restoreAll(session: Session): Promise<void> {
+    // What others are declaring on its channel goes on.
+    this.#known.set(session, new Known(this.#of(session).declaring))
     await this.restore(session, 'publish')
     this.#parts.onGone()
     if (!this.#parts.options.declare) return
@@ -411,7 +423,7 @@ export class Topology implements Prerequisites {
   #of(session: Session): Known {
     let known = this.#known.get(session)
     if (known === undefined) {
-      known = new Known(session)
+      known = new Known(new DeclareChannel(session))
       this.#known.set(session, known)
     }
     return known

@@ -2,49 +2,17 @@ import { describe, expect, it } from 'vitest'
 import { ClassicMember } from '../../../../src/kafka/consumer/classic/classic-member.ts'
 import type { ClassicRequest, Joined } from '../../../../src/kafka/consumer/classic/classic-member.ts'
 import { CODE } from '../../../../src/kafka/consumer/group-errors.ts'
-import { PartitionSet } from '../../../../src/kafka/consumer/partition-set.ts'
-import { KafkaError } from '../../../../src/kafka/errors.ts'
+import type { PartitionSet } from '../../../../src/kafka/consumer/partition-set.ts'
+import { LOST, MemberHarness, set } from './member-harness.ts'
 
 const SETTINGS = { groupId: 'g', sessionTimeoutMs: 45_000, rebalanceTimeoutMs: 60_000, heartbeatIntervalMs: 3_000 }
-const LOST = new KafkaError('lost', { code: 'CONNECTION_CLOSED', action: 'refresh', outcome: 'unknown' })
 
-function set(...partitions: readonly number[]): PartitionSet {
-  return new PartitionSet(partitions.map((partition) => ({ topic: 't', partition })))
-}
-
-class Harness {
-  now = 0
-  readonly sent: ClassicRequest[] = []
-  readonly events: string[] = []
-  revoking: PartitionSet | undefined
-  readonly member: ClassicMember
-
+class Harness extends MemberHarness<ClassicRequest, ClassicMember> {
   constructor(isCooperative = true) {
-    const text = (partitions: PartitionSet) => [...partitions].map(({ partition }) => partition).join()
-    this.member = new ClassicMember(
-      { ...SETTINGS, isCooperative },
-      {
-        send: (request) => void this.sent.push(request),
-        abandon: () => void this.events.push('abandon'),
-        assign: () => void this.events.push('assign'),
-        assigned: (partitions) => void this.events.push(`assigned ${text(partitions)}`),
-        revoke: (partitions) => {
-          this.revoking = partitions
-          this.events.push(`revoke ${text(partitions)}`)
-        },
-        lost: (partitions, reason) => void this.events.push(`lost ${text(partitions)} ${reason}`),
-        fatal: (error) => void this.events.push(`fatal ${error.code}`),
-      },
-      () => 0.5,
-    )
-  }
-
-  get last(): ClassicRequest {
-    return this.sent.at(-1) as ClassicRequest
-  }
-
-  pass(ms: number): void {
-    for (const end = this.now + ms; this.now < end; this.now += 100) this.member.tick(this.now)
+    super((effects, events) => {
+      const assign = () => void events.push('assign')
+      return new ClassicMember({ ...SETTINGS, isCooperative }, { ...effects, assign }, () => 0.5)
+    })
   }
 
   joined(generation: number, errorCode: number = CODE.none, members?: Joined['members']): void {
@@ -76,10 +44,6 @@ class Harness {
     this.synced(set(...partitions))
     this.events.length = 0
     return this
-  }
-
-  release(): void {
-    this.member.released(this.revoking as PartitionSet, this.now)
   }
 }
 

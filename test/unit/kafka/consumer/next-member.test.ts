@@ -2,55 +2,21 @@ import { describe, expect, it } from 'vitest'
 import { CODE } from '../../../../src/kafka/consumer/group-errors.ts'
 import { NextMember } from '../../../../src/kafka/consumer/next/next-member.ts'
 import type { NextAnswer, NextRequest } from '../../../../src/kafka/consumer/next/next-member.ts'
-import { PartitionSet } from '../../../../src/kafka/consumer/partition-set.ts'
-import { KafkaError } from '../../../../src/kafka/errors.ts'
+import type { PartitionSet } from '../../../../src/kafka/consumer/partition-set.ts'
+import { LOST, MemberHarness, set } from './member-harness.ts'
 
-const LOST = new KafkaError('lost', { code: 'CONNECTION_CLOSED', action: 'refresh', outcome: 'unknown' })
-
-function set(...partitions: readonly number[]): PartitionSet {
-  return new PartitionSet(partitions.map((partition) => ({ topic: 'id', partition })))
-}
-
-class Harness {
-  now = 0
-  readonly sent: NextRequest[] = []
-  readonly events: string[] = []
-  revoking: PartitionSet | undefined
-  readonly member: NextMember
-  #ids = 0
-
+class Harness extends MemberHarness<NextRequest, NextMember> {
   constructor(isStatic = false) {
-    const text = (partitions: PartitionSet) => [...partitions].map(({ partition }) => partition).join()
-    this.member = new NextMember(
-      {
-        groupId: 'g',
-        isStatic,
-        sessionTimeoutMs: 45_000,
-        rebalanceTimeoutMs: 60_000,
-        heartbeatIntervalMs: 3_000,
-        newMemberId: () => `m${this.#ids++}`,
-      },
-      {
-        send: (request) => void this.sent.push(request),
-        abandon: () => void this.events.push('abandon'),
-        assigned: (partitions) => void this.events.push(`assigned ${text(partitions)}`),
-        revoke: (partitions) => {
-          this.revoking = partitions
-          this.events.push(`revoke ${text(partitions)}`)
-        },
-        lost: (partitions, reason) => void this.events.push(`lost ${text(partitions)} ${reason}`),
-        fatal: (error) => void this.events.push(`fatal ${error.code}`),
-      },
-      () => 0.5,
-    )
-  }
-
-  get last(): NextRequest {
-    return this.sent.at(-1) as NextRequest
-  }
-
-  pass(ms: number): void {
-    for (const end = this.now + ms; this.now < end; this.now += 100) this.member.tick(this.now)
+    let ids = 0
+    const settings = {
+      groupId: 'g',
+      isStatic,
+      sessionTimeoutMs: 45_000,
+      rebalanceTimeoutMs: 60_000,
+      heartbeatIntervalMs: 3_000,
+      newMemberId: () => `m${ids++}`,
+    }
+    super((effects) => new NextMember(settings, effects, () => 0.5))
   }
 
   answer(memberEpoch: number, assignment?: PartitionSet, errorCode: number = CODE.none): void {
@@ -90,7 +56,7 @@ describe('a member of a KIP-848 group', () => {
     harness.pass(3_100)
     expect(harness.last.owned).toBeUndefined()
     harness.answer(1)
-    harness.member.released(harness.revoking as PartitionSet, harness.now)
+    harness.release()
     expect(harness.last).toMatchObject({ memberEpoch: 1, owned: set(1) })
     harness.answer(2, set(1, 5))
     expect(harness.events.at(-1)).toBe('assigned 5')
@@ -100,7 +66,7 @@ describe('a member of a KIP-848 group', () => {
     const harness = new Harness().stable(0)
     harness.pass(3_100)
     harness.answer(1, set())
-    harness.member.released(harness.revoking as PartitionSet, harness.now)
+    harness.release()
     expect(harness.last.owned).toEqual(set())
   })
 

@@ -12,6 +12,8 @@ const PROBED_AT_ONCE = 2
 /** A member heard from this recently counts as alive. */
 const SILENT_MS = 500
 const PROBE_TIMEOUT_MS = 1_000
+/** Number of members that are probed in a round after a reconnect. */
+const CONFIRMED_AT_ONCE = 8
 /** For this many leases after a member died silently, newcomers have to prove themselves. */
 const CRASH_MEMORY_LEASES = 6
 
@@ -29,8 +31,10 @@ interface Notice {
   readonly ageMs?: number
   /** A member that died silently. */
   readonly gone?: string
-  /** The members that the sender knows: id, session, age and silence in ms. */
-  readonly members?: readonly (readonly [string, string, number, number])[]
+  /** How long ago one died silently. */
+  readonly crashMs?: number | undefined
+  /** The members that the sender knows: id, session, age and silence in ms, and whether it is sure of them. */
+  readonly members?: readonly (readonly [string, string, number, number, boolean])[]
 }
 
 interface Member {
@@ -38,6 +42,8 @@ interface Member {
   /** Monotonic ms, like all times here. */
   heardAt: number
   bornAt: number
+  /** False when it may have left while we, or those who told us of it, had no connection. */
+  isSure: boolean
 }
 
 export interface MembersHost {
@@ -62,6 +68,8 @@ export class Members {
   readonly #host: MembersHost
   readonly #subject: string
   readonly #members = new Map<string, Member>()
+  /** Those that died or left, and when: what others have written of them before does not bring them back. */
+  readonly #former = new Map<string, number>()
   readonly #bornAt: number
   #subscriptions: readonly Subscription[] = []
   #crashAt = -Infinity
@@ -83,9 +91,9 @@ export class Members {
     ]
   }
 
-  /** The connection is back. We can't have heard who left; those who are there answer, or own something. */
+  /** The connection is back. We can't have heard who left. */
   up(): void {
-    this.#members.clear()
+    for (const member of this.#members.values()) member.isSure = false
     this.notify('join')
   }
 
@@ -104,47 +112,67 @@ export class Members {
 
   /** The owner of a partition is a member, also when its notice did not arrive. */
   saw(id: string, session: string): void {
-    if (id === this.#host.memberId || this.#members.has(id)) return
+    if (id === this.#host.memberId || this.#members.has(id) || this.#former.has(id)) return
     const now = this.#now()
-    this.#members.set(id, { session, heardAt: now, bornAt: now })
+    this.#members.set(id, { session, heardAt: now, bornAt: now, isSure: true })
   }
 
-  /** How many of the given partitions are our share, according to the members that we know. */
-  share(partitions: number): number {
+  /**
+   * How many of the given partitions are our share, according to the members that we know. For some time after one has
+   * died, a newcomer has none before it has lived for a lease: one that crashes again and again would keep its share from
+   * the others for a lease each time, and what waits in a partition would wait as often as it comes to such a member. So a
+   * newcomer is not counted by the others, and takes nothing beyond the `owned` that it has. If all are new, all count.
+   */
+  share(partitions: number, owned: number): number {
     const now = this.#now()
-    const { memberId } = this.#host
-    const { leaseMs } = this.#host.leases
-    // A member that keeps crashing would each time block its share for a whole lease.
-    const isSuspicious = now - this.#crashAt < CRASH_MEMORY_LEASES * leaseMs
-    const counted = [memberId]
-    for (const [id, { bornAt }] of this.#members) if (!isSuspicious || now - bornAt > leaseMs) counted.push(id)
-    const place = counted.sort().indexOf(memberId)
-    const rest = partitions % counted.length
-    return Math.floor(partitions / counted.length) + (place < rest ? 1 : 0)
+    const { memberId, leases } = this.#host
+    const isSuspicious = now - this.#crashAt < this.#crashMemoryMs
+    const isProven = ({ bornAt }: { readonly bornAt: number }): boolean => now - bornAt > leases.leaseMs
+    const others = [...this.#members]
+    const proven = isSuspicious ? others.filter(([, member]) => isProven(member)) : others
+    const isWaiting = isSuspicious && proven.length > 0 && !isProven({ bornAt: this.#bornAt })
+    const areAllNew = proven.length === 0 && !isProven({ bornAt: this.#bornAt })
+    const counted = [memberId, ...(areAllNew ? others : proven).map(([id]) => id)].sort()
+    const share = Math.floor(partitions / counted.length)
+    const fair = counted.indexOf(memberId) < partitions % counted.length ? share + 1 : share
+    return isWaiting ? Math.min(owned, fair) : fair
+  }
+
+  get #crashMemoryMs(): number {
+    return CRASH_MEMORY_LEASES * this.#host.leases.leaseMs
+  }
+
+  /** Its partitions were taken over because its lease was over. */
+  died(id: string): void {
+    if (id !== this.#host.memberId && !this.#former.has(id)) this.#reportDead(id)
   }
 
   /**
    * Checks the leases of the next members in the order of their names, and of one more, another one each time: so each
-   * member is watched by some, and everyone notices in the end. True when one has died.
+   * member is watched by some, and everyone notices in the end. Resolves with when the next one may be over, as
+   * `SessionLeases.look`.
    */
-  async check(): Promise<boolean> {
+  async check(): Promise<number> {
     const { leases, memberId } = this.#host
     const others = [...this.#members]
       .filter(([, { session }]) => session !== leases.id)
       .sort(([a], [b]) => (a < b ? -1 : 1))
-    if (others.length === 0) return false
+    if (others.length === 0) return Infinity
     const next = others.findIndex(([id]) => id > memberId)
     const watched = new Set<string>()
     for (let step = 0; step < WATCHED; step++)
       watched.add(others[(Math.max(0, next) + step) % others.length]?.[1].session ?? '')
     watched.add(others[this.#round++ % others.length]?.[1].session ?? '')
-    await leases.look(watched)
+    const nextMs = await leases.look(watched)
     const dead = others.filter(([id, { session }]) => this.#members.has(id) && leases.isOver(session))
-    for (const [id] of dead) {
-      this.#crashed(id)
-      this.#send(this.#subject, { ...this.#self, kind: 'gone', gone: id })
-    }
-    return dead.length > 0
+    for (const [id] of dead) this.#reportDead(id)
+    return nextMs
+  }
+
+  /** After a reconnect: finds out who of those that we knew is still there. */
+  async confirm(): Promise<void> {
+    const unsure = [...this.#members].filter(([, { isSure }]) => !isSure).slice(0, CONFIRMED_AT_ONCE)
+    await Promise.all(unsure.map(([id]) => this.#probe(id)))
   }
 
   /** A newcomer has joined: a few members check, on behalf of all, whether the youngest still live. */
@@ -163,19 +191,39 @@ export class Members {
     try {
       await session.request(this.#subjectOf(id), JSON.stringify(notice), { timeout: PROBE_TIMEOUT_MS })
       const member = this.#members.get(id)
-      if (member !== undefined) member.heardAt = this.#now()
+      if (member === undefined) return
+      member.heardAt = this.#now()
+      member.isSure = true
     } catch (error) {
       // No answer proves nothing; no subscriber does, unless the member was heard from meanwhile.
       const member = this.#members.get(id)
       if (!isNoResponders(error) || member === undefined || member.heardAt > askedAt) return
-      this.#crashed(id)
-      this.#send(this.#subject, { ...this.#self, kind: 'gone', gone: id })
+      // It may have left while we were away.
+      if (!member.isSure) return this.#left(id)
+      this.#reportDead(id)
     }
   }
 
+  /** We know that it died, and tell the others. */
+  #reportDead(id: string): void {
+    this.#crashed(id)
+    this.#send(this.#subject, { ...this.#self, kind: 'gone', gone: id })
+  }
+
   #crashed(id: string): void {
-    this.#members.delete(id)
+    this.#left(id)
     this.#crashAt = this.#now()
+  }
+
+  #left(id: string): void {
+    const now = this.#now()
+    this.#members.delete(id)
+    this.#former.delete(id)
+    this.#former.set(id, now)
+    for (const [first, at] of this.#former) {
+      if (now - at <= this.#crashMemoryMs) break
+      this.#former.delete(first)
+    }
   }
 
   #heard(message: Incoming): void {
@@ -193,14 +241,21 @@ export class Members {
     if (id === memberId) return
     const now = this.#now()
     const isNew = !this.#members.has(id)
-    if (kind === 'bye') this.#members.delete(id)
-    else this.#members.set(id, { session, heardAt: now, bornAt: now - ageMs })
-    for (const [other, ofOther, age, silence] of notice.members ?? [])
-      if (other !== memberId && !this.#members.has(other))
-        this.#members.set(other, { session: ofOther, heardAt: now - silence, bornAt: now - age })
-    if (notice.gone !== undefined && this.#members.has(notice.gone)) {
+    if (kind === 'bye') this.#left(id)
+    else {
+      this.#former.delete(id)
+      this.#members.set(id, { session, heardAt: now, bornAt: now - ageMs, isSure: true })
+    }
+    for (const [other, ofOther, age, silence, isSure] of notice.members ?? [])
+      if (other !== memberId && !this.#members.has(other) && !this.#former.has(other))
+        this.#members.set(other, { session: ofOther, heardAt: now - silence, bornAt: now - age, isSure })
+    if (notice.crashMs !== undefined) this.#crashAt = Math.max(this.#crashAt, now - notice.crashMs)
+    // We were out of reach for longer than our lease.
+    if (notice.gone === memberId) this.notify('join')
+    else if (notice.gone !== undefined) {
+      const isKnown = this.#members.has(notice.gone)
       this.#crashed(notice.gone)
-      this.#host.changed('bye')
+      if (isKnown) this.#host.changed('bye')
     }
     if (kind === 'join') this.#answer(id)
     if (kind === 'join' || kind === 'bye' || kind === 'free') this.#host.changed(kind)
@@ -214,10 +269,11 @@ export class Members {
     const members = [...this.#members]
       .filter(([id]) => id !== newcomer)
       .map(
-        ([id, { session, heardAt, bornAt }]) =>
-          [id, session, Math.round(now - bornAt), Math.round(now - heardAt)] as const,
+        ([id, { session, heardAt, bornAt, isSure }]) =>
+          [id, session, Math.round(now - bornAt), Math.round(now - heardAt), isSure] as const,
       )
-    this.#send(this.#subjectOf(newcomer), { ...this.#self, kind: 'members', members })
+    const crashMs = now - this.#crashAt < this.#crashMemoryMs ? Math.round(now - this.#crashAt) : undefined
+    this.#send(this.#subjectOf(newcomer), { ...this.#self, kind: 'members', members, crashMs })
   }
 
   /** True for a few of all members: the owners of certain partitions, and the first by name. */

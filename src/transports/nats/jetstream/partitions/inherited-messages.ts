@@ -12,7 +12,7 @@ const UNKNOWN: Known = { ...NEW, history: 'unknown' }
 
 /** A message that was published with a delay, and is read before its time: no member can have handed it out. */
 export function early(known: Known, dueAt: number): Known {
-  return { ...(known.history === 'unknown' && known.used === 0 ? NEW : known), notBefore: dueAt }
+  return { ...(known.history !== 'died' && known.used === 0 ? NEW : known), notBefore: dueAt }
 }
 
 /** What the owner before has left of a partition, as its next owner reads it again, in order. */
@@ -25,6 +25,7 @@ export class InheritedMessages {
   readonly #open: readonly OpenMessage[]
   #openAt = 0
   readonly #spans: readonly Span[]
+  readonly #how: Acquired
   #spansAt = 0
   /** Number of messages of that span that were read. */
   #spanRead = 0
@@ -37,6 +38,7 @@ export class InheritedMessages {
     this.#beyond = how === 'ours' ? RETURNED : UNKNOWN
     this.#open = open.map((message) => inherited(message, how))
     this.#spans = spans
+    this.#how = how
   }
 
   /** Nothing beyond has been handed out by an owner that died. */
@@ -63,9 +65,11 @@ export class InheritedMessages {
   spansBehind(readTo: number): Span[] {
     const spans: Span[] = []
     for (let at = this.#spansAt; at < this.#spans.length; at++) {
-      const [first, last, count] = this.#spans[at] as Span
+      const [first, last, count, suspect] = this.#spans[at] as Span
       const left = at === this.#spansAt ? count - this.#spanRead : count
-      if (last > readTo && left > 0) spans.push([Math.max(first, readTo + 1), last, left])
+      if (last <= readTo || left <= 0) continue
+      const from = Math.max(first, readTo + 1)
+      spans.push(suspect === 1 || this.#how === 'taken' ? [from, last, left, 1] : [from, last, left])
     }
     return spans
   }
@@ -91,7 +95,8 @@ export class InheritedMessages {
     if (span === undefined || span[0] > seq) return undefined
     this.#spanRead++
     // It may have been handed out since the record was written, if it is due.
-    return UNKNOWN
+    if (span[3] === 1 || this.#how === 'taken') return UNKNOWN
+    return this.#how === 'ours' ? RETURNED : NEW
   }
 
   /** Everything has been read; returns how many of the open messages have not come: they are no longer in the stream. */

@@ -191,9 +191,10 @@ export class OwnedPartition {
 
   /** Any member may take it from now on. False when it was lost meanwhile. */
   async free(): Promise<boolean> {
+    const tenure = this.#tenure
     this.#freeing = true
     await this.#writing.catch(() => undefined)
-    if (!this.mine || !(await this.#write(true))) return false
+    if (!this.mine || this.#tenure !== tenure || !(await this.#write(true))) return false
     this.mine = false
     this.handover = undefined
     this.#freeing = false

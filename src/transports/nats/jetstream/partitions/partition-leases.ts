@@ -6,7 +6,7 @@ import { Members } from '../consume/members.ts'
 import type { MembersHost } from '../consume/members.ts'
 import type { Acquired } from './inherited-messages.ts'
 import { OwnedPartition } from './owned-partition.ts'
-import type { OwnedPartitionHost } from './owned-partition.ts'
+import type { Claimed, OwnedPartitionHost } from './owned-partition.ts'
 import { ForeignRecordError } from './partition-record.ts'
 import type { PartitionState } from './partition-record.ts'
 import type { PartitionStore } from './partition-store.ts'
@@ -65,6 +65,8 @@ export class PartitionLeases implements MembersHost, LeaseUser {
   /** Scope of the next round: only our share, newcomers, or everything. */
   #next: 'share' | 'join' | 'full' | undefined
   #again: Timer | undefined
+  /** The next round that may find the lease of another member over. */
+  #watch: Timer | undefined
   #hasLooked = false
   #closed = false
   #trouble: string | undefined
@@ -92,7 +94,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
 
   /** We have no share: there are more members than partitions. */
   get isStandby(): boolean {
-    return !this.#units.some(({ mine }) => mine) && this.#members.share(this.#units.length) === 0
+    return !this.#units.some(({ mine }) => mine) && this.#members.share(this.#units.length, 0) === 0
   }
 
   /** Why partitions can't be distributed. */
@@ -171,17 +173,28 @@ export class PartitionLeases implements MembersHost, LeaseUser {
   }
 
   async #round(what: 'share' | 'join' | 'full'): Promise<void> {
+    let nextMs = Infinity
     if (what === 'full') {
       this.#trouble = undefined
-      await this.#members.check()
+      await this.#members.confirm()
+      nextMs = await this.#members.check()
     } else if (what === 'join') await this.#members.probe()
     if (this.#closed) return
     await this.#reclaim()
-    const quota = this.#members.share(this.#units.length)
     const mine = this.#units.filter((unit) => unit.mine && unit.handover === undefined)
+    const quota = this.#members.share(this.#units.length, mine.length)
     if (mine.length > quota) void this.#release(mine.slice(quota))
-    else if (mine.length < quota && this.leases.leftMs > 0) await this.#claimUpTo(quota - mine.length)
+    else if (mine.length < quota && this.leases.leftMs > 0)
+      nextMs = Math.min(nextMs, await this.#claimUpTo(quota - mine.length))
     this.session.trouble(this, this.trouble)
+    this.#watchFor(nextMs)
+  }
+
+  /** What a dead member has is taken over when its lease is over, and not some time after. */
+  #watchFor(delayMs: number): void {
+    if (this.#closed || delayMs === Infinity) return
+    this.#watch?.cancel()
+    this.#watch = this.session.host.clock.setTimer(Math.max(1, delayMs), () => this.#soon('full'))
   }
 
   /** What was lost and still has our name comes back, even beyond our share: then it is handed over in order. */
@@ -193,13 +206,23 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     await this.#claim(astray.filter((unit) => unit.isAstray && unit.isKnown))
   }
 
-  async #claimUpTo(count: number): Promise<void> {
+  /** Resolves as `SessionLeases.look`, for those who have what is not free. */
+  async #claimUpTo(count: number): Promise<number> {
     const others = this.#units.filter((unit) => !unit.mine)
     // A group that was just made has no records; if another member was faster, the claim fails.
     if (this.#hasLooked || !this.#host.isNew) await Promise.all(others.map((unit) => this.#look(unit)))
     this.#hasLooked = true
-    await this.leases.look(new Set(others.map(({ record }) => record?.session ?? '')))
-    await this.#claim(others.filter(({ isFree }) => isFree).slice(0, count))
+    const held = others.flatMap(({ record }) => (record === undefined || record.free ? [] : [record.session]))
+    const nextMs = await this.leases.look(new Set(held))
+    const tried = new Set<OwnedPartition>()
+    for (let left = count; left > 0;) {
+      const next = others.filter((unit) => unit.isFree && !tried.has(unit)).slice(0, left)
+      if (next.length === 0) break
+      for (const unit of next) tried.add(unit)
+      // Where another member was faster, there may be others.
+      left -= await this.#claim(next)
+    }
+    return nextMs
   }
 
   async #look(unit: OwnedPartition): Promise<void> {
@@ -213,7 +236,8 @@ export class PartitionLeases implements MembersHost, LeaseUser {
       this.#members.saw(record.owner, record.session)
   }
 
-  async #claim(units: readonly OwnedPartition[]): Promise<void> {
+  /** Resolves with how many are ours now. */
+  async #claim(units: readonly OwnedPartition[]): Promise<number> {
     const assigned: string[] = []
     await Promise.all(
       units.map(async (unit) => {
@@ -224,6 +248,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
           if (this.#closed) return unit.putBack(claimed)
           unit.begin()
           assigned.push(unit.name)
+          this.#wasTaken(claimed)
           this.#host.acquire(unit.name, claimed.state, claimed.how)
         } catch (error) {
           this.#blame(error)
@@ -231,6 +256,13 @@ export class PartitionLeases implements MembersHost, LeaseUser {
       }),
     )
     if (assigned.length > 0 && !this.#closed) this.#host.changed(assigned, [])
+    return assigned.length
+  }
+
+  /** The owner before may have died without a word. One that left without a connection has no session in its record. */
+  #wasTaken({ how, before }: Claimed): void {
+    if (how !== 'taken' || before === undefined || before.session === '' || before.session === this.leases.id) return
+    this.#members.died(before.owner)
   }
 
   // --- writing -----------------------------------------------------------------------------------------------------
@@ -314,6 +346,7 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     if (this.#closed) return
     this.#closed = true
     this.#again?.cancel()
+    this.#watch?.cancel()
     await this.#running
     const mine = this.#units.filter((unit) => unit.mine)
     await Promise.all(mine.map((unit) => this.#leave(unit)))

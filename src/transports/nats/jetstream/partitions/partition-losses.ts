@@ -7,6 +7,7 @@ import type { Session } from '../../connection/session.ts'
 
 export const DELETED = 'deleted from the stream before the group had handled them (its limits, or a purge)'
 export const STREAM_DELETED = 'their stream was deleted'
+export const STREAM_EMPTIED = 'their stream came back without them, as one in memory does with its node'
 
 export interface PartitionLossesHost {
   readonly session: Session

@@ -26,8 +26,11 @@ export interface OpenMessage {
 /** What is known of a message when it is read from its partition. */
 export type Known = Pick<OpenMessage, 'history' | 'used' | 'running' | 'notBefore' | 'inOrder'>
 
-/** Consecutive messages of the partition, none of which was ever handed out: delayed ones. Both ends are included. */
-export type Span = readonly [first: number, last: number, count: number]
+/**
+ * Consecutive messages of the partition that were not handed out when the record was written: delayed ones. Both ends are
+ * included. `suspect`: an owner that died may have handed them out since they were due.
+ */
+export type Span = readonly [first: number, last: number, count: number, suspect?: 1]
 
 /** Messages that were seen to wait in the stream: if they are neither read nor there any more, they are lost. */
 export interface Waiting {

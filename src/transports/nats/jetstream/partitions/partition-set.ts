@@ -1,3 +1,4 @@
+import { sleep } from '../../../../core/clock.ts'
 import { ConfigurationError } from '../../../../core/errors.ts'
 import type { Delivery, SubscriptionSpec } from '../../../../core/transport.ts'
 import { ERR, JetStreamError } from '../../errors.ts'
@@ -12,7 +13,7 @@ import { PartitionLeases } from './partition-leases.ts'
 import type { LeasesHost } from './partition-leases.ts'
 import { NOTHING_LEFT } from './partition-record.ts'
 import type { PartitionState } from './partition-record.ts'
-import { PartitionLosses, STREAM_DELETED } from './partition-losses.ts'
+import { PartitionLosses, STREAM_DELETED, STREAM_EMPTIED } from './partition-losses.ts'
 import { PartitionReaders } from './partition-readers.ts'
 import { PartitionStore } from './partition-store.ts'
 import { isSameStream, streamIdentityOf } from '../server/identity.ts'
@@ -21,6 +22,10 @@ import type { Session } from '../../connection/session.ts'
 import type { SessionLeases } from './session-leases.ts'
 import type { UnitPlan } from '../../wire/subjects.ts'
 import type { SubscriptionParts } from '../subscription-parts.ts'
+
+/** How often a stream is looked at that has fewer messages than were read of it, and how long between. */
+const LOOKS = 4
+const LOOK_AGAIN_MS = 500
 
 export interface PartitionSetHost {
   readonly parts: SubscriptionParts
@@ -158,14 +163,14 @@ export class PartitionSet implements LeasesHost {
     ])
   }
 
-  /** The identity of the stream changed, or may have. */
-  checkStream(): void {
+  /** The identity of the stream changed, or may have. `emptied`: partitions whose messages it has lost. */
+  checkStream(emptied: readonly Partition[] = []): void {
     const identity = this.#identity
     const stale: Partition[] = []
     for (const partition of this.partitions) {
       if (!partition.mine) continue
       // Of the last look: proof that the stream was there, should its time of creation change.
-      if (isSameStream(partition.stream, identity)) partition.stream = identity
+      if (isSameStream(partition.stream, identity) && !emptied.includes(partition)) partition.stream = identity
       else stale.push(partition)
     }
     if (stale.length === 0) return
@@ -180,8 +185,9 @@ export class PartitionSet implements LeasesHost {
       partition.restart(identity)
       this.changedIn(partition)
     }
-    if (lost.length > 0) this.#host.lost(lost, 'its stream was deleted')
-    this.#report(count, undefined, STREAM_DELETED)
+    const reason = emptied.length > 0 ? STREAM_EMPTIED : STREAM_DELETED
+    if (lost.length > 0) this.#host.lost(lost, reason)
+    this.#report(count, undefined, reason)
     this.readers.rebuildSoon()
   }
 
@@ -190,11 +196,22 @@ export class PartitionSet implements LeasesHost {
     this.checkStream()
   }
 
-  /** One that another process, or an operator, has made again has other sequences: a reader may have begun behind them. */
+  /**
+   * One that another process, or an operator, has made again has other sequences: a reader may have begun behind them. So
+   * has one that came back empty with its node: in memory, or after its disk was replaced.
+   */
   async #lookAtStream(): Promise<void> {
-    const found = streamIdentityOf(await this.api.streamInfo(this.stream))
-    if (isSameStream(this.#identity, found)) this.checkStream()
-    else await this.#missing()
+    const { topology } = this.#host.parts
+    for (let looks = 1; ; looks++) {
+      const positions = this.partitions.map(({ to, readTo }) => Math.max(to, readTo))
+      const info = await topology.look(this.stream)
+      if (!isSameStream(this.#identity, streamIdentityOf(info))) return this.#missing()
+      const isBehind = (at: number): boolean => (positions[at] as number) > info.state.last_seq
+      const emptied = this.partitions.filter(({ mine }, at) => mine && isBehind(at))
+      // A new leader may answer before it has caught up.
+      if (emptied.length === 0 || looks === LOOKS) return this.checkStream(emptied)
+      await sleep(this.session.host.clock, LOOK_AGAIN_MS)
+    }
   }
 
   get #identity(): string {

@@ -154,11 +154,19 @@ export class SessionLeases implements SessionPart {
 
   // --- others ------------------------------------------------------------------------------------------------------
 
-  /** Looks up sessions that were not looked up for a while. Never rejects. */
-  async look(ids: Iterable<string>): Promise<void> {
-    const looks: Promise<void>[] = []
-    for (const id of ids) if (id !== this.id && id !== '') looks.push(this.#look(id))
-    await Promise.all(looks)
+  /**
+   * Looks up sessions that were not looked up for a while. Never rejects; resolves with the time in ms after which the
+   * next look may find that the first of their leases is over.
+   */
+  async look(ids: Iterable<string>): Promise<number> {
+    const others = [...ids].filter((id) => id !== this.id && id !== '')
+    await Promise.all(others.map((id) => this.#look(id)))
+    return Math.min(...others.filter((id) => !this.isOver(id)).map((id) => this.#mayBeOverInMs(id)))
+  }
+
+  #mayBeOverInMs(id: string): number {
+    const peer = this.#peers.get(id)
+    return peer === undefined ? Infinity : peer.seenAt + peer.leaseMs + GRACE_MS + 1 - this.#now()
   }
 
   async #look(id: string): Promise<void> {
@@ -168,7 +176,8 @@ export class SessionLeases implements SessionPart {
       peer = { seq: -1, seenAt: now, sameAt: now, leaseMs: this.leaseMs, lookedAt: -Infinity, looking: undefined }
       this.#peers.set(id, peer)
     }
-    if (now - peer.lookedAt < this.leaseMs / 6) return peer.looking
+    const isDecisive = !this.isOver(id) && this.#mayBeOverInMs(id) <= 0
+    if (now - peer.lookedAt < this.leaseMs / 6 && !isDecisive) return peer.looking
     peer.lookedAt = now
     peer.looking = this.#read(id, peer).finally(() => {
       peer.looking = undefined

@@ -11,6 +11,7 @@ import type { Incoming } from '../../connection/incoming.ts'
 import { Mapping, positionOf } from '../../wire/mapping.ts'
 import { AnswerPlace, pubAckError, PubAckReader } from './pub-ack.ts'
 import { PublishBatch } from './publish-batch.ts'
+import { TopicAges } from './topic-ages.ts'
 import type { Session, SessionPart } from '../../connection/session.ts'
 import type { Subjects } from '../../wire/subjects.ts'
 import type { Topology } from '../server/topology.ts'
@@ -35,6 +36,7 @@ export class JetStreamPublisher implements SessionPart {
   readonly #subjects: Subjects
   readonly #topology: Topology
   readonly #mapping: Mapping
+  readonly #ages: TopicAges
   readonly #inbox: string
   readonly #place = new AnswerPlace()
   readonly #acks = new PubAckReader()
@@ -66,6 +68,7 @@ export class JetStreamPublisher implements SessionPart {
     this.#subjects = subjects
     this.#topology = topology
     this.#mapping = new Mapping(session.options.envelope)
+    this.#ages = new TopicAges(session.options.retention)
     this.#inbox = session.inbox()
   }
 
@@ -128,7 +131,7 @@ export class JetStreamPublisher implements SessionPart {
       this.#subjects.target(message.topic, message.key),
       batch.reply,
       this.#mapping.common(message),
-      this.#mapping.rest(message, batch.messageIds?.[index]),
+      this.#mapping.rest(message, batch.messageIds?.[index], this.#ages.of(message.topic)?.ttl),
       bodyOf(message),
       maxPayload,
     )
@@ -142,8 +145,16 @@ export class JetStreamPublisher implements SessionPart {
   #refuse(message: OutgoingMessage): PublishError | undefined {
     const error = tooLarge(message, this.#session.options.maxMessageBytes, 'nats')
     if (error !== undefined) return error
-    const { maxAgeMs } = this.#topology
-    if (message.deliverAt === undefined || maxAgeMs === undefined) return undefined
+    const { name } = this.#topology
+    if (!this.#topology.takes(message.topic) && !isDeadLetterTopic(message.topic))
+      return new PublishError(
+        `The stream "${name}" (stream.bind) does not store "${message.topic}": publish to one of its subjects, or add this one to it. It was not sent.`,
+        { outcome: 'not-sent' },
+      )
+    if (message.deliverAt === undefined) return undefined
+    const age = this.#ages.of(message.topic)
+    const maxAgeMs = age === undefined ? this.#topology.maxAgeMs : age.maxAgeMs
+    if (maxAgeMs === undefined) return undefined
     if (message.deliverAt - this.#session.host.clock.now() < maxAgeMs) return undefined
     return new PublishError(
       `The message for "${message.topic}" is to be delivered later than its stream keeps messages (maxAgeMs ${maxAgeMs}). It was not sent.`,

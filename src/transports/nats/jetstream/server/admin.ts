@@ -1,4 +1,4 @@
-import { ConfigurationError } from '../../../../core/errors.ts'
+import { ConfigurationError, UnsupportedError } from '../../../../core/errors.ts'
 import { isDeadLetterTopic } from '../../../../core/topic.ts'
 import type { RetentionInfo, StartFrom, StoredMessage, TopicInfo, TransportAdmin } from '../../../../core/transport.ts'
 import type { Position } from '../../../../core/message.ts'
@@ -12,6 +12,7 @@ import type { SubscriptionParts } from '../subscription-parts.ts'
 
 /** The time of the oldest message is requested topic by topic: for at most this many. */
 const MAX_AGED_TOPICS = 500
+
 export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
   const streamOf = (topic: string): string => parts().topology.streamOf(isDeadLetterTopic(topic))
 
@@ -68,6 +69,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
 
     async remove(topic, positions) {
       const { api } = parts()
+      requireOwn(parts(), topic)
       const stream = streamOf(topic)
       const removed = await mapLimited(positions, async (position) => {
         const seq = sequenceOf(position)
@@ -78,6 +80,7 @@ export function jetStreamAdmin(parts: () => SubscriptionParts): TransportAdmin {
 
     async purge(topic) {
       const { api, subjects } = parts()
+      requireOwn(parts(), topic)
       return api.purge(streamOf(topic), subjects.allOf(topic))
     },
 
@@ -92,6 +95,15 @@ function retentionOf({ max_age: maxAge, max_msgs: maxMessages, max_bytes: maxByt
     maxMessages: maxMessages > 0 ? maxMessages : undefined,
     maxBytes: maxBytes > 0 ? maxBytes : undefined,
   }
+}
+
+/** What a stream of other programs holds is theirs. */
+function requireOwn({ session }: SubscriptionParts, topic: string): void {
+  const { bind } = session.options.stream
+  if (bind === undefined || isDeadLetterTopic(topic)) return
+  throw new UnsupportedError(
+    `Messages of "${topic}" can't be deleted through Busbar: the stream "${bind}" belongs to other programs (stream.bind). Use "nats stream purge" or "nats stream rmm".`,
+  )
 }
 
 function checkStart(to: StartFrom): void {

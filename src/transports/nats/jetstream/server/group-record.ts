@@ -60,6 +60,7 @@ export async function joinGroup(
   const { layout } = plan
   const stream = topology.streamOf(plan.dead)
   const filters = [...plan.shared.map(({ filter }) => filter), ...plan.units.flatMap((unit) => unit.filters)]
+  if (!plan.dead && !filters.some((filter) => topology.stores(filter))) throw elsewhere(topic, topology.name)
   const begin = async (): Promise<GroupRecord> => ({
     v: RECORD_VERSION,
     topic,
@@ -97,6 +98,15 @@ function mixture(topic: string, group: string, layout: Layout): ConfigurationErr
   ])
 }
 
+function elsewhere(topic: string, stream: string): ConfigurationError {
+  return new ConfigurationError(`The consumer of "${topic}"`, [
+    {
+      path: 'topic',
+      message: `the stream "${stream}" (stream.bind) stores nothing of it: its topics are its subjects, as "nats stream info" lists them`,
+    },
+  ])
+}
+
 /** The sequence behind which a group begins. */
 export async function startOf(
   api: JetStreamApi,
@@ -107,5 +117,7 @@ export async function startOf(
   if (from === 'earliest') return 0
   if (from === 'latest') return (await api.streamInfo(stream)).state.last_seq
   if ('timeMs' in from) return sequenceBefore(api, stream, filters, from.timeMs)
-  return Math.max(0, (sequenceOf(from.position) ?? 0) - 1)
+  // One that is not there yet would look like one of a stream that has lost its messages.
+  const { last_seq: last } = (await api.streamInfo(stream)).state
+  return Math.min(last, Math.max(0, (sequenceOf(from.position) ?? 0) - 1))
 }

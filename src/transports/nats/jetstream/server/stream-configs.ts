@@ -55,6 +55,7 @@ export function streamConfigs(options: ResolvedNatsOptions, subjects: Subjects, 
       max_bytes: retention.maxBytes ?? -1,
       max_msgs: retention.maxMessages ?? -1,
       duplicate_window: windowOf(retention.maxAgeMs),
+      ...(retention.topics.length > 0 ? { allow_msg_ttl: true } : {}),
       ...native.stream,
     }),
     deadLetters: streamConfig(options, {

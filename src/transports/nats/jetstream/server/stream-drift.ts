@@ -30,9 +30,12 @@ export function driftOf(
     : [`stream "${config.name}" differs from the options and is used as it is (durations in ns): ${drift.join('; ')}`]
 }
 
-/** An age set by the user is refused when the stream has a shorter one; here the user relies on the default. */
+/**
+ * An age set by the user is refused when the stream has a shorter one; here the user relies on the default. Nothing is
+ * expected of a stream of other programs: `messages` is undefined then.
+ */
 export function shortRetentionOf(
-  messages: StreamInfo,
+  messages: StreamInfo | undefined,
   deadLetters: StreamInfo,
   wanted: StreamConfigs,
   { native }: ResolvedNatsOptions,
@@ -40,7 +43,7 @@ export function shortRetentionOf(
   const text = ({ config }: StreamInfo, { max_age: usual }: StreamConfig, option: string): string =>
     `stream "${config.name}" deletes messages after ${config.max_age / MS} ms, handled or not, sooner than the default (${usual === 0 ? 'never' : `${usual / MS} ms`}): set retention.${option} to that if it is meant, or change the stream (nats stream edit)`
   const texts: string[] = []
-  if (keepsForLess(messages.config, wanted.messages) && !('max_age' in (native.stream ?? {})))
+  if (messages !== undefined && keepsForLess(messages.config, wanted.messages) && !('max_age' in (native.stream ?? {})))
     texts.push(text(messages, wanted.messages, 'maxAgeMs'))
   if (keepsForLess(deadLetters.config, wanted.deadLetters))
     texts.push(text(deadLetters, wanted.deadLetters, 'deadLetterMaxAgeMs'))

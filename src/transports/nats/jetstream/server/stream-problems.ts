@@ -1,7 +1,7 @@
 import type { Problem } from '../../../../core/errors.ts'
 import type { StreamConfig } from './jetstream-types.ts'
 
-export type StreamRole = 'messages' | 'deadLetters' | 'state' | 'leases'
+export type StreamRole = 'messages' | 'bound' | 'deadLetters' | 'state' | 'leases'
 
 export interface StreamWish {
   readonly role: StreamRole
@@ -23,10 +23,14 @@ export function keepsForLess(config: StreamConfig, wanted: StreamConfig): boolea
   return isLimit(config.max_age) && (wanted.max_age === 0 || config.max_age < wanted.max_age)
 }
 
+/** What matters of a stream that belongs to other programs. */
+const BOUND = new Set(['retention', 'max_consumers'])
+
 /** Problems of an existing stream: settings under which messages or records would vanish silently. */
 export function streamProblems(config: StreamConfig, wish: StreamWish): Problem[] {
   const { role, wanted, isAgeGiven, consumers, native } = wish
-  const isMessages = role === 'messages'
+  const isBound = role === 'bound'
+  const isMessages = role === 'messages' || isBound
   const isRecords = role === 'state' || role === 'leases'
   const isLimited = isLimit(config.max_bytes) || isLimit(config.max_msgs)
   const rules: readonly (readonly [field: string, isWrong: boolean, why: string])[] = [
@@ -73,12 +77,17 @@ export function streamProblems(config: StreamConfig, wish: StreamWish): Problem[
       'positions of groups would be deleted when it is full; with "new" they are kept in memory until there is room',
     ],
     ['discard', role === 'leases' && config.discard === 'new' && isLimited, 'leases would be refused when it is full'],
+    [
+      'allow_msg_ttl',
+      role === 'messages' && isOn(wanted['allow_msg_ttl']) && !isOn(config['allow_msg_ttl']),
+      'messages with an age of their own (retention.topics) are refused',
+    ],
     ['allow_direct', isRecords && config.allow_direct !== true, 'records are read by direct get'],
   ]
   return rules
-    .filter(([field, isWrong]) => isWrong && !(isMessages && field in native))
+    .filter(([field, isWrong]) => isWrong && !(isMessages && field in native) && (!isBound || BOUND.has(field)))
     .map(([field, , why]) => ({
       path: field,
-      message: `is ${JSON.stringify(config[field])} in the stream "${config.name}", which is there already: ${why}. Change it there (nats stream edit), or choose another stream.name.`,
+      message: `is ${JSON.stringify(config[field])} in the stream "${config.name}", which is there already: ${why}. Change it there (nats stream edit), or choose another stream.${isBound ? 'bind' : 'name'}.`,
     }))
 }

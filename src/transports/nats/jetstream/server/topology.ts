@@ -4,6 +4,7 @@ import { isSameStream, streamIdentityOf } from './identity.ts'
 import type { DirectRecord, JetStreamApi } from './jetstream-api.ts'
 import type { StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session, SessionPart } from '../../connection/session.ts'
+import { shareNext } from './share-next.ts'
 import { streamConfig, streamConfigs } from './stream-configs.ts'
 import type { StreamConfigs } from './stream-configs.ts'
 import { driftOf, fewerReplicasOf, shortRetentionOf } from './stream-drift.ts'
@@ -11,10 +12,14 @@ import { streamProblems } from './stream-problems.ts'
 import type { StreamRole } from './stream-problems.ts'
 import { writeRecord } from './state-records.ts'
 import type { RecordStreams } from './state-records.ts'
+import { subjectsOverlap } from '../../wire/subjects.ts'
 import type { Subjects } from '../../wire/subjects.ts'
 
 const MS = 1_000_000
 const OLDEST_SERVER = [2, 9] as const
+const OLDEST_WITH_AGES = [2, 11] as const
+/** Maximum number of subjects that are remembered. */
+const MAX_KNOWN = 10_000
 
 /** What existed when it was looked up. */
 interface Found {
@@ -29,7 +34,10 @@ interface Found {
  * from the options are reported instead.
  */
 export class Topology implements SessionPart, RecordStreams {
+  /** Of the messages: ours, or one of other programs. */
   readonly name: string
+  /** What the names of ours begin with. */
+  readonly own: string
   readonly deadLetters: string
   readonly state: string
   readonly leases: string
@@ -38,6 +46,13 @@ export class Topology implements SessionPart, RecordStreams {
   readonly #subjects: Subjects
   /** Identity of each stream: a different one means that the stream was replaced. */
   readonly #identities = new Map<string, string>()
+  /** The subjects of a stream of other programs. */
+  #boundTo: readonly string[] | undefined
+  /** It has messages of other streams, under their subjects. */
+  #isCopy = false
+  /** Whether it has a subject. */
+  readonly #known = new Map<string, boolean>()
+  readonly #looks = new Map<string, () => Promise<StreamInfo>>()
   #ensuring: Promise<void> | undefined
   /** How long the stream keeps a message, in ms; undefined for no limit. */
   maxAgeMs: number | undefined
@@ -47,11 +62,11 @@ export class Topology implements SessionPart, RecordStreams {
     this.#api = api
     this.#subjects = subjects
     const { stream, retention } = session.options
-    const { name } = stream
-    this.name = name
-    this.deadLetters = `${name}_dlq`
-    this.state = `${name}_state`
-    this.leases = `${name}_leases`
+    this.own = stream.name
+    this.name = stream.bind ?? stream.name
+    this.deadLetters = `${this.own}_dlq`
+    this.state = `${this.own}_state`
+    this.leases = `${this.own}_leases`
     this.maxAgeMs = retention.maxAgeMs
   }
 
@@ -60,9 +75,33 @@ export class Topology implements SessionPart, RecordStreams {
     return dead ? this.deadLetters : this.name
   }
 
+  /** Whether the stream of the messages may hold anything of a subject. */
+  stores(subject: string): boolean {
+    return this.#isCopy || this.takes(subject)
+  }
+
+  /** Whether the stream of the messages takes what is published to a subject. One of ours takes every topic. */
+  takes(subject: string): boolean {
+    if (this.#boundTo === undefined) return true
+    let known = this.#known.get(subject)
+    if (known === undefined) {
+      known = this.#boundTo.some((own) => subjectsOverlap(own, subject))
+      if (this.#known.size >= MAX_KNOWN) this.#known.clear()
+      this.#known.set(subject, known)
+    }
+    return known
+  }
+
   /** Changes when a stream was lost and created again: earlier positions and deliveries are void. */
   identityOf(stream: string): string | undefined {
     return this.#identities.get(stream)
+  }
+
+  /** Looks up a stream after the call. Many readers may begin at once: they share a look. */
+  look(stream: string): Promise<StreamInfo> {
+    let look = this.#looks.get(stream)
+    if (look === undefined) this.#looks.set(stream, (look = shareNext(() => this.#api.streamInfo(stream))))
+    return look()
   }
 
   async open(): Promise<void> {
@@ -93,6 +132,10 @@ export class Topology implements SessionPart, RecordStreams {
       throw new UnsupportedError(
         `The NATS server at ${serverName} has version ${serverVersion}; JetStream needs ${OLDEST_SERVER.join('.')} or later here. Upgrade it, or use nats({ jetstream: false }).`,
       )
+    if (this.#session.options.retention.topics.length > 0 && this.#session.isOlderThan(...OLDEST_WITH_AGES))
+      throw new UnsupportedError(
+        `The NATS server at ${serverName} has version ${serverVersion}; ages of topics (retention.topics) need ${OLDEST_WITH_AGES.join('.')} or later. Upgrade it, or give such topics a stream of their own (stream.name).`,
+      )
     try {
       await this.#api.accountInfo()
     } catch (error) {
@@ -119,19 +162,43 @@ export class Topology implements SessionPart, RecordStreams {
     const { options } = this.#session
     const found = await this.#find()
     const state = await this.#ensureStream(this.#configs.state, 'state', found)
-    this.#subjects.partitions = await this.#agreeOnPartitions(found)
+    const isBound = options.stream.bind !== undefined
+    if (!isBound) this.#subjects.partitions = await this.#agreeOnPartitions(found)
     const wanted = this.#configs
-    const messages = await this.#ensureStream(wanted.messages, 'messages', found)
-    this.#checkSubjects(messages)
+    const messages = await (isBound ? this.#bind(wanted.messages, found) : this.#ensureOwn(wanted.messages, found))
     this.maxAgeMs = messages.config.max_age === 0 ? undefined : messages.config.max_age / MS
     const dead = await this.#ensureStream(wanted.deadLetters, 'deadLetters', found)
     const leases = await this.#ensureLeases(wanted.leases, found)
-    for (const text of driftOf(messages, wanted.messages, options, this.#subjects.partitions))
-      this.#session.warning('nats-stream-drift', text)
-    for (const text of shortRetentionOf(messages, dead, wanted, options))
-      this.#session.warning('nats-stream-drift', text)
+    const drift = isBound ? [] : driftOf(messages, wanted.messages, options, this.#subjects.partitions)
+    drift.push(...shortRetentionOf(isBound ? undefined : messages, dead, wanted, options))
+    for (const text of drift) this.#session.warning('nats-stream-drift', text)
     for (const text of fewerReplicasOf(messages, [state, dead, leases]))
       this.#session.warning('nats-fewer-replicas', text)
+  }
+
+  async #ensureOwn(config: StreamConfig, found: Found): Promise<StreamInfo> {
+    const info = await this.#ensureStream(config, 'messages', found)
+    this.#checkSubjects(info)
+    return info
+  }
+
+  /** A stream of other programs is neither made nor changed. */
+  async #bind(config: StreamConfig, { streams }: Found): Promise<StreamInfo> {
+    const info = streams.get(this.name)
+    if (info === undefined)
+      throw new ConfigurationError('nats', [
+        {
+          path: 'stream.bind',
+          message: `there is no stream "${this.name}": make it first, or leave out stream.bind, and Busbar makes one of its own`,
+        },
+      ])
+    this.#refuse(info, config, 'bound')
+    this.#note(info)
+    this.#known.clear()
+    const { mirror, sources, subjects } = info.config as Partial<StreamConfig>
+    this.#boundTo = subjects ?? []
+    this.#isCopy = (mirror ?? sources ?? undefined) !== undefined
+    return info
   }
 
   /** Depends on the number of partitions. */
@@ -260,15 +327,20 @@ export class Topology implements SessionPart, RecordStreams {
   async #ensureStream(config: StreamConfig, role: StreamRole, { streams }: Found): Promise<StreamInfo> {
     const info = await this.#foundOrCreate(config, streams.get(config.name))
     this.#refuse(info, config, role)
-    const before = this.#identities.get(config.name)
+    this.#note(info)
+    return info
+  }
+
+  #note(info: StreamInfo): void {
+    const { name } = info.config
+    const before = this.#identities.get(name)
     const identity = streamIdentityOf(info)
-    this.#identities.set(config.name, identity)
+    this.#identities.set(name, identity)
     if (before !== undefined && !isSameStream(before, identity))
       this.#session.warning(
         'nats-stream-recreated',
-        `stream "${config.name}" was deleted and made again: its messages are lost`,
+        `stream "${name}" was deleted and made again: its messages are lost`,
       )
-    return info
   }
 
   #foundOrCreate(config: StreamConfig, info: StreamInfo | undefined): Promise<StreamInfo> {

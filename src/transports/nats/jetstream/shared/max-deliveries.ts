@@ -60,7 +60,7 @@ export class MaxDeliveries implements SessionPart {
   constructor(parts: SubscriptionParts) {
     const { session, topology } = parts
     this.#parts = parts
-    this.#stream = `${topology.name}_advisories`
+    this.#stream = `${topology.own}_advisories`
     this.#subject = `${ADVISORIES}.${topology.name}.*`
     this.#inbox = session.inbox()
   }

@@ -1,0 +1,74 @@
+import { describe, expect, test } from 'vitest'
+import { waitFor } from '../../tools/brokers/index.ts'
+import { useKafka } from './kafka-broker.ts'
+import { QUICK_GROUPS, numbers, setUpShareGroup } from './kafka-consumer-setup.ts'
+
+const kafka = useKafka(QUICK_GROUPS)
+
+describe('a share group on a real broker', () => {
+  test(
+    'each record is handled; what is released comes again, what is rejected does not',
+    { timeout: 120_000 },
+    async (context) => {
+      const { shareConsumer, send, close } = await setUpShareGroup(context, kafka, 3)
+      await send(numbers(200))
+      const handled = new Map<string, number>()
+      const members = [1, 2].map(() => {
+        const member = shareConsumer()
+        const ended = member.run({
+          concurrency: 10,
+          handler: async (record) => {
+            const value = record.record.valueText ?? ''
+            handled.set(value, (handled.get(value) ?? 0) + 1)
+            expect(record.deliveryCount).toBe(handled.get(value))
+            if (Number(value) % 10 === 3 && record.deliveryCount < 3) throw new Error('again')
+            if (Number(value) % 10 === 7) record.reject()
+          },
+        })
+        return { member, ended }
+      })
+      const expected = (value: string) => (Number(value) % 10 === 3 ? 3 : 1)
+      const isDone = () => numbers(200).every((value) => handled.get(value) === expected(value))
+      await waitFor(isDone, { timeoutMs: 60_000 })
+      await Promise.all(members.map(({ member }) => member.close()))
+      await Promise.all(members.map(({ ended }) => ended))
+      // Nothing is left for another.
+      await send(['last'])
+      const after = shareConsumer()
+      const { value } = await after.next()
+      expect(value?.map(({ record }) => record.valueText)).toEqual(['last'])
+      for (const record of value ?? []) record.accept()
+      await after.close()
+      await close()
+    },
+  )
+
+  test(
+    'what was not delivered when a member closes is not counted as lost to it',
+    { timeout: 120_000 },
+    async (context) => {
+      const { shareConsumer, send, close } = await setUpShareGroup(context, kafka)
+      await send(numbers(50))
+      const first = shareConsumer()
+      const { value: acquired = [] } = await first.next()
+      expect(acquired.length).toBeGreaterThan(0)
+      const [kept, ...rest] = acquired
+      expect(kept?.accept()).toBe(true)
+      for (const record of rest) expect(record.release()).toBe(true)
+      expect(kept?.accept()).toBe(false)
+      await first.close()
+      const second = shareConsumer()
+      const seen: string[] = []
+      const ended = second.run({ handler: ({ record }) => void seen.push(record.valueText ?? '') })
+      await waitFor(() => seen.length >= 49, { timeoutMs: 30_000 })
+      await second.close()
+      await ended
+      expect(seen.toSorted()).toEqual(
+        numbers(50)
+          .filter((value) => value !== kept?.record.valueText)
+          .toSorted(),
+      )
+      await close()
+    },
+  )
+})

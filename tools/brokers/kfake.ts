@@ -1,0 +1,54 @@
+import { mkdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Blueprint } from './blueprint.ts'
+import { BrokerError } from './errors.ts'
+import { goBuild } from './go.ts'
+import { freePort } from './ports.ts'
+import type { KafkaOptions } from './types.ts'
+
+const SOURCE = join(import.meta.dirname, 'kfake')
+const HOST = '127.0.0.1'
+
+/** franz-go's Kafka: one process, whatever the number of nodes. It writes everything to its data folder at once. */
+export async function kfakeBlueprint(dataDir: string, port: number, options: KafkaOptions): Promise<Blueprint> {
+  if (options.secure !== undefined && options.secure !== false) {
+    throw new BrokerError('unsupported', 'kafka', 'kfake has no secure listeners here: use another version')
+  }
+  const program = await goBuild('kafka', SOURCE, 'kfake')
+  const ports = [port]
+  while (ports.length < (options.nodes ?? 1)) ports.push(await freePort())
+  const dir = join(dataDir, 'kfake')
+  await mkdir(dir)
+  const configs = Object.entries(options.properties ?? {}).flatMap(([key, value]) => ['-config', `${key}=${value}`])
+  return {
+    name: 'kafka',
+    source: 'local',
+    version: await kfakeVersion(),
+    url: `kafka://${ports.map((each) => `${HOST}:${each}`).join(',')}`,
+    host: HOST,
+    port,
+    dataDir,
+    readyTimeoutMs: 30_000,
+    processes: [
+      {
+        id: 1,
+        port,
+        stopSignal: 'SIGTERM',
+        command: {
+          file: program,
+          args: ['-ports', ports.join(','), '-data-dir', join(dir, 'state'), ...configs],
+          env: { PATH: process.env['PATH'] ?? '' },
+          cwd: dir,
+          logFile: join(dir, 'kfake.log'),
+        },
+      },
+    ],
+    container: undefined,
+    details: {},
+  }
+}
+
+async function kfakeVersion(): Promise<string> {
+  const text = await readFile(join(SOURCE, 'go.mod'), 'utf8')
+  return `kfake ${/franz-go\/pkg\/kfake v?(\S+)/.exec(text)?.[1] ?? ''}`.trimEnd()
+}
