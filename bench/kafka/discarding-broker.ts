@@ -64,7 +64,7 @@ function answer(request: RequestFrame, port: number): object {
       return { brokers, clusterId: 'bench', controllerId: 1, topics }
     }
     case 'InitProducerId':
-      return { errorCode: 0, producerId: 1, producerEpoch: 0 }
+      return { errorCode: 0, producerId: 1n, producerEpoch: 0 }
     case 'Produce': {
       const { topicData } = request.body as unknown as Asked<'Produce'>
       return {

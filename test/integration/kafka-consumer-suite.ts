@@ -157,12 +157,14 @@ export function consumerTests(kafka: KafkaOfTests): void {
       batch?.done()
       await reading.close()
       await producer.close()
-      const again = collect(consumer({ onReset: 'fail' }))
+      const reader = consumer({ onReset: 'fail' })
+      const again = collect(reader)
       await waitFor(() => again.values.length > 0, { timeoutMs: 30_000 })
       expect(again.values).toEqual(['derived'])
-      await close()
+      await reader.close()
       await again.ended
       expect(await lagOf(broker, cluster, `${topic}-group`)).toBe(0)
+      await close()
     },
   )
 }

@@ -142,12 +142,18 @@ async function setUp(context: TestContext, kafka: KafkaOfTests, peer: Peer): Pro
   return new Ours(broker)
 }
 
-async function until(what: string, isSo: () => boolean | Promise<boolean>, peer?: ConsumingPeer): Promise<void> {
+async function until(
+  what: string | (() => string),
+  isSo: () => boolean | Promise<boolean>,
+  peer?: ConsumingPeer,
+): Promise<void> {
   const check = () => {
     peer?.check()
     return isSo()
   }
-  if ((await waitFor(check, SOON)) !== true) throw new Error(`not within ${SOON.timeoutMs} ms: ${what}`)
+  if ((await waitFor(check, SOON)) !== true) {
+    throw new Error(`not within ${SOON.timeoutMs} ms: ${typeof what === 'string' ? what : what()}`)
+  }
 }
 
 /** A group that nobody has joined yet. */
@@ -167,7 +173,10 @@ export function exchangeTest(kafka: KafkaOfTests, peer: Peer, codecs: readonly C
       const records = sampleRecords(codec, lacks)
       await produceBy(peer, broker, { topic: theirs, compression: codec }, records)
       const reader = ours.consume(theirs)
-      await until(`${codec} of theirs: ${reader.records.length}`, () => reader.records.length >= records.length)
+      await until(
+        () => `${codec} of theirs: ${reader.records.length}`,
+        () => reader.records.length >= records.length,
+      )
       expect(comparable(reader.records, lacks)).toEqual(comparable(records, lacks))
       expect(await storedCodecs(cluster, theirs)).toEqual([codec])
     }
@@ -194,7 +203,10 @@ export function partitionerTest(kafka: KafkaOfTests, peer: Peer): void {
     })
     const placesIn = async (topic: string) => {
       const reader = ours.consume(topic)
-      await until(`all keys of ${topic}`, () => reader.records.length >= records.length)
+      await until(
+        () => `all keys of ${topic}`,
+        () => reader.records.length >= records.length,
+      )
       return new Map(reader.records.map(({ key, partition }) => [key, partition]))
     }
     const [mine, theirs] = [await ours.topic(7), await ours.topic(7)]
@@ -248,13 +260,23 @@ export function groupTest(kafka: KafkaOfTests, peer: Peer, index: number): void 
       const values = () => [...records, ...theirs.records].map(({ value }) => value ?? '')
       const areRead = () => values().length >= sent.length
       await send()
-      await until(`all is read by both: ${values().length}`, areRead, theirs)
+      await until(
+        () =>
+          `all is read by both: ${records.length} + ${theirs.records.length} of ${sent.length}, we ${isFirst ? 'first' : 'second'}`,
+        areRead,
+        theirs,
+      )
       expect(records.length).toBe(100)
       if (isFirst) await theirs.stop()
       else await consumer.close()
       await until('the one that stays has all', () => sharesAre([PARTITIONS]), isFirst ? undefined : theirs)
       await send()
-      await until(`the rest is read: ${values().length}`, areRead, isFirst ? undefined : theirs)
+      await until(
+        () =>
+          `the rest is read: ${records.length} + ${theirs.records.length} of ${sent.length}, we ${isFirst ? 'first' : 'second'}`,
+        areRead,
+        isFirst ? undefined : theirs,
+      )
       expect(values().toSorted()).toEqual(sent.toSorted())
       if (!isFirst) await theirs.stop()
     }

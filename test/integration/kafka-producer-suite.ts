@@ -193,7 +193,10 @@ export function transactionTests(kafka: KafkaOfTests, version: 1 | 2): void {
     expect(response.topics[0]?.partitions[0]).toMatchObject({ committedOffset: 7, metadata: 'm' })
     await close()
   })
+}
 
+/** Who may go on when a newer producer, or an impatient coordinator, has taken a transactional id: on {@link FORGETFUL} brokers. */
+export function fencingTests(kafka: KafkaOfTests, version: 1 | 2): void {
   test('tells a newer producer of the same id from a failure', { timeout: 60_000 }, async (context) => {
     const {
       cluster,

@@ -4,6 +4,7 @@ import { CODECS } from '../../src/kafka/records/batch-format.ts'
 import { addressesOf, useKafka } from './kafka-broker.ts'
 import {
   FORGETFUL,
+  fencingTests,
   forgottenProducerTest,
   producerTests,
   readByJava,
@@ -51,6 +52,7 @@ forgottenProducerTest(kafka)
 
 describe('transactions of version 2', () => {
   transactionTests(kafka, 2)
+  fencingTests(kafka, 2)
 })
 
 describe('transactions of version 1', () => {
@@ -63,4 +65,5 @@ describe('transactions of version 1', () => {
   }, 60_000)
 
   transactionTests(kafka, 1)
+  fencingTests(kafka, 1)
 })

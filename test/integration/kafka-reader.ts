@@ -35,7 +35,7 @@ export async function readValues(
 ): Promise<string[]> {
   const values: string[] = []
   for await (const { batches, abortedTransactions } of fetchAll(cluster, topic, isolationLevel, partition)) {
-    const aborted = new Set<number>()
+    const aborted = new Set<bigint>()
     const pending = [...abortedTransactions]
     for (const batch of batches) {
       for (const transaction of pending.splice(0)) {

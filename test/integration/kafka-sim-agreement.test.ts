@@ -46,7 +46,7 @@ async function converse({ topicId, ask, both, pause }: Talk): Promise<readonly O
   }
   const note = (what: string, ...values: unknown[]): void => void seen.push([what, values])
 
-  const produce = async (producerId: number, epoch: number, sequence: number, transactionalId?: string) => {
+  const produce = async (producerId: bigint, epoch: number, sequence: number, transactionalId?: string) => {
     const isTransactional = transactionalId !== undefined
     const records = batchOf(
       RECORDS,
@@ -83,7 +83,7 @@ async function converse({ topicId, ask, both, pause }: Talk): Promise<readonly O
   note('new epoch, not from 0', await produce(pid, 1, 4))
   note('new epoch', await produce(pid, 1, 0))
   note('old epoch', await produce(pid, 0, 14))
-  note('unknown producer, not from 0', await produce(pid + 5_000, 0, 7))
+  note('unknown producer, not from 0', await produce(pid + 5_000n, 0, 7))
   note(
     'unknown partition',
     (
@@ -150,9 +150,9 @@ async function converse({ topicId, ask, both, pause }: Talk): Promise<readonly O
     producerEpoch,
   }: {
     errorCode: number
-    producerId: number
+    producerId: bigint
     producerEpoch: number
-  }) => [errorCode, producerId === -1 ? -1 : producerId - txn.producerId, producerEpoch]
+  }) => [errorCode, producerId === -1n ? -1n : producerId - txn.producerId, producerEpoch]
   note('transactional id', epochs(txn))
   note('commit of nothing', epochs(await end(0, true)))
   note('abort of nothing', epochs(await end(0, false)))

@@ -42,5 +42,5 @@ function json(sample: unknown): string {
     const { type, data } = (value ?? {}) as { readonly type?: unknown; readonly data?: readonly number[] }
     return type === 'Buffer' && data !== undefined ? Buffer.from(data).toString('base64') : value
   })
-  return text.replaceAll(/"bigint (\d+)"/g, '$1')
+  return text.replaceAll(/"bigint (-?\d+)"/g, '$1')
 }

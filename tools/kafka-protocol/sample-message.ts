@@ -56,7 +56,7 @@ function samplePrimitive(type: PrimitiveType, random: Random): unknown {
     case 'f64':
       return random.next() * 1e6
     case 'big':
-      return BigInt(random.integer(0, 2 ** 53 - 1))
+      return random.pick([-1n, 0n, 2n ** 63n - 1n, BigInt(random.integer(0, 2 ** 53 - 1))])
     case 'i64':
     case 'time':
       return random.pick([-1, 0, random.integer(0, 2 ** 53 - 1), -random.integer(0, 2 ** 53 - 1)])

@@ -3,7 +3,7 @@ import type { AdminContext } from './admin-context.ts'
 
 export interface TransactionListing {
   readonly transactionalId: string
-  readonly producerId: number
+  readonly producerId: bigint
   /** `Ongoing`, `PrepareCommit`, `CompleteAbort`, … */
   readonly state: string
 }
@@ -17,7 +17,7 @@ export interface TransactionInfo extends TransactionListing {
 }
 
 export interface ActiveProducer {
-  readonly producerId: number
+  readonly producerId: bigint
   readonly producerEpoch: number
   readonly lastSequence: number
   readonly lastTimestamp: number

@@ -15,7 +15,7 @@ export interface OutgoingBatch {
 }
 
 export interface Identity {
-  readonly producerId: number
+  readonly producerId: bigint
   readonly producerEpoch: number
 }
 
@@ -80,7 +80,7 @@ const TOO_LARGE: ReadonlySet<number> = new Set([10, 18])
 /** What may be wrong with one record of many: the batch is halved until that record is alone. */
 const DIVISIBLE: ReadonlySet<number> = new Set([...TOO_LARGE, 32, 87])
 
-const NO_IDENTITY: Identity = { producerId: -1, producerEpoch: -1 }
+const NO_IDENTITY: Identity = { producerId: -1n, producerEpoch: -1 }
 const OFFSET_UNKNOWN: Confirmation = { baseOffset: -1, logAppendTimeMs: -1 }
 
 export type Settle<B extends OutgoingBatch> = (batch: B, result: Confirmation | KafkaError) => void

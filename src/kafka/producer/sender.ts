@@ -56,7 +56,7 @@ interface Broker<B extends OutgoingBatch> {
   ready: PartitionQueue<B>[]
 }
 
-const NO_IDENTITY: Identity = { producerId: -1, producerEpoch: -1 }
+const NO_IDENTITY: Identity = { producerId: -1n, producerEpoch: -1 }
 const LAST_EPOCH = 32_767
 
 /**

@@ -14,7 +14,7 @@ export interface RecordHeader {
 
 /** Who writes a batch: the broker finds gaps and repetitions by it. */
 export interface ProducerStamp {
-  readonly producerId: number
+  readonly producerId: bigint
   readonly producerEpoch: number
   readonly baseSequence: number
   readonly isTransactional: boolean
@@ -128,7 +128,7 @@ export class BatchBuilder {
 }
 
 export const NO_PRODUCER: ProducerStamp = {
-  producerId: -1,
+  producerId: -1n,
   producerEpoch: -1,
   baseSequence: -1,
   isTransactional: false,
@@ -136,7 +136,7 @@ export const NO_PRODUCER: ProducerStamp = {
 
 /** Writes producer and sequence into a sealed batch, and the checksum over all. May be done again, after an epoch bump. */
 export function stampBatch(batch: Buffer, stamp: ProducerStamp): void {
-  batch.writeBigInt64BE(BigInt(stamp.producerId), BATCH.producerId)
+  batch.writeBigInt64BE(stamp.producerId, BATCH.producerId)
   batch.writeInt16BE(stamp.producerEpoch, BATCH.producerEpoch)
   batch.writeInt32BE(stamp.baseSequence, BATCH.baseSequence)
   const codec = batch.readInt16BE(BATCH.attributes) & ATTRIBUTES.codec

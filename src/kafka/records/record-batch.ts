@@ -16,7 +16,7 @@ export interface RecordBatch {
   readonly isControl: boolean
   readonly baseTimestamp: number
   readonly maxTimestamp: number
-  readonly producerId: number
+  readonly producerId: bigint
   readonly producerEpoch: number
   readonly baseSequence: number
   /** Records in the batch. -1 in formats before 2, which don't say. */
@@ -62,7 +62,7 @@ function headerOf(bytes: Buffer): RecordBatch {
     isControl: (attributes & ATTRIBUTES.control) !== 0,
     baseTimestamp: int64(bytes, BATCH.baseTimestamp),
     maxTimestamp: int64(bytes, BATCH.maxTimestamp),
-    producerId: int64(bytes, BATCH.producerId),
+    producerId: bytes.readBigInt64BE(BATCH.producerId),
     producerEpoch: bytes.readInt16BE(BATCH.producerEpoch),
     baseSequence: bytes.readInt32BE(BATCH.baseSequence),
     count: bytes.readInt32BE(BATCH.count),
@@ -90,7 +90,7 @@ function legacyHeader(bytes: Buffer, magic: number): RecordBatch {
     isControl: false,
     baseTimestamp: timestamp,
     maxTimestamp: timestamp,
-    producerId: -1,
+    producerId: -1n,
     producerEpoch: -1,
     baseSequence: -1,
     count: -1,

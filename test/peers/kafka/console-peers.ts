@@ -34,7 +34,7 @@ function consoleProducer({ topic, compression = 'none' }: PeerSettings, broker: 
     'org.apache.kafka.tools.ConsoleProducer',
     `--bootstrap-server=${addresses(broker)}`,
     `--topic=${topic}`,
-    `--command-property=compression.type=${compression}`,
+    `--compression-codec=${compression}`,
     '--command-property=linger.ms=50',
     ...properties,
   )
@@ -90,7 +90,9 @@ export const KCAT_HEADERS: PeerRecord['headers'] = [
 function kcatProgram(base: readonly string[], action: Action, settings: PeerSettings): Program {
   const { topic, compression = 'none', group = '', assignor = 'range' } = settings
   const headers = KCAT_HEADERS.flatMap(([name, bytes]) => ['-H', `${name}=${text(bytes)}`])
-  const producer = ['-P', '-t', topic, '-z', compression, '-K', TAB, '-X', 'linger.ms=50', ...headers]
+  // Its own default hashes keys as no other client does.
+  const choices = ['-X', 'linger.ms=50', '-X', 'topic.partitioner=murmur2_random']
+  const producer = ['-P', ...choices, '-t', topic, '-z', compression, '-K', TAB, ...headers]
   const config = [
     'auto.offset.reset=earliest',
     `partition.assignment.strategy=${assignor}`,

@@ -77,7 +77,7 @@ describe("what Kafka's own classes wrote", () => {
       isLogAppendTime: false,
       baseTimestamp: TIME,
       maxTimestamp: TIME + 110,
-      producerId: 4_242,
+      producerId: 4_242n,
       producerEpoch: 3,
       baseSequence: 17,
       count: 12,
@@ -90,7 +90,7 @@ describe("what Kafka's own classes wrote", () => {
       expect(builder.append(key, value === null ? null : Buffer.from(value), timestamp, headers)).toBe(true)
     }
     const batch = builder.seal()
-    stampBatch(batch, { producerId: 4_242, producerEpoch: 3, baseSequence: 17, isTransactional: true })
+    stampBatch(batch, { producerId: 4_242n, producerEpoch: 3, baseSequence: 17, isTransactional: true })
     // Offset and leader epoch are the broker's.
     const expected = Buffer.from(golden('v2-none'))
     expected.writeBigInt64BE(0n, BATCH.baseOffset)
@@ -103,7 +103,7 @@ describe("what Kafka's own classes wrote", () => {
     ['control-abort', { type: 'abort', coordinatorEpoch: 9 }],
   ])('is read: %s', async (name, marker) => {
     const batch = only(golden(name))
-    expect(batch).toMatchObject({ isControl: true, isTransactional: true, producerId: 42, producerEpoch: 5 })
+    expect(batch).toMatchObject({ isControl: true, isTransactional: true, producerId: 42n, producerEpoch: 5 })
     const [record] = await readRecords(batch)
     expect(record && readControlRecord(record)).toEqual(marker)
   })
@@ -191,10 +191,10 @@ describe('a batch that we build', () => {
 
   it('can be stamped again, for another epoch', () => {
     const batch = batchOf([{ key: null, value: 'v', timestamp: TIME, headers: [] }])
-    stampBatch(batch, { producerId: 7, producerEpoch: 1, baseSequence: 90, isTransactional: true })
-    expect(only(batch)).toMatchObject({ producerId: 7, producerEpoch: 1, baseSequence: 90, isTransactional: true })
-    stampBatch(batch, { producerId: 7, producerEpoch: 2, baseSequence: 0, isTransactional: false })
-    expect(only(batch)).toMatchObject({ producerId: 7, producerEpoch: 2, baseSequence: 0, isTransactional: false })
+    stampBatch(batch, { producerId: 7n, producerEpoch: 1, baseSequence: 90, isTransactional: true })
+    expect(only(batch)).toMatchObject({ producerId: 7n, producerEpoch: 1, baseSequence: 90, isTransactional: true })
+    stampBatch(batch, { producerId: 7n, producerEpoch: 2, baseSequence: 0, isTransactional: false })
+    expect(only(batch)).toMatchObject({ producerId: 7n, producerEpoch: 2, baseSequence: 0, isTransactional: false })
     expect(() => checkCrc(only(batch))).not.toThrow()
   })
 })

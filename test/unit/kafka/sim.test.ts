@@ -18,7 +18,7 @@ async function broker(options: SimOptions = {}) {
     (await sim.run(from.send(1, name, body))).response
   const produce = async (
     values: readonly string[],
-    producerId: number,
+    producerId: bigint,
     epoch: number,
     sequence: number,
     transactionalId?: string,
@@ -63,16 +63,16 @@ function valuesOf(records: Buffer | null | undefined): (string | null)[] {
 describe('a simulated partition', () => {
   it('takes each batch of an idempotent producer once, and remembers five', async () => {
     const { produce, sim } = await broker()
-    expect(await produce(['a', 'b'], 7, 0, 0)).toEqual([0, 0])
-    expect(await produce(['a', 'b'], 7, 0, 0)).toEqual([0, 0])
-    expect(await produce(['d'], 7, 0, 3)).toEqual([45, -1])
-    expect(await produce(['c'], 7, 0, 2)).toEqual([0, 2])
-    for (let sequence = 3; sequence < 8; sequence++) await produce(['x'], 7, 0, sequence)
-    expect(await produce(['c'], 7, 0, 2)).toEqual([45, -1])
-    expect(await produce(['x'], 7, 0, 3)).toEqual([0, 3])
-    expect(await produce(['y'], 7, 1, 5)).toEqual([45, -1])
-    expect(await produce(['y'], 7, 1, 0)).toEqual([0, 8])
-    expect(await produce(['x'], 7, 0, 8)).toEqual([47, -1])
+    expect(await produce(['a', 'b'], 7n, 0, 0)).toEqual([0, 0])
+    expect(await produce(['a', 'b'], 7n, 0, 0)).toEqual([0, 0])
+    expect(await produce(['d'], 7n, 0, 3)).toEqual([45, -1])
+    expect(await produce(['c'], 7n, 0, 2)).toEqual([0, 2])
+    for (let sequence = 3; sequence < 8; sequence++) await produce(['x'], 7n, 0, sequence)
+    expect(await produce(['c'], 7n, 0, 2)).toEqual([45, -1])
+    expect(await produce(['x'], 7n, 0, 3)).toEqual([0, 3])
+    expect(await produce(['y'], 7n, 1, 5)).toEqual([45, -1])
+    expect(await produce(['y'], 7n, 1, 0)).toEqual([0, 8])
+    expect(await produce(['x'], 7n, 0, 8)).toEqual([47, -1])
     expect(sim.log('t').endOffset).toBe(9)
   })
 
@@ -92,9 +92,9 @@ describe('a simulated partition', () => {
 
   it('finds offsets by time, and ends of epochs', async () => {
     const { ask, produce, sim } = await broker()
-    await produce(['a'], 7, 0, 0)
+    await produce(['a'], 7n, 0, 0)
     sim.moveLeader('t', 0, 1)
-    await produce(['b'], 7, 0, 1)
+    await produce(['b'], 7n, 0, 1)
     const offsetAt = async (timestamp: number) => {
       const topics = [{ name: 't', partitions: [{ partitionIndex: 0, timestamp }] }]
       const { topics: found } = await ask('ListOffsets', { replicaId: -1, topics })
@@ -118,7 +118,7 @@ describe('simulated fetches', () => {
     expect(sim.clock.now() - start).toBeGreaterThanOrEqual(500)
     const own = cluster.connections({ purpose: 'fetch' })
     const waiting = own.send(1, 'Fetch', fetchOf(id, 0, { maxWaitMs: 100_000 }))
-    await produce(['a'], 7, 0, 0)
+    await produce(['a'], 7n, 0, 0)
     const { response } = await sim.run(waiting)
     expect(valuesOf(response.responses[0]?.partitions[0]?.records)).toEqual(['a'])
     expect(sim.clock.now() - start).toBeLessThan(2_000)
@@ -126,14 +126,14 @@ describe('simulated fetches', () => {
 
   it('answer a session about what is new', async () => {
     const { ask, produce, id, sim } = await broker()
-    await produce(['a'], 7, 0, 0)
+    await produce(['a'], 7n, 0, 0)
     const first = await ask('Fetch', fetchOf(id, 0, { sessionEpoch: 0 }))
     expect(first.sessionId).toBeGreaterThan(0)
     const { sessionId } = first
     const next = fetchOf(id, 1, { sessionId, sessionEpoch: 1, maxWaitMs: 0 })
     expect((await ask('Fetch', next)).responses).toEqual([])
     expect((await ask('Fetch', next)).errorCode).toBe(71)
-    await produce(['b'], 7, 0, 1)
+    await produce(['b'], 7n, 0, 1)
     const more = await ask('Fetch', { ...next, sessionEpoch: 2, topics: [] })
     expect(valuesOf(more.responses[0]?.partitions[0]?.records)).toEqual(['b'])
     sim.fetchSessions(1).evict()
@@ -142,9 +142,9 @@ describe('simulated fetches', () => {
 
   it('show where a log has diverged', async () => {
     const { ask, produce, id, sim } = await broker()
-    for (let sequence = 0; sequence < 3; sequence++) await produce(['x'], 7, 0, sequence)
+    for (let sequence = 0; sequence < 3; sequence++) await produce(['x'], 7n, 0, sequence)
     sim.truncate('t', 0, 1)
-    await produce(['y'], 8, 0, 0)
+    await produce(['y'], 8n, 0, 0)
     const topics = [
       { topicId: id, partitions: [{ partition: 0, fetchOffset: 3, lastFetchedEpoch: 0, partitionMaxBytes: 1_000 }] },
     ]

@@ -4,7 +4,7 @@ import { readRecords } from '../../records/read-records.ts'
 import type { RecordBatch } from '../../records/record-batch.ts'
 
 export interface AbortedTransaction {
-  readonly producerId: number
+  readonly producerId: bigint
   readonly firstOffset: number
 }
 
@@ -18,7 +18,7 @@ export function visibleBatches(
 ): readonly RecordBatch[] {
   if (aborted === null || aborted.length === 0) return batches.filter(({ isControl }) => !isControl)
   const pending = aborted.toSorted((a, b) => a.firstOffset - b.firstOffset)
-  const producers = new Set<number>()
+  const producers = new Set<bigint>()
   let next = 0
   return batches.filter((batch) => {
     for (let each = pending[next]; each !== undefined && each.firstOffset <= batch.lastOffset; each = pending[++next]) {

@@ -68,7 +68,7 @@ api 1 Fetch 4-18 flex 12 {
       divergingEpoch:{epoch:i32=-1 endOffset:i64=-1}#0@12+!
       currentLeader:{leaderId:i32=-1 leaderEpoch:i32=-1}#1@12+!
       snapshotId:{endOffset:i64=-1 epoch:i32=-1}#2@12+!
-      abortedTransactions:[producerId:i64 firstOffset:i64]?
+      abortedTransactions:[producerId:big firstOffset:i64]?
       preferredReadReplica:i32@11+=-1!
       records:records?
     ]

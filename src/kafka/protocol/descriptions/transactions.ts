@@ -5,29 +5,29 @@ export const TRANSACTIONS: string = `
 api 22 InitProducerId 0-6 flex 2 unstable {
   transactionalId:str?
   transactionTimeoutMs:i32
-  producerId:i64@3+=-1!
+  producerId:big@3+=-1!
   producerEpoch:i16@3+=-1!
   enable2Pc:bool@6+!
   keepPreparedTxn:bool@6+!
 } {
   throttleTimeMs:i32
   errorCode:i16
-  producerId:i64=-1
+  producerId:big=-1
   producerEpoch:i16
-  ongoingTxnProducerId:i64@6+=-1!
+  ongoingTxnProducerId:big@6+=-1!
   ongoingTxnProducerEpoch:i16@6+=-1!
 }
 
 api 24 AddPartitionsToTxn 0-5 flex 3 {
   transactions:[
     transactionalId:str
-    producerId:i64
+    producerId:big
     producerEpoch:i16
     verifyOnly:bool=false
     topics:[name:str partitions:[i32]]
   ]@4+!
   v3AndBelowTransactionalId:str@-3!
-  v3AndBelowProducerId:i64@-3!
+  v3AndBelowProducerId:big@-3!
   v3AndBelowProducerEpoch:i16@-3!
   v3AndBelowTopics:[name:str partitions:[i32]]@-3!
 } {
@@ -42,7 +42,7 @@ api 24 AddPartitionsToTxn 0-5 flex 3 {
 
 api 25 AddOffsetsToTxn 0-4 flex 3 {
   transactionalId:str
-  producerId:i64
+  producerId:big
   producerEpoch:i16
   groupId:str
 } {
@@ -52,20 +52,20 @@ api 25 AddOffsetsToTxn 0-4 flex 3 {
 
 api 26 EndTxn 0-5 flex 3 {
   transactionalId:str
-  producerId:i64
+  producerId:big
   producerEpoch:i16
   committed:bool
 } {
   throttleTimeMs:i32
   errorCode:i16
-  producerId:i64@5+=-1
+  producerId:big@5+=-1
   producerEpoch:i16@5+=-1
 }
 
 api 28 TxnOffsetCommit 0-5 flex 3 {
   transactionalId:str
   groupId:str
-  producerId:i64
+  producerId:big
   producerEpoch:i16
   generationId:i32@3+=-1!
   memberId:str@3+!
@@ -86,7 +86,7 @@ api 28 TxnOffsetCommit 0-5 flex 3 {
 
 api 27 WriteTxnMarkers 1-2 flex 1 {
   markers:[
-    producerId:i64
+    producerId:big
     producerEpoch:i16
     transactionResult:bool
     topics:[name:str partitionIndexes:[i32]]
@@ -94,7 +94,7 @@ api 27 WriteTxnMarkers 1-2 flex 1 {
     transactionVersion:i8@2+
   ]
 } {
-  markers:[producerId:i64 topics:[name:str partitions:[partitionIndex:i32 errorCode:i16]]]
+  markers:[producerId:big topics:[name:str partitions:[partitionIndex:i32 errorCode:i16]]]
 }
 
 api 61 DescribeProducers 0 flex 0 {
@@ -108,7 +108,7 @@ api 61 DescribeProducers 0 flex 0 {
       errorCode:i16
       errorMessage:str?=null
       activeProducers:[
-        producerId:i64
+        producerId:big
         producerEpoch:i32
         lastSequence:i32=-1
         lastTimestamp:time=-1
@@ -129,7 +129,7 @@ api 65 DescribeTransactions 0 flex 0 {
     transactionState:str
     transactionTimeoutMs:i32
     transactionStartTimeMs:time
-    producerId:i64
+    producerId:big
     producerEpoch:i16
     topics:[topic:str partitions:[i32]]
   ]
@@ -137,13 +137,13 @@ api 65 DescribeTransactions 0 flex 0 {
 
 api 66 ListTransactions 0-2 flex 0 {
   stateFilters:[str]
-  producerIdFilters:[i64]
+  producerIdFilters:[big]
   durationFilter:i64@1+=-1!
   transactionalIdPattern:str?@2+=null!
 } {
   throttleTimeMs:i32
   errorCode:i16
   unknownStateFilters:[str]
-  transactionStates:[transactionalId:str producerId:i64 transactionState:str]
+  transactionStates:[transactionalId:str producerId:big transactionState:str]
 }
 `

@@ -141,7 +141,7 @@ export interface FetchResponse {
         readonly epoch: number
       }
       readonly abortedTransactions: readonly {
-        readonly producerId: number
+        readonly producerId: bigint
         readonly firstOffset: number
       }[] | null
       /** Versions 11-18. */
@@ -689,7 +689,7 @@ export interface InitProducerIdRequest {
   readonly transactionalId: string | null
   readonly transactionTimeoutMs: number
   /** Versions 3-6. */
-  readonly producerId?: number
+  readonly producerId?: bigint
   /** Versions 3-6. */
   readonly producerEpoch?: number
   /** Versions 6-6. */
@@ -701,10 +701,10 @@ export interface InitProducerIdRequest {
 export interface InitProducerIdResponse {
   readonly throttleTimeMs: number
   readonly errorCode: number
-  readonly producerId: number
+  readonly producerId: bigint
   readonly producerEpoch: number
   /** Versions 6-6. */
-  readonly ongoingTxnProducerId: number
+  readonly ongoingTxnProducerId: bigint
   /** Versions 6-6. */
   readonly ongoingTxnProducerEpoch: number
 }
@@ -741,7 +741,7 @@ export interface AddPartitionsToTxnRequest {
   /** Versions 4-5. */
   readonly transactions?: readonly {
     readonly transactionalId: string
-    readonly producerId: number
+    readonly producerId: bigint
     readonly producerEpoch: number
     readonly verifyOnly?: boolean
     readonly topics: readonly {
@@ -752,7 +752,7 @@ export interface AddPartitionsToTxnRequest {
   /** Versions 0-3. */
   readonly v3AndBelowTransactionalId?: string
   /** Versions 0-3. */
-  readonly v3AndBelowProducerId?: number
+  readonly v3AndBelowProducerId?: bigint
   /** Versions 0-3. */
   readonly v3AndBelowProducerEpoch?: number
   /** Versions 0-3. */
@@ -790,7 +790,7 @@ export interface AddPartitionsToTxnResponse {
 /** API 25, versions 0-4. */
 export interface AddOffsetsToTxnRequest {
   readonly transactionalId: string
-  readonly producerId: number
+  readonly producerId: bigint
   readonly producerEpoch: number
   readonly groupId: string
 }
@@ -803,7 +803,7 @@ export interface AddOffsetsToTxnResponse {
 /** API 26, versions 0-5. */
 export interface EndTxnRequest {
   readonly transactionalId: string
-  readonly producerId: number
+  readonly producerId: bigint
   readonly producerEpoch: number
   readonly committed: boolean
 }
@@ -812,7 +812,7 @@ export interface EndTxnResponse {
   readonly throttleTimeMs: number
   readonly errorCode: number
   /** Versions 5-5. */
-  readonly producerId: number
+  readonly producerId: bigint
   /** Versions 5-5. */
   readonly producerEpoch: number
 }
@@ -820,7 +820,7 @@ export interface EndTxnResponse {
 /** API 27, versions 1-2. */
 export interface WriteTxnMarkersRequest {
   readonly markers: readonly {
-    readonly producerId: number
+    readonly producerId: bigint
     readonly producerEpoch: number
     readonly transactionResult: boolean
     readonly topics: readonly {
@@ -835,7 +835,7 @@ export interface WriteTxnMarkersRequest {
 
 export interface WriteTxnMarkersResponse {
   readonly markers: readonly {
-    readonly producerId: number
+    readonly producerId: bigint
     readonly topics: readonly {
       readonly name: string
       readonly partitions: readonly {
@@ -850,7 +850,7 @@ export interface WriteTxnMarkersResponse {
 export interface TxnOffsetCommitRequest {
   readonly transactionalId: string
   readonly groupId: string
-  readonly producerId: number
+  readonly producerId: bigint
   readonly producerEpoch: number
   /** Versions 3-5. */
   readonly generationId?: number
@@ -1564,7 +1564,7 @@ export interface DescribeProducersResponse {
       readonly errorCode: number
       readonly errorMessage: string | null
       readonly activeProducers: readonly {
-        readonly producerId: number
+        readonly producerId: bigint
         readonly producerEpoch: number
         readonly lastSequence: number
         readonly lastTimestamp: number
@@ -1599,7 +1599,7 @@ export interface DescribeTransactionsResponse {
     readonly transactionState: string
     readonly transactionTimeoutMs: number
     readonly transactionStartTimeMs: number
-    readonly producerId: number
+    readonly producerId: bigint
     readonly producerEpoch: number
     readonly topics: readonly {
       readonly topic: string
@@ -1611,7 +1611,7 @@ export interface DescribeTransactionsResponse {
 /** API 66, versions 0-2. */
 export interface ListTransactionsRequest {
   readonly stateFilters: readonly string[]
-  readonly producerIdFilters: readonly number[]
+  readonly producerIdFilters: readonly bigint[]
   /** Versions 1-2. */
   readonly durationFilter?: number
   /** Versions 2-2. */
@@ -1624,7 +1624,7 @@ export interface ListTransactionsResponse {
   readonly unknownStateFilters: readonly string[]
   readonly transactionStates: readonly {
     readonly transactionalId: string
-    readonly producerId: number
+    readonly producerId: bigint
     readonly transactionState: string
   }[]
 }

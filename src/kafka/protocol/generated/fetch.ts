@@ -455,7 +455,7 @@ function read4(r: Reader): FetchResponse {
       if (abortedTransactionsCount !== -1) {
         const abortedTransactionsList: NonNullable<NonNullable<NonNullable<FetchResponse['responses']>[number]['partitions']>[number]['abortedTransactions']>[number][] = []
         for (let abortedTransactionsIndex = 0; abortedTransactionsIndex < abortedTransactionsCount; abortedTransactionsIndex++) {
-          const producerId = r.i64()
+          const producerId = r.big()
           const firstOffset = r.i64()
           abortedTransactionsList.push({ producerId, firstOffset })
         }
@@ -490,7 +490,7 @@ function read5(r: Reader): FetchResponse {
       if (abortedTransactionsCount !== -1) {
         const abortedTransactionsList: NonNullable<NonNullable<NonNullable<FetchResponse['responses']>[number]['partitions']>[number]['abortedTransactions']>[number][] = []
         for (let abortedTransactionsIndex = 0; abortedTransactionsIndex < abortedTransactionsCount; abortedTransactionsIndex++) {
-          const producerId = r.i64()
+          const producerId = r.big()
           const firstOffset = r.i64()
           abortedTransactionsList.push({ producerId, firstOffset })
         }
@@ -527,7 +527,7 @@ function read7(r: Reader): FetchResponse {
       if (abortedTransactionsCount !== -1) {
         const abortedTransactionsList: NonNullable<NonNullable<NonNullable<FetchResponse['responses']>[number]['partitions']>[number]['abortedTransactions']>[number][] = []
         for (let abortedTransactionsIndex = 0; abortedTransactionsIndex < abortedTransactionsCount; abortedTransactionsIndex++) {
-          const producerId = r.i64()
+          const producerId = r.big()
           const firstOffset = r.i64()
           abortedTransactionsList.push({ producerId, firstOffset })
         }
@@ -564,7 +564,7 @@ function read11(r: Reader): FetchResponse {
       if (abortedTransactionsCount !== -1) {
         const abortedTransactionsList: NonNullable<NonNullable<NonNullable<FetchResponse['responses']>[number]['partitions']>[number]['abortedTransactions']>[number][] = []
         for (let abortedTransactionsIndex = 0; abortedTransactionsIndex < abortedTransactionsCount; abortedTransactionsIndex++) {
-          const producerId = r.i64()
+          const producerId = r.big()
           const firstOffset = r.i64()
           abortedTransactionsList.push({ producerId, firstOffset })
         }
@@ -605,7 +605,7 @@ function read12(r: Reader): FetchResponse {
       if (abortedTransactionsCount !== -1) {
         const abortedTransactionsList: NonNullable<NonNullable<NonNullable<FetchResponse['responses']>[number]['partitions']>[number]['abortedTransactions']>[number][] = []
         for (let abortedTransactionsIndex = 0; abortedTransactionsIndex < abortedTransactionsCount; abortedTransactionsIndex++) {
-          const producerId = r.i64()
+          const producerId = r.big()
           const firstOffset = r.i64()
           r.skipTags()
           abortedTransactionsList.push({ producerId, firstOffset })
@@ -682,7 +682,7 @@ function read13(r: Reader): FetchResponse {
       if (abortedTransactionsCount !== -1) {
         const abortedTransactionsList: NonNullable<NonNullable<NonNullable<FetchResponse['responses']>[number]['partitions']>[number]['abortedTransactions']>[number][] = []
         for (let abortedTransactionsIndex = 0; abortedTransactionsIndex < abortedTransactionsCount; abortedTransactionsIndex++) {
-          const producerId = r.i64()
+          const producerId = r.big()
           const firstOffset = r.i64()
           r.skipTags()
           abortedTransactionsList.push({ producerId, firstOffset })
@@ -759,7 +759,7 @@ function read16(r: Reader): FetchResponse {
       if (abortedTransactionsCount !== -1) {
         const abortedTransactionsList: NonNullable<NonNullable<NonNullable<FetchResponse['responses']>[number]['partitions']>[number]['abortedTransactions']>[number][] = []
         for (let abortedTransactionsIndex = 0; abortedTransactionsIndex < abortedTransactionsCount; abortedTransactionsIndex++) {
-          const producerId = r.i64()
+          const producerId = r.big()
           const firstOffset = r.i64()
           r.skipTags()
           abortedTransactionsList.push({ producerId, firstOffset })

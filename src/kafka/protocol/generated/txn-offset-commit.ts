@@ -9,7 +9,7 @@ import type { TxnOffsetCommitRequest, TxnOffsetCommitResponse } from './api-type
 function write0(m: TxnOffsetCommitRequest, w: Writer, what: string): void {
   w.str(m.transactionalId, false)
   w.str(m.groupId, false)
-  w.i64(m.producerId)
+  w.big(m.producerId)
   w.i16(m.producerEpoch)
   if (m.generationId !== undefined && m.generationId !== -1) throw absentField(what, 'generationId')
   if (m.memberId !== undefined && m.memberId !== '') throw absentField(what, 'memberId')
@@ -31,7 +31,7 @@ function write0(m: TxnOffsetCommitRequest, w: Writer, what: string): void {
 function write2(m: TxnOffsetCommitRequest, w: Writer, what: string): void {
   w.str(m.transactionalId, false)
   w.str(m.groupId, false)
-  w.i64(m.producerId)
+  w.big(m.producerId)
   w.i16(m.producerEpoch)
   if (m.generationId !== undefined && m.generationId !== -1) throw absentField(what, 'generationId')
   if (m.memberId !== undefined && m.memberId !== '') throw absentField(what, 'memberId')
@@ -54,7 +54,7 @@ function write2(m: TxnOffsetCommitRequest, w: Writer, what: string): void {
 function write3(m: TxnOffsetCommitRequest, w: Writer): void {
   w.str(m.transactionalId, true)
   w.str(m.groupId, true)
-  w.i64(m.producerId)
+  w.big(m.producerId)
   w.i16(m.producerEpoch)
   w.i32((m.generationId ?? -1))
   w.str((m.memberId ?? ''), true)

@@ -447,7 +447,9 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     const { prefetchBytes } = this.spec
     if (held === 0 || bytes <= prefetchBytes) return
     const fitting = Math.max(1, Math.floor(((held + handed) * prefetchBytes) / bytes))
-    if (!this.#wasTooLarge) this.#context.tooLarge(this, bytes, fitting)
+    // Each of several queues takes one more than its share, and shares are rounded up.
+    const rounding = this.intake.seats.length === 1 ? 0 : 2 * this.intake.seats.length - 1
+    if (!this.#wasTooLarge) this.#context.tooLarge(this, bytes, Math.max(1, fitting - rounding))
     this.#wasTooLarge = true
     const [assigned] = this.assignment.assignedQueues
     if (assigned !== undefined && this.nature.isShared) this.#takeLessAhead(assigned, fitting)

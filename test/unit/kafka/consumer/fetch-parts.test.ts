@@ -152,14 +152,14 @@ describe('the buffer of a partition', () => {
 describe('what a reader sees', () => {
   const logOf = () => {
     const log = new SimLog()
-    const stamp = (producerId: number) => ({ producerId, producerEpoch: 0, baseSequence: 0, isTransactional: true })
+    const stamp = (producerId: bigint) => ({ producerId, producerEpoch: 0, baseSequence: 0, isTransactional: true })
     log.append(batchOf(['plain']), 1)
-    log.append(batchOf(['aborted'], stamp(1)), 1)
-    log.append(batchOf(['committed'], stamp(2)), 1)
-    log.appendMarker(1, 0, false, 1, 0)
-    log.append(batchOf(['committed later'], stamp(1)), 1)
-    log.appendMarker(2, 0, true, 1, 0)
-    log.appendMarker(1, 0, true, 1, 0)
+    log.append(batchOf(['aborted'], stamp(1n)), 1)
+    log.append(batchOf(['committed'], stamp(2n)), 1)
+    log.appendMarker(1n, 0, false, 1, 0)
+    log.append(batchOf(['committed later'], stamp(1n)), 1)
+    log.appendMarker(2n, 0, true, 1, 0)
+    log.appendMarker(1n, 0, true, 1, 0)
     return log
   }
 

@@ -22,7 +22,7 @@ interface ProducerState {
 /** A partition as Kafka's leader keeps it: the log, and what it remembers of each producer. */
 export class ModelPartition {
   readonly log: number[] = []
-  readonly #producers = new Map<number, ProducerState>()
+  readonly #producers = new Map<bigint, ProducerState>()
   leader: number
 
   constructor(leader: number) {
@@ -31,7 +31,7 @@ export class ModelPartition {
 
   append({ ids, identity, baseSequence }: SentBatch): BatchAnswer {
     const { producerId, producerEpoch } = identity
-    if (producerId === -1) return answer(0, this.#write(ids))
+    if (producerId === -1n) return answer(0, this.#write(ids))
     const state = this.#producers.get(producerId)
     const last = (baseSequence + ids.length - 1) % 2 ** 31
     if (state !== undefined && producerEpoch < state.epoch) return answer(47)

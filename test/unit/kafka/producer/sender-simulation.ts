@@ -70,7 +70,7 @@ export class SenderSimulation {
   readonly #added = new Map<number, number>()
   readonly #poisoned = new Set<number>()
   #nextId = 0
-  #nextProducer = 100
+  #nextProducer = 100n
   #wakeAt = Infinity
   #isHealthy = false
 

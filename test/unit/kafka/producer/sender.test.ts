@@ -36,7 +36,7 @@ function setUp(changes: Partial<SenderSettings> = {}, firstEpoch = 0) {
       settled: ({ name }, result) => settled.push(`${name} ${textOf(result)}`),
       refresh: () => {},
       tooLarge: () => {},
-      initProducerId: () => sender.identified({ producerId: 100 + ids++, producerEpoch: firstEpoch }),
+      initProducerId: () => sender.identified({ producerId: 100n + BigInt(ids++), producerEpoch: firstEpoch }),
       split: () => {},
     },
   )
@@ -200,8 +200,8 @@ describe('a partition', () => {
 describe('a producer id', () => {
   it('gets a new epoch for a gap, and a new id after the last epoch', () => {
     for (const [epoch, next] of [
-      [0, { producerId: 100, producerEpoch: 1 }],
-      [32_767, { producerId: 101, producerEpoch: 32_767 }],
+      [0, { producerId: 100n, producerEpoch: 1 }],
+      [32_767, { producerId: 101n, producerEpoch: 32_767 }],
     ] as const) {
       const { sender, add, sent } = setUp({}, epoch)
       add('a', { count: 4 })
@@ -217,7 +217,7 @@ describe('a producer id', () => {
     const { sender, add, sent } = setUp()
     add('a')
     sender.answered(first(sent()), [answer(INVALID_PRODUCER_EPOCH)], 0)
-    expect(sent(5_000)[0]?.parts[0]?.identity).toEqual({ producerId: 101, producerEpoch: 0 })
+    expect(sent(5_000)[0]?.parts[0]?.identity).toEqual({ producerId: 101n, producerEpoch: 0 })
   })
 
   it('keeps its epoch at other partitions until nothing of theirs is unresolved', () => {
@@ -282,7 +282,7 @@ describe('a broker', () => {
     add('a')
     add('b')
     const order = first(sent())
-    expect(order.parts[0]?.identity.producerId).toBe(-1)
+    expect(order.parts[0]?.identity.producerId).toBe(-1n)
     sender.answered(order, [ok], 0)
     add('c')
     expect(namesOf(sent())).toHaveLength(1)

@@ -15,7 +15,7 @@ const VERSIONS = [1, 2] as const
 
 /** What a `read_committed` consumer sees of a partition. */
 async function committed(sim: SimCluster, partition = 0): Promise<string[]> {
-  const open = new Map<number, string[]>()
+  const open = new Map<bigint, string[]>()
   const seen: string[] = []
   for (const batch of sim.log('t', partition).batches) {
     const records = await readRecords(batch)

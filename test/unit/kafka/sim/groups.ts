@@ -38,7 +38,7 @@ export class SimGroups {
     for (const { offsets } of this.#groups.values()) offsets.expire(name)
   }
 
-  endTransaction(groupId: string, producerId: number, isCommit: boolean): void {
+  endTransaction(groupId: string, producerId: bigint, isCommit: boolean): void {
     this.offsets(groupId).endTransaction(producerId, isCommit)
   }
 

@@ -7,7 +7,7 @@ import { ATTRIBUTES } from '../../../../src/kafka/records/batch-format.ts'
 import { crc32c } from '../../../../src/kafka/records/crc32c.ts'
 
 export interface AbortedTransaction {
-  readonly producerId: number
+  readonly producerId: bigint
   readonly firstOffset: number
   /** Of its marker. */
   readonly lastOffset: number
@@ -21,7 +21,7 @@ export class SimLog {
   /** First offset of each leader epoch that has written. */
   #epochs: { readonly epoch: number; readonly startOffset: number }[] = []
   /** First offsets of open transactions, by producer. */
-  readonly #open = new Map<number, number>()
+  readonly #open = new Map<bigint, number>()
   #aborted: AbortedTransaction[] = []
 
   get startOffset(): number {
@@ -59,7 +59,7 @@ export class SimLog {
   }
 
   /** Ends a producer's transaction here. */
-  appendMarker(producerId: number, producerEpoch: number, isCommit: boolean, leaderEpoch: number, now: number): void {
+  appendMarker(producerId: bigint, producerEpoch: number, isCommit: boolean, leaderEpoch: number, now: number): void {
     const batch = this.append(markerBatch(producerId, producerEpoch, isCommit, now), leaderEpoch)
     const firstOffset = this.#open.get(producerId)
     this.#open.delete(producerId)
@@ -131,7 +131,7 @@ export class SimLog {
 }
 
 /** The control batch that ends a transaction. */
-function markerBatch(producerId: number, producerEpoch: number, isCommit: boolean, now: number): Buffer {
+function markerBatch(producerId: bigint, producerEpoch: number, isCommit: boolean, now: number): Buffer {
   const builder = new BatchBuilder(Buffer.alloc(256))
   const key = Buffer.from([0, 0, 0, isCommit ? 1 : 0])
   builder.append(key, Buffer.alloc(6), Math.floor(now))

@@ -8,7 +8,7 @@ export interface Committed {
 /** The offsets of one group, those of open transactions apart. */
 export class GroupOffsets {
   readonly #committed = new Map<string, Committed>()
-  readonly #pending = new Map<number, Map<string, Committed>>()
+  readonly #pending = new Map<bigint, Map<string, Committed>>()
 
   get(topic: string, partition: number): Committed | undefined {
     return this.#committed.get(keyOf(topic, partition))
@@ -26,7 +26,7 @@ export class GroupOffsets {
   }
 
   /** Counts once the transaction of the producer is committed. */
-  commitLater(producerId: number, topic: string, partition: number, committed: Committed): void {
+  commitLater(producerId: bigint, topic: string, partition: number, committed: Committed): void {
     let pending = this.#pending.get(producerId)
     if (pending === undefined) this.#pending.set(producerId, (pending = new Map()))
     pending.set(keyOf(topic, partition), committed)
@@ -37,7 +37,7 @@ export class GroupOffsets {
     return [...this.#pending.values()].some((pending) => pending.has(keyOf(topic, partition)))
   }
 
-  endTransaction(producerId: number, isCommit: boolean): void {
+  endTransaction(producerId: bigint, isCommit: boolean): void {
     const pending = this.#pending.get(producerId)
     this.#pending.delete(producerId)
     if (isCommit) for (const [key, committed] of pending ?? []) this.#committed.set(key, committed)

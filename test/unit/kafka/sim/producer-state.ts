@@ -19,7 +19,7 @@ export type Verdict =
 
 /** What a partition knows about its idempotent producers. */
 export class ProducerState {
-  readonly #known = new Map<number, Known>()
+  readonly #known = new Map<bigint, Known>()
   /** Brokers before 2.5 refuse a producer that they have forgotten; newer ones take any sequence from it. */
   refusesUnknown = false
 
@@ -54,7 +54,7 @@ export class ProducerState {
   }
 
   /** A marker of a transaction brings its epoch along. */
-  marked(producerId: number, epoch: number): void {
+  marked(producerId: bigint, epoch: number): void {
     const known = this.#known.get(producerId)
     if (known !== undefined && epoch > known.epoch) {
       this.#known.set(producerId, { epoch, lastSequence: -1, batches: [] })
@@ -62,7 +62,7 @@ export class ProducerState {
   }
 
   /** As after `producer.id.expiration.ms`, or when its last records are deleted. */
-  forget(producerId?: number): void {
+  forget(producerId?: bigint): void {
     if (producerId === undefined) this.#known.clear()
     else this.#known.delete(producerId)
   }

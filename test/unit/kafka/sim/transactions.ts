@@ -8,7 +8,7 @@ const FIRST_VERSION_2 = { produce: 12, txnOffsetCommit: 5, endTxn: 5 }
 
 interface Transaction {
   readonly id: string
-  producerId: number
+  producerId: bigint
   epoch: number
   state: 'empty' | 'open' | 'ending' | 'ended'
   wasCommitted: boolean
@@ -23,7 +23,8 @@ interface Transaction {
 export class SimTransactions {
   readonly #cluster: SimCluster
   readonly #byId = new Map<string, Transaction>()
-  #nextProducerId = 1_000
+  /** Beyond what a double holds: brokers may use all 63 bits. */
+  #nextProducerId = 2n ** 62n
   /** Until the markers of a transaction that ends are written. */
   completionMs = 5
 
@@ -133,13 +134,13 @@ export class SimTransactions {
     return this.#cluster.coordinators.check('transaction', id, call.broker.id)
   }
 
-  #checkOwner(id: string, producerId: number, epoch: number): number {
+  #checkOwner(id: string, producerId: bigint, epoch: number): number {
     const transaction = this.#byId.get(id)
     if (transaction === undefined || transaction.producerId !== producerId) return CODE.INVALID_PRODUCER_ID_MAPPING
     return transaction.epoch === epoch ? 0 : CODE.PRODUCER_FENCED
   }
 
-  #init(id: string, timeoutMs: number, producerId: number, epoch: number) {
+  #init(id: string, timeoutMs: number, producerId: bigint, epoch: number) {
     const known = this.#byId.get(id)
     if (known === undefined) {
       const made: Transaction = {
@@ -180,7 +181,7 @@ export class SimTransactions {
     return 0
   }
 
-  #checkOffsets(id: string, producerId: number, epoch: number, group: string, version: number): number {
+  #checkOffsets(id: string, producerId: bigint, epoch: number, group: string, version: number): number {
     const code = this.#checkOwner(id, producerId, epoch)
     if (code !== 0) return code === CODE.PRODUCER_FENCED ? CODE.INVALID_PRODUCER_EPOCH : code
     const transaction = this.#byId.get(id)
@@ -188,7 +189,7 @@ export class SimTransactions {
     return transaction?.state === 'open' && transaction.groups.has(group) ? 0 : CODE.INVALID_TXN_STATE
   }
 
-  #end(id: string, producerId: number, epoch: number, isCommit: boolean, version: number) {
+  #end(id: string, producerId: bigint, epoch: number, isCommit: boolean, version: number) {
     const transaction = this.#byId.get(id)
     const isVersion2 = this.#isVersion2 && version >= FIRST_VERSION_2.endTxn
     if (transaction === undefined || transaction.producerId !== producerId) {
@@ -234,7 +235,7 @@ export class SimTransactions {
     }, this.completionMs)
   }
 
-  #mark(key: string, producerId: number, epoch: number, isCommit: boolean): void {
+  #mark(key: string, producerId: bigint, epoch: number, isCommit: boolean): void {
     const at = key.lastIndexOf('/')
     const partition = this.#cluster.topics.named(key.slice(0, at))?.partitions[Number(key.slice(at + 1))]
     if (partition === undefined) return
