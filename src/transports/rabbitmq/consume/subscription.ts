@@ -448,7 +448,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     if (held === 0 || bytes <= prefetchBytes) return
     const fitting = Math.max(1, Math.floor(((held + handed) * prefetchBytes) / bytes))
     // Each of several queues takes one more than its share, and shares are rounded up.
-    const rounding = this.intake.seats.length === 1 ? 0 : 2 * this.intake.seats.length - 1
+    const rounding = this.assignment.assignedQueues.length === 1 ? 0 : 2 * this.assignment.assignedQueues.length - 1
     if (!this.#wasTooLarge) this.#context.tooLarge(this, bytes, Math.max(1, fitting - rounding))
     this.#wasTooLarge = true
     const [assigned] = this.assignment.assignedQueues
