@@ -164,3 +164,22 @@ it('a line without end is not gathered', () => {
   reading.read([Buffer.from('MSG a 7 2\r\nxy\r\n')])
   expect(reading.seen.at(-1)).toBe('7 a  2')
 })
+
+it('a chunk that begins in the middle of a message is not copied for it', () => {
+  const { protocol } = new Reading()
+  const one = Buffer.from(`MSG s ${MINE} 1000\r\n${'x'.repeat(1_000)}\r\n`)
+  const all = Buffer.concat(Array.from({ length: 60 }, () => one))
+  const concat = Buffer.concat.bind(Buffer)
+  let copied = 0
+  Buffer.concat = (list, length) => {
+    const whole = concat(list, length)
+    copied += whole.length
+    return whole
+  }
+  try {
+    for (let at = 0; at < all.length; at += 10_100) protocol.parser.parse(all.subarray(at, at + 10_100))
+  } finally {
+    Buffer.concat = concat
+  }
+  expect(copied).toBeLessThanOrEqual(6 * one.length)
+})

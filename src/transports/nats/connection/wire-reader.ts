@@ -39,6 +39,8 @@ export class WireReader {
   #parser: Parser
   /** The start of an operation whose rest has not come. */
   #kept: Buffer | undefined
+  /** Number of bytes that its rest has; 0: unknown. */
+  #missing = 0
   /** Number of following bytes that belong to a message that the client's parser has begun. */
   #owed = 0
 
@@ -92,11 +94,20 @@ export class WireReader {
       this.#parser.parse(bytes)
       return
     }
-    if (this.#kept !== undefined) {
-      bytes = Buffer.concat([this.#kept, bytes])
-      this.#kept = undefined
-    }
     let at = 0
+    if (this.#kept !== undefined) {
+      // The rest of the chunk need not be copied.
+      const missing = this.#missing > 0 && this.#missing <= bytes.length ? this.#missing : bytes.length
+      const joined = Buffer.concat([this.#kept, bytes.subarray(0, missing)])
+      this.#kept = undefined
+      this.#readAll(joined, 0)
+      at = missing
+    }
+    this.#readAll(bytes, at)
+  }
+
+  #readAll(bytes: Buffer, start: number): void {
+    let at = start
     while (at < bytes.length) {
       const next = this.#operation(bytes, at)
       if (next < 0) return this.#keep(bytes, at, -next)
@@ -167,6 +178,7 @@ export class WireReader {
     const rest = bytes.subarray(at)
     if (Math.max(end - at, rest.length) <= MAX_KEPT_BYTES) {
       this.#kept = rest
+      this.#missing = Math.max(0, end - bytes.length)
       return
     }
     // Nothing is owed for a line whose end has not arrived: the client continues in the middle of it.

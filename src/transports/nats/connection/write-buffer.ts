@@ -1,7 +1,10 @@
 import { headers as makeHeaders } from '@nats-io/transport-node'
 import type { MsgHdrs, NatsConnection } from '@nats-io/transport-node'
 
-const CHUNK_BYTES = 65_536
+/** Fewer, larger writes to the socket cost less. */
+const CHUNK_BYTES = 262_144
+/** Maximum number of chunks that are kept to be used again. */
+const MAX_CHUNKS = 4
 /** Digits of a size, padded with blanks: so the line can be completed after what follows it was written. */
 const SIZE_DIGITS = 8
 const ZERO = 48
@@ -16,6 +19,9 @@ const LINE_FEED = 10
 interface ByteSink {
   sendCommand(bytes: Uint8Array): void
   flushPending?(): void
+  /** What the socket has not got yet. */
+  readonly outbound?: { length?(): number }
+  readonly transport?: { readonly socket?: { readonly writableLength: number } }
 }
 
 /** Where the confirmation of a publish goes: a subject that ends in a number. */
@@ -33,6 +39,10 @@ export class WriteBuffer {
   readonly #connection: NatsConnection
   readonly #bytes: ByteSink | undefined
   #buffer: Buffer = Buffer.alloc(0)
+  /** Full chunks that the socket may still be reading; and those that it has read. */
+  #sent: Buffer[] = []
+  #free: Buffer[] = []
+  #socket: object | undefined
   /** Bytes between the two are written but not sent yet. */
   #start = 0
   #end = 0
@@ -132,11 +142,26 @@ export class WriteBuffer {
     this.flush()
     // Otherwise the client would collect several chunks and copy them into one.
     this.#bytes?.flushPending?.()
-    // A new one each time: the socket may still be reading the old one.
-    this.#buffer = Buffer.allocUnsafeSlow(Math.max(CHUNK_BYTES, bytes))
+    this.#buffer = this.#nextChunk(bytes)
     this.#start = 0
     this.#end = 0
     return this.#buffer
+  }
+
+  /** A chunk is used again when the socket has read it: allocating them would cost more than all else done here. */
+  #nextChunk(bytes: number): Buffer {
+    const { transport, outbound } = this.#bytes ?? {}
+    const socket = transport?.socket
+    if (socket === undefined || socket !== this.#socket) {
+      // The socket before may still be reading what it had.
+      this.#socket = socket
+      this.#sent = []
+      this.#free = []
+    } else if (this.#buffer.length === CHUNK_BYTES && this.#sent.length + this.#free.length < MAX_CHUNKS)
+      this.#sent.push(this.#buffer)
+    if (socket?.writableLength === 0 && outbound?.length?.() === 0) this.#free.push(...this.#sent.splice(0))
+    if (bytes > CHUNK_BYTES) return Buffer.allocUnsafeSlow(bytes)
+    return this.#free.pop() ?? Buffer.allocUnsafeSlow(CHUNK_BYTES)
   }
 
   #publishThroughApi(

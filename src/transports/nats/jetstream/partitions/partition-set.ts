@@ -272,7 +272,12 @@ export class PartitionSet implements LeasesHost {
   // --- what is ours ------------------------------------------------------------------------------------------------
 
   holds(partition: Partition): boolean {
-    return partition.mine && (this.#host.spec.ephemeral || this.leases.leftMs > 0)
+    return partition.mine && this.isHeld
+  }
+
+  /** True while what is ours is certainly so. */
+  get isHeld(): boolean {
+    return this.#host.spec.ephemeral || this.leases.leftMs > 0
   }
 
   initial(): PartitionState {

@@ -31,10 +31,12 @@ export class PartitionSettlement {
     const failures: SettlementFailure[] = []
     const touched: Partition[] = []
     const rejects: Reject<PartitionDelivery<Partition>>[] = []
+    // The clock is read once: nothing happens in between.
+    const { isHeld } = this.#parts.set
     for (let index = 0; index < batch.length; index++) {
       const { delivery: given, outcome } = batch[index] as Settlement
       const delivery = given as PartitionDelivery<Partition>
-      const error = this.#refusal(delivery)
+      const error = refusal(delivery, isHeld)
       if (error !== undefined) {
         failures.push({ index, error })
         continue
@@ -54,14 +56,6 @@ export class PartitionSettlement {
     const lost = await this.#stored(touched)
     if (lost.length > 0) addLost(batch, lost, failures)
     return failures.length === 0 ? NO_FAILURES : failures
-  }
-
-  #refusal(delivery: PartitionDelivery<Partition>): SettlementError | undefined {
-    if (delivery.lost) return new SettlementError('The delivery was taken back; the message is delivered again')
-    if (delivery.settled) return new SettlementError('The delivery has been settled before')
-    if (!this.#parts.set.holds(delivery.owner))
-      return new SettlementError('The partition belongs to another member by now; the message is delivered again')
-    return undefined
   }
 
   /** Puts it back into its place here, at once: nothing of its key may be handed out before. Or lets it wait. */
@@ -121,6 +115,15 @@ export class PartitionSettlement {
     const stored = await Promise.all(partitions.map((partition) => partition.whenStored()))
     if (stored.includes(false)) throw new ConnectionError('The attempts could not be noted: the partition was lost')
   }
+}
+
+/** `isHeld`: the partitions that are ours are certainly so. */
+function refusal(delivery: PartitionDelivery<Partition>, isHeld: boolean): SettlementError | undefined {
+  if (delivery.lost) return new SettlementError('The delivery was taken back; the message is delivered again')
+  if (delivery.settled) return new SettlementError('The delivery has been settled before')
+  if (!isHeld || !delivery.owner.mine)
+    return new SettlementError('The partition belongs to another member by now; the message is delivered again')
+  return undefined
 }
 
 /** Messages of a partition that was lost come again: those that go back anyway need no error. */

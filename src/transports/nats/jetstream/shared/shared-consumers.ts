@@ -11,6 +11,7 @@ import type { Mapping } from '../../wire/mapping.ts'
 import { consumerName } from '../../wire/subjects.ts'
 import type { SharedPlan, Subjects } from '../../wire/subjects.ts'
 import { identityOf } from '../server/identity.ts'
+import { shareNext } from '../server/share-next.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
 import type { SubscriptionParts } from '../subscription-parts.ts'
 import { AckConfirmations } from './ack-confirmations.ts'
@@ -59,7 +60,7 @@ export class SharedConsumers implements PullConsumerHost {
   readonly #settling: SharedSettlement
   readonly #durables: DurableConsumers
   #resting: Promise<void> | undefined
-  readonly #finding = new Map<PullConsumer, Promise<boolean>>()
+  readonly #searches = new Map<PullConsumer, () => Promise<boolean>>()
   #searching = false
   /** Looks again for those whose search failed. */
   #again: Timer | undefined
@@ -219,14 +220,14 @@ export class SharedConsumers implements PullConsumerHost {
     await Promise.all(this.all.map((lane) => this.#find(lane)))
   }
 
-  /** One search at a time: a failure must not be reported after a later success. */
+  /**
+   * One search at a time: a failure must not be reported after a later success. One that has begun before may not see why
+   * it is looked for now, such as a move of the group.
+   */
   #find(lane: PullConsumer): Promise<boolean> {
-    let finding = this.#finding.get(lane)
-    if (finding === undefined) {
-      finding = this.#findNow(lane).finally(() => this.#finding.delete(lane))
-      this.#finding.set(lane, finding)
-    }
-    return finding
+    let search = this.#searches.get(lane)
+    if (search === undefined) this.#searches.set(lane, (search = shareNext(() => this.#findNow(lane))))
+    return search()
   }
 
   /** Resolves with whether the lane's consumer is another one now. Nothing is requested from it before that is known. */
