@@ -396,7 +396,7 @@ export class RabbitMqTransport implements Transport {
       readerLost: (subscription, reader, end) =>
         this.#readerLost(reports, consuming.connection, subscription, reader, end),
       slow: ({ spec }, { queue }, ageMs) => reports.slow(spec, queue, ageMs, this.#options.consumerTimeoutMs),
-      tooLarge: (subscription, bytes, prefetch) => reports.tooLarge(subscription, bytes, prefetch),
+      tooLarge: ({ spec }, bytes, prefetch) => reports.tooLarge(spec, bytes, prefetch),
       misplaced: ({ spec }, topic, key) => reports.misplaced(spec, topic, key),
       dropped: ({ spec }, count) => reports.unhandled(spec, count),
       ended: (subscription) => {
@@ -445,7 +445,7 @@ export class RabbitMqTransport implements Transport {
       return
     }
     // The next one must hold less, so that this does not repeat.
-    if (isConsumerTimeout(error) && subscription.nature.isShared) reader.lowerPrefetch(reader.prefetch / 4)
+    if (isConsumerTimeout(error) && subscription.nature.isShared) reader.lowerPrefetch()
     reports.consumerLost(reader.queue, error, cause === 'cancelled')
     const isGone = cause === 'cancelled' || replyCode(error) === REPLY.notFound
     // Without unacked messages, a consumer ends only because its queue does.

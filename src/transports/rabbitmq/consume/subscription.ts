@@ -76,8 +76,6 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   #closed: Promise<void> | undefined
   /** What the broker sent ahead has been more than `prefetchBytes`, and was reported. */
   #wasTooLarge = false
-  /** Less is being taken ahead of a queue. */
-  #isRestarting = false
   /** Queues whose channels are being replaced. */
   readonly #turning = new Set<AssignedQueue>()
 
@@ -432,27 +430,26 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
       }
     }
     if (batch.length > 0) this.#sink.receive(batch)
-    if (!this.#credit.isLeft) this.#boundBytes()
+    if (!this.#credit.isLeft) this.#watchBytes()
   }
 
   /** The broker counts messages, not bytes: it sends as many large ones ahead as small ones. */
-  #boundBytes(): void {
-    if (this.#options.noAck || this.#isRestarting) return
+  #watchBytes(): void {
+    if (this.#wasTooLarge) return
+    const { assignedQueues } = this.assignment
     let [bytes, held, handed] = [0, 0, 0]
-    for (const { reader } of this.assignment.assignedQueues) {
+    for (const { reader } of assignedQueues) {
       bytes += reader.bytes
       held += reader.held.length
       handed += reader.handed
     }
     const { prefetchBytes } = this.spec
     if (held === 0 || bytes <= prefetchBytes) return
-    const fitting = Math.max(1, Math.floor(((held + handed) * prefetchBytes) / bytes))
-    // Each of several queues takes one more than its share, and shares are rounded up.
-    const rounding = this.assignment.assignedQueues.length === 1 ? 0 : 2 * this.assignment.assignedQueues.length - 1
-    if (!this.#wasTooLarge) this.#context.tooLarge(this, bytes, Math.max(1, fitting - rounding))
     this.#wasTooLarge = true
-    const [assigned] = this.assignment.assignedQueues
-    if (assigned !== undefined && this.nature.isShared) this.#takeLessAhead(assigned, fitting)
+    // Each of several queues takes one more than its share, and shares are rounded up.
+    const rounding = assignedQueues.length === 1 ? 0 : 2 * assignedQueues.length - 1
+    const fitting = Math.floor(((held + handed) * prefetchBytes) / bytes) - rounding
+    this.#context.tooLarge(this, bytes, Math.max(1, fitting))
   }
 
   // --- what goes -------------------------------------------------------------------------------------------------------
@@ -476,20 +473,12 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
       reader.lowerHanded()
       return
     }
-    this.#takeLessAhead(assigned, reader.prefetch / 4)
-  }
-
-  /** Of a queue that others read as well: what is not with the runtime may go to them at once. */
-  #takeLessAhead(assigned: AssignedQueue, prefetch: number): void {
-    const { reader } = assigned
-    if (reader.prefetch === 1 || assigned.isLeaving || this.#isRestarting) return
-    this.#isRestarting = true
-    reader.lowerPrefetch(prefetch)
-    this.#restart(assigned)
-      .catch((error: unknown) => this.#context.failed(error, 'lowering the prefetch of a consumer'))
-      .finally(() => {
-        this.#isRestarting = false
-      })
+    // Others read the queue as well: what is not with the runtime may go to them at once.
+    if (reader.prefetch === 1) return
+    reader.lowerPrefetch()
+    this.#restart(assigned).catch((error: unknown) =>
+      this.#context.failed(error, 'lowering the prefetch of a consumer'),
+    )
   }
 
   async #restart(assigned: AssignedQueue): Promise<void> {
