@@ -1,51 +1,33 @@
-import { median } from '../harness/median.ts'
+import { openLoad } from './load.ts'
 import type { LoadName } from './load.ts'
-import type * as LoadModule from './load.ts'
 
-// Runs one load on two trees in turn, in one process: what else the machine does disturbs both alike.
+// Runs one load on one tree, a round for each message from the parent, and answers with what the round cost.
 
-/** What a load costs in each tree, in ns of CPU time a message. */
-export interface Comparison {
-  readonly thenNs: number
-  readonly nowNs: number
-  /** Median of the ratios of neighbouring rounds. */
-  readonly ratio: number
+/** CPU time of one round, in ns a message. */
+export interface RoundCost {
+  readonly mainThread: number
+  /** With the threads of the garbage collector, of the compiler and of a transport. */
+  readonly process: number
 }
 
-const [then = '', now = '', name = '', rounds = '', messages = ''] = process.argv.slice(2)
+const [tree = '', name = '', messages = ''] = process.argv.slice(2)
 const count = Number(messages)
-const WARM_UP_ROUNDS = 12
+const load = await openLoad(tree, name as LoadName)
 
-async function open(tree: string, as: string): Promise<LoadModule.Load> {
-  const { openLoad } = (await import(`./load.ts?${as}`)) as typeof LoadModule
-  return openLoad(tree, name as LoadName)
+process.on('message', () => void round())
+process.on('disconnect', () => void load.close())
+process.send?.('ready')
+
+async function round(): Promise<void> {
+  const [thread, whole] = [process.threadCpuUsage(), process.cpuUsage()]
+  await load.run(count)
+  const cost: RoundCost = {
+    mainThread: nsOf(process.threadCpuUsage(thread)) / count,
+    process: nsOf(process.cpuUsage(whole)) / count,
+  }
+  process.send?.(cost)
 }
 
-/** Of the main thread where Node can say so: the threads of the garbage collector also wait for their turn. */
-function cpuNs(): number {
-  const { user, system } = process.threadCpuUsage?.() ?? process.cpuUsage()
+function nsOf({ user, system }: NodeJS.CpuUsage): number {
   return (user + system) * 1_000
 }
-
-async function measure(load: LoadModule.Load): Promise<number> {
-  const before = cpuNs()
-  await load.run(count)
-  return (cpuNs() - before) / count
-}
-
-const loads = [await open(then, 'then'), await open(now, 'now')] as const
-for (let round = 0; round < WARM_UP_ROUNDS; round++) for (const load of loads) await load.run(count)
-const costs: [number, number][] = []
-for (let round = 0; round < Number(rounds); round++) {
-  const first = round % 2
-  const cost: [number, number] = [0, 0]
-  for (const at of [first, 1 - first] as const) cost[at as 0 | 1] = await measure(loads[at as 0 | 1])
-  costs.push(cost)
-}
-for (const load of loads) await load.close()
-const comparison: Comparison = {
-  thenNs: median(costs.map(([ns]) => ns)),
-  nowNs: median(costs.map(([, ns]) => ns)),
-  ratio: median(costs.map(([thenNs, nowNs]) => nowNs / thenNs)),
-}
-process.stdout.write(`${JSON.stringify(comparison)}\n`)

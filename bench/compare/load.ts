@@ -43,7 +43,7 @@ export interface Load {
 const BATCH = 1_000
 const OUTSTANDING = 1_000
 
-/** Import this module once for each tree, under different names: functions that both use would be compiled for both. */
+/** Makes a bus of the tree, and starts it. */
 export async function openLoad(tree: string, name: LoadName): Promise<Load> {
   const { handler, json = false, keys = 0, single = false, sqlite = false } = OPTIONS[name]
   const { createBus, defineEvent } = (await import(join(tree, 'src/index.ts'))) as typeof Busbar

@@ -1,38 +1,46 @@
-import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { parseArgs, promisify } from 'node:util'
+import { parseArgs } from 'node:util'
 import { UsageError } from '../runner/arguments.ts'
-import { BENCH_FOLDER, PROJECT_FOLDER } from '../runner/folders.ts'
+import { PROJECT_FOLDER } from '../runner/folders.ts'
 import { textTable } from '../runner/text-table.ts'
-import type { Comparison } from './compare-process.ts'
+import type { RoundCost } from './compare-process.ts'
+import { compareTrees, medianCost } from './compare-trees.ts'
+import type { Comparison } from './compare-trees.ts'
 import { LOAD_NAMES } from './load.ts'
 
 export const COMPARE_USAGE: string = `Usage: npm run bench -- compare FOLDER [options]
 
-CPU time a message, of these sources and of those in FOLDER, such as a worktree of an older commit:
+CPU time a message, of the main thread and of the whole process, of these sources and of those in FOLDER, such as a worktree
+of an older commit:
 
   git worktree add --detach ../then f1b03de && npm run bench -- compare ../then
 
 Loads: ${LOAD_NAMES.join(' ')}
 
   --case NAME    only loads whose name contains NAME
-  --rounds N     so many rounds of each tree, default 100
+  --rounds N     so many rounds in each process, default 40
+  --processes N  so many processes of each tree, because each is compiled differently, default 5
   --messages N   so many messages a round, a multiple of 1,000, default 20000
 `
 
-const run = promisify(execFile)
-
 export async function runCompare(argv: readonly string[]): Promise<number> {
-  const { folder, names, rounds, messages } = parse(argv)
-  const rows = [['', 'then ns', 'now ns', 'now / then']]
+  const { folder, names, processes, ...options } = parse(argv)
+  const rows = [['', 'main thread', 'now', 'ratio', 'min to max', 'whole process', 'now', 'ratio', 'min to max']]
   for (const name of names) {
-    const file = join(BENCH_FOLDER, 'compare/compare-process.ts')
-    const args = ['--conditions=busbar-source', '--disable-warning=ExperimentalWarning', file]
-    const { stdout } = await run(process.execPath, [...args, folder, PROJECT_FOLDER, name, rounds, messages])
-    const { thenNs, nowNs, ratio } = JSON.parse(stdout) as Comparison
-    rows.push([name, thenNs.toFixed(0), nowNs.toFixed(0), ratio.toFixed(2)])
-    process.stderr.write(`${name}: ${ratio.toFixed(2)}\n`)
+    const found: Comparison[] = []
+    for (let count = 0; count < processes; count++)
+      found.push(await compareTrees([folder, PROJECT_FOLDER], name, options))
+    const before = medianCost(found.map((comparison) => comparison.before))
+    const now = medianCost(found.map((comparison) => comparison.now))
+    const ratio = medianCost(found.map((comparison) => comparison.ratio))
+    const cells = (of: keyof RoundCost): string[] => {
+      const ratios = found.map((comparison) => comparison.ratio[of])
+      const spread = `${Math.min(...ratios).toFixed(2)} to ${Math.max(...ratios).toFixed(2)}`
+      return [before[of].toFixed(0), now[of].toFixed(0), ratio[of].toFixed(2), spread]
+    }
+    rows.push([name, ...cells('mainThread'), ...cells('process')])
+    process.stderr.write(`${name}: ${ratio.mainThread.toFixed(2)}, process ${ratio.process.toFixed(2)}\n`)
   }
   process.stdout.write(`${textTable(rows, new Set([0]))}\n`)
   return 0
@@ -46,10 +54,11 @@ function parse(argv: readonly string[]) {
   if (!existsSync(join(folder, 'src/index.ts'))) throw new UsageError(`There is no src/index.ts in ${folder}`)
   const names = LOAD_NAMES.filter((name) => name.includes(values.case))
   if (names.length === 0) throw new UsageError(`No load has "${values.case}" in its name`)
-  for (const [option, text] of Object.entries({ rounds: values.rounds, messages: values.messages }))
+  const { rounds, processes, messages } = values
+  for (const [option, text] of Object.entries({ rounds, processes, messages }))
     if (!(Number.isInteger(Number(text)) && Number(text) > 0))
       throw new UsageError(`--${option} takes a whole number from 1`)
-  return { folder, names, rounds: values.rounds, messages: values.messages }
+  return { folder, names, rounds: Number(rounds), processes: Number(processes), messages: Number(messages) }
 }
 
 function parsed(argv: readonly string[]) {
@@ -59,7 +68,8 @@ function parsed(argv: readonly string[]) {
       allowPositionals: true,
       options: {
         case: { type: 'string', default: '' },
-        rounds: { type: 'string', default: '100' },
+        rounds: { type: 'string', default: '40' },
+        processes: { type: 'string', default: '5' },
         messages: { type: 'string', default: '20000' },
       },
     })

@@ -8,9 +8,10 @@ import type { AddressInfo, Socket } from 'node:net'
 import { API_KEYS } from '../../src/kafka/protocol/generated/api-types.ts'
 import type { ApiName } from '../../src/kafka/protocol/generated/api-types.ts'
 import { apiOf } from '../../src/kafka/protocol/apis.ts'
-import { FrameSplitter } from '../../src/kafka/network/frame-splitter.ts'
-import { readRequestFrame, writeResponseFrame } from '../../test/unit/kafka/sim/wire.ts'
-import type { Asked, RequestFrame } from '../../test/unit/kafka/sim/wire.ts'
+import { writeResponseFrame } from '../../test/unit/kafka/sim/wire.ts'
+import type { RequestFrame } from '../../test/unit/kafka/sim/wire.ts'
+import { RequestWalker } from './request-walker.ts'
+import type { ProduceHead } from './request-walker.ts'
 
 /** The topic that it has. */
 export const TOPIC = 'bench'
@@ -18,7 +19,6 @@ export const PARTITIONS = 3
 
 const TOPIC_ID = 'AAAAAAAAAAAAAAAAAAAAAQ'
 const APIS: readonly ApiName[] = ['ApiVersions', 'Metadata', 'InitProducerId', 'Produce']
-const MAX_FRAME = 1 << 30
 
 export interface DiscardingBroker {
   readonly address: string
@@ -65,36 +65,31 @@ function answer(request: RequestFrame, port: number): object {
     }
     case 'InitProducerId':
       return { errorCode: 0, producerId: 1n, producerEpoch: 0 }
-    case 'Produce': {
-      const { topicData } = request.body as unknown as Asked<'Produce'>
-      return {
-        responses: topicData.map(({ name, topicId, partitionData }) => ({
-          name,
-          topicId,
-          partitionResponses: partitionData.map(({ index }) => ({
-            index,
-            errorCode: 0,
-            baseOffset: (nextOffset += 1_000),
-          })),
-        })),
-      }
-    }
     default:
       throw new Error(`${request.name} is not served`)
   }
 }
 
+function answerProduce({ version, correlationId, topics }: ProduceHead): Buffer {
+  const request: RequestFrame = { name: 'Produce', version, correlationId, clientId: null, body: {} }
+  const responses = topics.map(({ name, topicId, partitions }) => ({
+    name,
+    topicId,
+    partitionResponses: partitions.map((index) => ({ index, errorCode: 0, baseOffset: (nextOffset += 1_000) })),
+  }))
+  return writeResponseFrame(request, { responses })
+}
+
 function serve(socket: Socket, port: number): void {
-  const splitter = new FrameSplitter(MAX_FRAME)
+  const walker = new RequestWalker({
+    produce: (head) => {
+      if (head.acks !== 0) socket.write(answerProduce(head))
+    },
+    request: (request) => void socket.write(writeResponseFrame(request, answer(request, port))),
+  })
   socket.setNoDelay(true)
   socket.on('error', () => {})
-  socket.on('data', (chunk: Buffer) =>
-    splitter.push(chunk, (frame) => {
-      const request = readRequestFrame(frame)
-      const isSilent = request.name === 'Produce' && (request.body as unknown as Asked<'Produce'>).acks === 0
-      if (!isSilent) socket.write(writeResponseFrame(request, answer(request, port)))
-    }),
-  )
+  socket.on('data', (chunk: Buffer) => walker.push(chunk))
 }
 
 if (process.send !== undefined && import.meta.main) {

@@ -1,3 +1,5 @@
+// Not the global, which is a getter: it would be called three times for each message.
+import { Buffer } from 'node:buffer'
 import { CodecError } from './errors.ts'
 
 /** Encodes data to bytes and decodes it. Stateless. Throws `CodecError`. */

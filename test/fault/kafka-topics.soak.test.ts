@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import type { TestContext } from 'vitest'
 import { createAdmin } from '../../src/kafka/admin/admin.ts'
 import type { Admin } from '../../src/kafka/admin/admin.ts'
+import { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import type { KafkaError } from '../../src/kafka/errors.ts'
 import { waitFor } from '../../tools/brokers/index.ts'
 import { addressesOf, useKafka } from '../integration/kafka-broker.ts'
@@ -24,15 +25,15 @@ async function withFlow(
   options: Omit<FlowOptions, 'client'>,
   run: (flow: KafkaFlow, admin: Admin) => Promise<void>,
 ): Promise<void> {
-  const flow = new KafkaFlow({
-    ...options,
-    client: { brokers: addressesOf(kafka.of(context)), metadataMaxAgeMs: METADATA_MS },
-  })
+  const client = { brokers: addressesOf(kafka.of(context)), metadataMaxAgeMs: METADATA_MS }
+  const flow = new KafkaFlow({ ...options, client })
+  const owner = new Cluster(client)
   try {
     await flow.createTopic()
-    await run(flow, createAdmin(flow.cluster))
+    await run(flow, createAdmin(owner))
   } finally {
     await flow.abandon()
+    owner.close()
   }
 }
 

@@ -18,9 +18,9 @@ export interface WorkerTask {
   readonly copyTo?: { readonly topic: string; readonly transactionalId: string }
 }
 
-export type WorkerNotice =
-  | { readonly type: 'handled'; readonly partition: number; readonly value: string }
-  | { readonly type: 'copied'; readonly count: number }
+export interface WorkerNotice {
+  readonly handled: string
+}
 
 const task = JSON.parse(process.argv[2] ?? '') as WorkerTask
 const cluster = new Cluster({ brokers: task.brokers })
@@ -42,9 +42,9 @@ process.on('disconnect', () => process.exit())
 if (copyTo === undefined) {
   await consumer.run({
     concurrency: 20,
-    handler: async (record, { partition }) => {
+    handler: async (record) => {
       if (handlerMs > 0) await delay(Math.random() * handlerMs)
-      await report({ type: 'handled', partition, value: record.valueText ?? '' })
+      await report({ handled: record.valueText ?? '' })
     },
   })
 } else {
@@ -59,7 +59,6 @@ if (copyTo === undefined) {
         transaction.offsets(consumer, [{ topic, partition, offset: nextOffset, leaderEpoch }])
       })
       batch.done()
-      await report({ type: 'copied', count: batch.count })
     } catch (error) {
       if (!(error instanceof KafkaError) || error.action === 'fenced' || error.outcome === 'unknown') throw error
       // Aborted: the same records again, unless they are another member's by now.

@@ -62,6 +62,8 @@ export class PendingDelivery {
   heldBytes = 0
   /** Noted at the broker as running. */
   isNoted = false
+  /** When its handler is to be noted, if it still runs. Written and read by `RunningNotes`. */
+  noteAtTick = 0
   /** Its handler has a deadline that ends it, so it can't be stuck. */
   hasDeadline = false
   /** When the attempt started (monotonic), and how long its handler ran; undefined when not measured. */

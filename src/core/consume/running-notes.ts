@@ -2,15 +2,18 @@ import type { Clock, Timer } from '../clock.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 import type { AttemptNote, TransportSubscription } from '../transport.ts'
 
-/** A handler that runs longer than one or two ticks is noted at the broker. Shorter handlers cost nothing. */
+/** A handler that runs for two ticks is noted at the broker. Shorter handlers cost nothing. */
 const TICK_MS = 20
+const NOTED_AFTER_TICKS = 2
 /** Maximum time a handler waits for the broker to store its note. */
 const NOTE_TIMEOUT_MS = 2_000
-/** Delay before a failed note is sent again. */
-const NOTE_AGAIN_MS = 1_000
+/** Delay before a failed note is sent again: one second. */
+const NOTED_AGAIN_AFTER_TICKS = 50
 
 export interface RunningNotesHost {
   readonly clock: Clock
+  /** Messages with a handler. */
+  runningDeliveries(): readonly PendingDelivery[]
   noteFailed(error: unknown, doing: string): void
   /** Sends the pending outcomes. */
   flushOutcomes(): void
@@ -23,13 +26,9 @@ export interface RunningNotesHost {
 export class RunningNotes {
   readonly #host: RunningNotesHost
   readonly #subscription: TransportSubscription
-  /** Handlers started since the last tick, and in the tick before. */
-  #young: PendingDelivery[] = []
-  #old: PendingDelivery[] = []
+  /** Number of ticks so far. Time stands still while there is no handler to note. */
+  #tick = 0
   #timer: Timer | undefined
-  /** Running handlers whose note failed. */
-  #refused: PendingDelivery[] = []
-  #againTimer: Timer | undefined
   /** Handlers whose note must be stored before they start. */
   #gathered: PendingDelivery[] = []
   #storing: Promise<void> | undefined
@@ -45,8 +44,8 @@ export class RunningNotes {
   /** A handler has started and did not end synchronously. */
   started(pending: PendingDelivery): void {
     if (this.#closed || pending.isNoted || this.#subscription.noteAttempts === undefined) return
-    this.#young.push(pending)
-    this.#timer ??= this.#host.clock.setTimer(TICK_MS, () => this.#tick())
+    pending.noteAtTick = this.#tick + NOTED_AFTER_TICKS
+    this.#timer ??= this.#host.clock.setTimer(TICK_MS, this.#onTick)
   }
 
   /** Notes a handler before it starts. Resolves when the note is stored, or when waiting for it makes no sense. */
@@ -89,22 +88,18 @@ export class RunningNotes {
     this.#closed = true
     this.#timer?.cancel()
     this.#timer = undefined
-    this.#againTimer?.cancel()
-    this.#againTimer = undefined
-    this.#refused = []
-    this.#young = []
-    this.#old = []
     for (const end of this.#waits) end()
   }
 
-  #tick(): void {
-    const slow = this.#old.filter(({ state, isNoted, delivery }) => state === 'running' && !isNoted && !delivery.lost)
-    this.#old = this.#young
-    this.#young = []
-    this.#timer = this.#old.length === 0 ? undefined : this.#host.clock.setTimer(TICK_MS, () => this.#tick())
-    if (slow.length === 0) return
-    for (const pending of slow) pending.isNoted = true
-    void this.#noteRunning(slow, 'noting which handlers are running')
+  readonly #onTick = (): void => {
+    this.#tick++
+    // Not a list of those that have started: it would keep each of them in memory for two ticks.
+    const waiting = this.#host.runningDeliveries().filter(({ isNoted, delivery }) => !isNoted && !delivery.lost)
+    const due = waiting.filter(({ noteAtTick }) => noteAtTick <= this.#tick)
+    this.#timer = due.length === waiting.length ? undefined : this.#host.clock.setTimer(TICK_MS, this.#onTick)
+    if (due.length === 0) return
+    for (const pending of due) pending.isNoted = true
+    void this.#noteRunning(due, 'noting which handlers are running')
   }
 
   #storeWithin(deliveries: readonly PendingDelivery[], done: () => void): void {
@@ -146,13 +141,8 @@ export class RunningNotes {
     pending.isNoted = false
     // A message about to start is noted again by `started`.
     if (this.#closed || pending.state !== 'running') return
-    this.#refused.push(pending)
-    this.#againTimer ??= this.#host.clock.setTimer(NOTE_AGAIN_MS, () => {
-      this.#againTimer = undefined
-      const refused = this.#refused
-      this.#refused = []
-      for (const each of refused) this.started(each)
-    })
+    pending.noteAtTick = this.#tick + NOTED_AGAIN_AFTER_TICKS
+    this.#timer ??= this.#host.clock.setTimer(TICK_MS, this.#onTick)
   }
 
   /** Reports a failure, and rejects with it. */

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'
 import { isTraceparent } from '../causality.ts'
 import type { Causality, CausalityContext } from '../causality.ts'
 import type { AsyncCodec, Codec, CodecRegistry } from '../codec.ts'

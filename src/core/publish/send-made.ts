@@ -43,7 +43,7 @@ export function sendMany(
   let messages = made as readonly OutgoingMessage[]
   /** Index among the items of the message at each index of `messages`; only if there is none for some item. */
   let indexes: number[] | undefined
-  if (made.some(isError)) {
+  if (hasError(made)) {
     indexes = []
     const sendable: OutgoingMessage[] = []
     for (const [index, one] of made.entries()) {
@@ -71,6 +71,12 @@ export function sendMany(
 
 function isError(one: OutgoingMessage | Error): one is Error {
   return one instanceof Error
+}
+
+/** Not `some`, which calls a function for each message. */
+function hasError(made: Made): boolean {
+  for (const one of made) if (isError(one)) return true
+  return false
 }
 
 /** Sends messages that are encoded already, in order. Resolves with one result per message. */

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer'
 import { bodyBytes, NO_HEADERS } from '../../core/message.ts'
 import type { EncodedMessage, Headers, OutgoingMessage, Position } from '../../core/message.ts'
 import { ValidationError } from '../../core/errors.ts'
