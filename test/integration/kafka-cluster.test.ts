@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { afterEach, describe, expect, test } from 'vitest'
 import { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import type { ClusterOptions } from '../../src/kafka/cluster/cluster-options.ts'
 import { errorFromBroker } from '../../src/kafka/errors.ts'
-import { nodeSockets } from '../../src/kafka/network/sockets.ts'
 import type { BrokerNode, KafkaBroker } from '../../tools/brokers/index.ts'
 import { batchOf } from '../unit/kafka/sim/batch.ts'
 import { addressesOf, useKafka } from './kafka-broker.ts'
@@ -98,25 +96,5 @@ describe('three nodes', () => {
       await node.resume()
     }
     await cluster.waitFor('the node again', () => cluster.metadata.nodes.get(node.id), { timeoutMs: 60_000 })
-  })
-})
-
-describe('one node with TLS and SASL', () => {
-  const kafka = useKafka({ secure: { reauthMs: 3_000 } })
-
-  test('is reached by name, of whose addresses only one answers', { timeout: 60_000 }, async (context) => {
-    const broker = kafka.of(context)
-    const port = broker.listeners.saslSsl?.split(':')[1] ?? ''
-    const ca = readFileSync(broker.tls?.caFile ?? '')
-    const cluster = connect({
-      brokers: [`localhost:${port}`],
-      openSocket: nodeSockets(() => ({ ca })),
-      resolve: () => Promise.resolve(['::1', '127.0.0.1']),
-      sasl: { mechanism: 'scram-sha-256', credentials: { username: 'alice', password: 'alice-secret' } },
-    })
-    await cluster.refresh()
-    expect(cluster.metadata.nodes.size).toBe(1)
-    // Longer than a session.
-    for (const end = performance.now() + 4_000; performance.now() < end;) await cluster.refresh()
   })
 })

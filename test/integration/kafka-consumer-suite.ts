@@ -65,6 +65,7 @@ export function consumerTests(kafka: KafkaOfTests): void {
       const reading = consumer({ protocol })
       const { values, ended } = collect(reading)
       await waitFor(() => values.length >= expected.length, { timeoutMs: 30_000 })
+      expect((await createAdmin(cluster).groups.describe(`${topic}-group`)).type).toBe(protocol)
       await reading.close()
       await ended
       expect(values.toSorted()).toEqual(expected.toSorted())

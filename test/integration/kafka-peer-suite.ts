@@ -28,6 +28,10 @@ function base64(bytes: Buffer | string): string {
   return Buffer.from(bytes).toString('base64')
 }
 
+function textOf(bytes: string | null): string {
+  return Buffer.from(bytes ?? '', 'base64').toString()
+}
+
 /** Everything that a record may be, as far as the peer can say it: all compress well, so that they are compressed. */
 function sampleRecords(codec: Codec, lacks: readonly Lack[]): PeerRecord[] {
   const isText = lacks.includes('text only')
@@ -193,6 +197,49 @@ export function exchangeTest(kafka: KafkaOfTests, peer: Peer, codecs: readonly C
   })
 }
 
+/** Of transactions that either side has committed or aborted, the other reads the committed ones. */
+export function transactionTest(kafka: KafkaOfTests, peer: Peer): void {
+  test(`read what ${peer.name} has committed, and it what we have, and nothing aborted`, LIMIT, async (context) => {
+    const ours = await setUp(context, kafka, peer)
+    const { broker, cluster } = ours
+    const made = (text: string) =>
+      Array.from({ length: 20 }, (_, index): PeerRecord => {
+        const value = base64(`${text} ${index}`)
+        return { partition: index % 2, key: value, value, headers: [], timestamp: 1_700_000_000_000 }
+      })
+    const turns = [
+      ['first', 'commit'],
+      ['second', 'abort'],
+      ['third', 'commit'],
+    ] as const
+    const valuesOf = (records: readonly PeerRecord[]) => records.map(({ value }) => value ?? '').toSorted()
+    const expected = valuesOf([...made('first'), ...made('third')])
+
+    const theirs = await ours.topic(2)
+    for (const [text, transaction] of turns) await produceBy(peer, broker, { topic: theirs, transaction }, made(text))
+    const reader = ours.consume(theirs)
+    await until('what they have committed', () => reader.records.length >= expected.length)
+    expect(valuesOf(reader.records)).toEqual(expected)
+
+    const mine = await ours.topic(2)
+    const producer = new Producer({ transactionalId: mine }, { cluster })
+    for (const [text, transaction] of turns) {
+      const running = producer.transaction(async (tx) => {
+        const records = made(text).map(({ partition, value }) => ({ partition: partition ?? 0, value: textOf(value) }))
+        await tx.sendMany(mine, records)
+        if (transaction === 'abort') throw new Error('aborted')
+      })
+      await (transaction === 'abort' ? expect(running).rejects.toThrow('aborted') : running)
+    }
+    await producer.close()
+    const reading = await consumeBy(peer, broker, { topic: mine, group: mine })
+    await until('what we have committed', () => reading.records.length >= expected.length, reading)
+    await reading.stop()
+    expect(valuesOf(reading.records)).toEqual(expected)
+    await ours.close()
+  })
+}
+
 /** Keys go to the same partitions, whoever produces. */
 export function partitionerTest(kafka: KafkaOfTests, peer: Peer): void {
   test(`put keys where ${peer.name} puts them`, LIMIT, async (context) => {
@@ -260,23 +307,21 @@ export function groupTest(kafka: KafkaOfTests, peer: Peer, index: number): void 
       const values = () => [...records, ...theirs.records].map(({ value }) => value ?? '')
       const areRead = () => values().length >= sent.length
       await send()
-      await until(
-        () =>
-          `all is read by both: ${records.length} + ${theirs.records.length} of ${sent.length}, we ${isFirst ? 'first' : 'second'}`,
-        areRead,
-        theirs,
-      )
+      const progress = () =>
+        JSON.stringify({
+          isFirst,
+          sent: sent.length,
+          ours: records.length,
+          theirs: theirs.records.length,
+          positions: consumer.positions,
+        })
+      await until(() => `all is read by both: ${progress()}`, areRead, theirs)
       expect(records.length).toBe(100)
       if (isFirst) await theirs.stop()
       else await consumer.close()
       await until('the one that stays has all', () => sharesAre([PARTITIONS]), isFirst ? undefined : theirs)
       await send()
-      await until(
-        () =>
-          `the rest is read: ${records.length} + ${theirs.records.length} of ${sent.length}, we ${isFirst ? 'first' : 'second'}`,
-        areRead,
-        isFirst ? undefined : theirs,
-      )
+      await until(() => `the rest is read: ${progress()}`, areRead, isFirst ? undefined : theirs)
       expect(values().toSorted()).toEqual(sent.toSorted())
       if (!isFirst) await theirs.stop()
     }

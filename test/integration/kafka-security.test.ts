@@ -188,6 +188,28 @@ describe('certificates', () => {
     await roundTrip(connect(context, 'ssl', { tls: certificate(context) }), 'by certificate')
   })
 
+  test('of a broker hold for its name, of whose addresses only one answers', LIMIT, async (context) => {
+    const { caFile = '' } = kafka.of(context).tls ?? {}
+    const port = kafka.of(context).listeners.saslSsl?.split(':')[1] ?? ''
+    const options: Partial<ClusterOptions> = {
+      brokers: [`localhost:${port}`],
+      resolve: () => Promise.resolve(['::1', '127.0.0.1']),
+      sasl: saslOf('alice', 'scram-sha-256'),
+      tls: { ca: readFileSync(caFile) },
+    }
+    await roundTrip(connect(context, 'saslSsl', options), 'by name')
+  })
+
+  test('of another authority are not trusted', LIMIT, async (context) => {
+    // The client's certificate has signed nobody.
+    const { certFile = '' } = kafka.of(context).tls ?? {}
+    const options = { sasl: saslOf('alice'), tls: { ca: readFileSync(certFile) } }
+    const { cluster } = connect(context, 'saslSsl', options)
+    const error = await refusal(cluster.refresh())
+    expect(error).toMatchObject({ code: 'CLUSTER_UNREACHABLE' })
+    expect((error as Error).message).toMatch(/certificate/)
+  })
+
   test('are read for each connection: one that was missing is used when it is there', LIMIT, async (context) => {
     const good = certificate(context)
     let isThere = false

@@ -1,7 +1,6 @@
 import { ConnectionError } from '../../core/errors.ts'
 import type { BusEvents } from '../../core/events.ts'
 import type { SubscriptionSpec, TransportHost } from '../../core/transport.ts'
-import type { LiveSubscription } from './consume/subscription-context.ts'
 import { reasonOf } from './errors.ts'
 import { bucketOf } from './partitions/key-bucket.ts'
 import type { Drift } from './topology/declare-channel.ts'
@@ -30,7 +29,7 @@ export class Reports {
     else
       this.#warn(
         'connection-blocked',
-        `The broker takes no messages at present: ${reason}. What is published waits for it`,
+        `The broker is blocking publishers: ${reason}. What is published waits until it stops`,
       )
   }
 
@@ -76,11 +75,10 @@ export class Reports {
     )
   }
 
-  tooLarge({ spec, nature }: LiveSubscription, bytes: number, prefetch: number): void {
-    const { topic, group, prefetchBytes } = spec
+  tooLarge({ topic, group, prefetchBytes }: SubscriptionSpec, bytes: number, prefetch: number): void {
     this.#warn(
       'large-messages',
-      `The messages of "${topic}" that wait here for a handler of group "${group}" take ${bytes} bytes, more than prefetchBytes (${prefetchBytes}): RabbitMQ counts what it sends ahead in messages. ${nature.isShared ? 'It sends fewer ahead from now on. Set' : 'To stay below it, set'} prefetch of the consumer to ${prefetch}, or raise prefetchBytes. Reported once`,
+      `The messages of "${topic}" that wait here for a handler of group "${group}" take ${bytes} bytes, more than prefetchBytes (${prefetchBytes}): RabbitMQ counts what it sends ahead in messages. Set prefetch of the consumer to ${prefetch}, or raise prefetchBytes. Reported once`,
     )
   }
 

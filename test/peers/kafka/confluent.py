@@ -22,15 +22,20 @@ def encode(data):
 
 def produce():
     failed = []
+    transaction = settings.get("transaction")
     producer = Producer(
         {
             **servers,
+            **({"transactional.id": f"confluent-{topic}"} if transaction else {}),
             "compression.type": settings.get("compression", "none"),
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "linger.ms": 50,
         }
     )
+    if transaction:
+        producer.init_transactions()
+        producer.begin_transaction()
     for line in sys.stdin:
         record = json.loads(line)
         options = {} if record["partition"] is None else {"partition": record["partition"]}
@@ -44,6 +49,10 @@ def produce():
             **options,
         )
     left = producer.flush(30)
+    if transaction == "commit":
+        producer.commit_transaction()
+    elif transaction == "abort":
+        producer.abort_transaction()
     if failed or left:
         sys.exit(f"{left} records were not sent, {len(failed)} failed: {failed[:1]}")
 

@@ -9,7 +9,7 @@ const TAB = '\t'
 /** The console tools of Kafka's own jars. */
 export const JAVA: Peer = {
   name: "Java's console tools",
-  lacks: ['text only', 'own partition', 'own timestamp'],
+  lacks: ['transactions', 'text only', 'own partition', 'own timestamp'],
   groups: [
     { protocol: 'classic', assignor: 'cooperative-sticky' },
     { protocol: 'classic', assignor: 'sticky' },
@@ -67,7 +67,7 @@ function consoleConsumer({ topic, group, protocol, assignor }: PeerSettings, bro
 /** Debian's kcat: librdkafka 2.0. */
 export const KCAT: Peer = {
   name: 'kcat',
-  lacks: ['text only', 'own partition', 'own timestamp', 'own headers'],
+  lacks: ['transactions', 'text only', 'own partition', 'own timestamp', 'own headers'],
   groups: [
     { protocol: 'classic', assignor: 'cooperative-sticky' },
     { protocol: 'classic', assignor: 'range' },

@@ -26,7 +26,7 @@ const TYPES = {
   zstd: CompressionTypes.ZSTD,
 }
 
-const { brokers, topic, compression = 'none', group } = settings
+const { brokers, topic, compression = 'none', group, transaction } = settings
 const kafka = new Kafka({ clientId: 'kafkajs', brokers, logLevel: logLevel.ERROR })
 
 /** KafkaJS has one value for each name of a header, or a list of them. */
@@ -48,7 +48,12 @@ function roundrobin(config) {
 }
 
 if (command === 'produce') {
-  const producer = kafka.producer({ createPartitioner: Partitioners.DefaultPartitioner })
+  const transactional = transaction === undefined ? {} : { transactionalId: `kafkajs-${topic}`, maxInFlightRequests: 1 }
+  const producer = kafka.producer({
+    createPartitioner: Partitioners.DefaultPartitioner,
+    idempotent: transaction !== undefined,
+    ...transactional,
+  })
   await producer.connect()
   const messages = (await inputRecords()).map(({ partition, headers, timestamp, ...rest }) => ({
     ...rest,
@@ -56,7 +61,9 @@ if (command === 'produce') {
     timestamp: String(timestamp),
     ...(partition === null ? {} : { partition }),
   }))
-  await producer.send({ topic, messages, compression: TYPES[compression], acks: -1 })
+  const target = transaction === undefined ? producer : await producer.transaction()
+  await target.send({ topic, messages, compression: TYPES[compression], acks: -1 })
+  if (transaction !== undefined) await target[transaction]()
   await producer.disconnect()
 } else {
   const consumer = kafka.consumer({

@@ -21,6 +21,8 @@ export interface PeerSettings {
   readonly group?: string
   readonly protocol?: 'classic' | 'consumer'
   readonly assignor?: string
+  /** Produces all records in one transaction, which ends so. */
+  readonly transaction?: 'commit' | 'abort'
 }
 
 /** Another client of Kafka, as a program. */
@@ -38,7 +40,7 @@ export interface Peer {
 }
 
 export type Action = 'produce' | 'consume'
-export type Lack = 'text only' | 'own partition' | 'own timestamp' | 'own headers' | 'null headers'
+export type Lack = 'transactions' | 'text only' | 'own partition' | 'own timestamp' | 'own headers' | 'null headers'
 
 export interface Program {
   readonly argv: readonly string[]

@@ -7,11 +7,13 @@ import {
 } from '@platformatic/kafka'
 import { command, inputRecords, printRecord, settings, untilInputEnds } from './wire.mjs'
 
-const { brokers, topic, compression = 'none', group, protocol = 'classic' } = settings
+const { brokers, topic, compression = 'none', group, protocol = 'classic', transaction } = settings
 const base = { clientId: 'platformatic', bootstrapBrokers: brokers }
 
 if (command === 'produce') {
-  const producer = new Producer({ ...base, partitioner: compatibilityPartitioner, idempotent: true })
+  // It is fenced where another process has used the id before: it asks for it as if it had been producer 0.
+  const transactional = transaction === undefined ? {} : { transactionalId: `platformatic-${topic}-${process.pid}` }
+  const producer = new Producer({ ...base, partitioner: compatibilityPartitioner, idempotent: true, ...transactional })
   const messages = (await inputRecords()).map(({ partition, key, value, headers, timestamp }) => ({
     topic,
     key: key ?? undefined,
@@ -20,7 +22,9 @@ if (command === 'produce') {
     timestamp: BigInt(timestamp),
     ...(partition === null ? {} : { partition }),
   }))
-  await producer.send({ messages, compression })
+  const target = transaction === undefined ? producer : await producer.beginTransaction()
+  await target.send({ messages, compression })
+  if (transaction !== undefined) await target[transaction]()
   await producer.close()
 } else {
   const settings =

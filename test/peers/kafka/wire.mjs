@@ -1,7 +1,10 @@
 // What the peers of this folder read and print, so that one test can compare them all: a record a line, bytes in base64.
 import { createInterface } from 'node:readline'
 
-/** The command, `produce` or `consume`, and its settings: brokers, topic, compression, group, protocol, assignor. */
+/**
+ * The command, `produce` or `consume`, and its settings: brokers, topic, compression, group, protocol, assignor, and transaction, which
+ * says how that of all records ends: `commit` or `abort`.
+ */
 export const [, , command, settings] = process.argv.map((arg, index) => (index === 3 ? JSON.parse(arg) : arg))
 
 const decode = (text) => (text === null ? null : Buffer.from(text, 'base64'))

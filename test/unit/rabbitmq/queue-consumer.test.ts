@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events'
 import type { Channel, ConsumeMessage } from 'amqplib'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import type { Session } from '../../../src/transports/rabbitmq/connection/link.ts'
+import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
 import { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-consumer.ts'
 
@@ -22,11 +22,13 @@ async function consuming(): Promise<{
   let end: (error: Error) => void = () => undefined
   let receive: (message: ConsumeMessage) => void = () => undefined
   const channel = Object.assign(new EventEmitter(), {
-    prefetch: async () => void calls.push('prefetch'),
+    prefetch: async (count: number) => void calls.push(`prefetch ${count}`),
     consume: async (_queue: string, onMessage: typeof receive) => {
       receive = onMessage
+      calls.push('consume')
       return { consumerTag: 'c' }
     },
+    cancel: async () => void calls.push('cancel'),
     ack: ({ fields }: ConsumeMessage, multiple: boolean) =>
       void calls.push(`ack ${multiple ? 'up to ' : ''}${fields.deliveryTag}`),
     close: async () => void calls.push('close'),
@@ -63,14 +65,14 @@ async function consuming(): Promise<{
       consumeArguments: () => undefined,
     },
   })
-  const session: Partial<Session> = {
+  const live: Partial<LiveConnection> = {
     epoch: 1,
     channel: async (onEnd) => {
       end = onEnd as typeof end
       return channel as unknown as Channel
     },
   }
-  await reader.open(session as Session)
+  await reader.open(live as LiveConnection)
   calls.length = 0
   return {
     reader,
@@ -97,7 +99,7 @@ test('the broker has time to process acks before the channel ends, also those of
     const taken = [reader.take(), reader.take()]
     reader.ack(taken[acked - 1] as RabbitMqDelivery)
     await reader.close()
-    assert.deepEqual(calls, [expected, 'time for acks', 'prefetch', 'close'])
+    assert.deepEqual(calls, [expected, 'time for acks', 'prefetch 10', 'close'])
   }
 })
 
@@ -115,4 +117,14 @@ test('nothing of skipped messages stays in memory until one is settled', async (
   reader.ack(reader.take() as RabbitMqDelivery)
   reader.flush()
   assert.deepEqual(lose(), [101])
+})
+
+test('the broker is told of a lowered prefetch before the next consumer, and not again', async () => {
+  const { reader, calls } = await consuming()
+  reader.lowerPrefetch()
+  for (let times = 0; times < 2; times++) {
+    await reader.cancel()
+    await reader.resume()
+  }
+  assert.deepEqual(calls, ['cancel', 'prefetch 2', 'consume', 'cancel', 'consume'])
 })

@@ -11,7 +11,7 @@ import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { RabbitMqDelivery } from './delivery.ts'
 import type { DeliveryReader } from './delivery.ts'
 import { FrameReader } from '../wire/frame-reader.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import { readMessage } from '../wire/read-message.ts'
 
 export interface QueueConsumerHost {
@@ -87,6 +87,8 @@ export class QueueConsumer implements DeliveryReader {
   hasReceived = false
   readonly #parts: QueueConsumerParts
   #prefetch: number
+  /** What the broker was told on this channel. */
+  #toldPrefetch = 0
   #maxHanded = Infinity
   readonly #noAck: boolean
   #channel: Channel | undefined
@@ -126,12 +128,12 @@ export class QueueConsumer implements DeliveryReader {
   }
 
   /**
-   * Applies to the next consumer, where order does not matter: messages sent ahead wait for too long, or are too large.
-   * Elsewhere the number stays: a quorum queue puts messages that come back twice behind those that came back once, so a
-   * consumer must take all that came back at once.
+   * Applies to the next consumer, where order does not matter: messages sent ahead wait for too long. Elsewhere the
+   * number stays: a quorum queue puts messages that come back twice behind those that came back once, so a consumer
+   * must take all that came back at once.
    */
-  lowerPrefetch(prefetch: number): void {
-    this.#prefetch = Math.max(1, Math.min(this.#prefetch, Math.floor(prefetch)))
+  lowerPrefetch(): void {
+    this.#prefetch = Math.max(1, Math.floor(this.#prefetch / 4))
   }
 
   /**
@@ -176,24 +178,24 @@ export class QueueConsumer implements DeliveryReader {
   }
 
   /** Starts to consume. Rejects when the broker refuses. */
-  open(session: Session): Promise<void> {
-    this.#opening ??= this.#start(session).finally(() => {
+  open(live: LiveConnection): Promise<void> {
+    this.#opening ??= this.#start(live).finally(() => {
       this.#opening = undefined
     })
     return this.#opening
   }
 
-  async #start(session: Session): Promise<void> {
+  async #start(live: LiveConnection): Promise<void> {
     await this.#closing
     if (this.#channel !== undefined) return
-    const channel = await session.channel((error) =>
+    const channel = await live.channel((error) =>
       this.#ended(channel, { error: error ?? new Error('the connection was lost'), cause: 'lost' }),
     )
     this.#channel = channel
     this.#writer = channelWriter(channel)
     // Changes nothing for a consumer that exists.
     this.#acks = new AckConfirmations(this.#parts.clock, () => channel.prefetch(this.#prefetch))
-    this.epoch = session.epoch
+    this.epoch = live.epoch
     this.opened++
     this.#lastTag = 0
     this.hasReceived = false
@@ -201,7 +203,7 @@ export class QueueConsumer implements DeliveryReader {
     // Consumers that want AMQP's own fields get what the library reads.
     if (this.#parts.options.metadata.length === 0) FrameReader.on(channel, (arrival) => this.#arrived(channel, arrival))
     try {
-      if (!this.#noAck) await channel.prefetch(this.#prefetch)
+      this.#toldPrefetch = 0
       this.#isWanted = true
       await this.#adjust()
     } catch (error) {
@@ -233,6 +235,11 @@ export class QueueConsumer implements DeliveryReader {
 
   async #consume(channel: Channel): Promise<void> {
     const { options, host } = this.#parts
+    const prefetch = this.#prefetch
+    if (!this.#noAck && prefetch !== this.#toldPrefetch) {
+      await channel.prefetch(prefetch)
+      this.#toldPrefetch = prefetch
+    }
     const { consumerTag } = await channel.consume(this.queue, (message) => this.#receive(channel, message), {
       consumerTag: options.consumerTag,
       noAck: options.noAck,

@@ -20,6 +20,7 @@ type settings struct {
 	Group       string   `json:"group"`
 	Protocol    string   `json:"protocol"`
 	Assignor    string   `json:"assignor"`
+	Transaction string   `json:"transaction"`
 }
 
 // Go writes and reads []byte as base64, and nil as null.
@@ -69,14 +70,25 @@ func produce(given settings) {
 	}
 	check(lines.Err())
 	send := func(records []*kgo.Record, partitioner kgo.Partitioner) {
-		client, err := kgo.NewClient(
+		ctx := context.Background()
+		options := []kgo.Opt{
 			kgo.SeedBrokers(given.Brokers...),
 			kgo.ProducerBatchCompression(codecs[given.Compression]),
 			kgo.RecordPartitioner(partitioner),
-			kgo.ProducerLinger(50*time.Millisecond),
-		)
+			kgo.ProducerLinger(50 * time.Millisecond),
+		}
+		if given.Transaction != "" {
+			options = append(options, kgo.TransactionalID("franz-"+given.Topic))
+		}
+		client, err := kgo.NewClient(options...)
 		check(err)
-		check(client.ProduceSync(context.Background(), records...).FirstErr())
+		if given.Transaction != "" {
+			check(client.BeginTransaction())
+		}
+		check(client.ProduceSync(ctx, records...).FirstErr())
+		if given.Transaction != "" {
+			check(client.EndTransaction(ctx, given.Transaction == "commit"))
+		}
 		client.Close()
 	}
 	if len(placed) > 0 {
@@ -114,6 +126,7 @@ func consume(given settings) {
 		kgo.HeartbeatInterval(500*time.Millisecond),
 		kgo.SessionTimeout(10*time.Second),
 		kgo.FetchMaxWait(100*time.Millisecond),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.AutoCommitMarks(),
 	)
 	check(err)
