@@ -1,4 +1,4 @@
-// Writes the reference pages that are generated from the sources: options, errors, events.
+// Writes the reference pages that are generated from the sources: options, errors, events; those of the Kafka client too.
 //
 //     npm run docs:reference            write them
 //     npm run docs:reference -- --check fail when they are not up to date (a test does this)
@@ -6,6 +6,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { kafkaErrors, kafkaOptions } from './docs-kafka.ts'
 import { readInterfaces } from './interface-reader.ts'
 import type { Interface } from './interface-reader.ts'
 
@@ -273,18 +274,20 @@ function page(title: string, lines: readonly string[]): string {
 }
 
 const PAGES: Readonly<Record<string, () => string>> = {
-  'options.md': optionsPage,
-  'errors.md': errorsPage,
-  'events.md': eventsPage,
+  'reference/options.md': optionsPage,
+  'reference/errors.md': errorsPage,
+  'reference/events.md': eventsPage,
+  'kafka/options.md': () => page('Options of the Kafka client', kafkaOptions(root)),
+  'kafka/errors.md': () => kafkaErrors(root),
 }
 
 const check = process.argv.includes('--check')
 for (const [name, make] of Object.entries(PAGES)) {
-  const path = join(root, 'docs/reference', name)
+  const path = join(root, 'docs', name)
   const text = make()
   if (!check) writeFileSync(path, text)
   else if (!existsSync(path) || readFileSync(path, 'utf8') !== text) {
-    console.error(`docs/reference/${name} is not what the sources say: run npm run docs:reference`)
+    console.error(`docs/${name} is not what the sources say: run npm run docs:reference`)
     process.exitCode = 1
   }
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { ConfigurationError, createBus } from 'busbar'
 import { HELP, parseArguments } from './arguments.ts'
 import type { Arguments } from './arguments.ts'
+import { createView, quietView } from './create-view.ts'
 import { runFlow } from './flow.ts'
 import type { FlowResult } from './flow.ts'
 import { count } from './format.ts'
@@ -16,7 +17,6 @@ import { chooseKill } from './kill-plan.ts'
 import type { KillPlan } from './kill-plan.ts'
 import { choosePlace } from './place.ts'
 import { explain, summarize } from './summary.ts'
-import { createView, quietView } from './view.ts'
 
 const EXIT = { accountedFor: 0, failed: 1, badInput: 2, interrupted: 130 } as const
 

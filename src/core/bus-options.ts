@@ -37,7 +37,7 @@ export interface ResolvedBusOptions {
   readonly clock: Clock
 }
 
-export const BUS_DEFAULTS = { startTimeoutMs: 60_000, closeTimeoutMs: 30_000 } as const
+const BUS_DEFAULTS = { startTimeoutMs: 60_000, closeTimeoutMs: 30_000 } as const
 
 export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
   const reader = new OptionsReader('createBus', options)

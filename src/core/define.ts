@@ -120,7 +120,7 @@ function looksLikeSchema(value: unknown): boolean {
   return others.length > 0 && !others.some((key) => closest(key, EVENT_OPTIONS) !== undefined)
 }
 
-export function isStandardSchema(value: unknown): value is StandardSchema {
+function isStandardSchema(value: unknown): value is StandardSchema {
   // arktype's schemas are functions.
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false
   return '~standard' in value

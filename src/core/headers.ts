@@ -4,7 +4,7 @@ import { NO_HEADERS } from './message.ts'
 import type { Headers } from './message.ts'
 
 /** Limit for names and values together. Brokers have other limits; this one keeps headers from being used as a body. */
-export const MAX_HEADER_BYTES = 16_384
+const MAX_HEADER_BYTES = 16_384
 
 // RFC 9110 tokens: what every broker and proxy carries unharmed.
 const NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/

@@ -4,6 +4,7 @@ import { missingRightOf } from './missing-rights.ts'
 
 export type { ErrorAction, WriteOutcome } from './error-codes.ts'
 
+/** What a {@link KafkaError} is made of. */
 export interface KafkaErrorOptions {
   readonly code: string
   /** The number that the broker sent. */
@@ -17,10 +18,15 @@ export interface KafkaErrorOptions {
 
 /** Every error of the client. `code` is stable, the message is for people. */
 export class KafkaError extends Error {
+  /** The class; for errors of Node it is `name` that tells them apart. */
   override readonly name: string = 'KafkaError'
+  /** What happened: a stable name. The pages of the documentation list all of them. */
   readonly code: string
+  /** The number that a broker sent; undefined if it was not a broker. */
   readonly brokerCode: number | undefined
+  /** What can be done about it. */
   readonly action: ErrorAction
+  /** What became of the write. */
   readonly outcome: WriteOutcome
   /** Of an authorization error: what an ACL must allow, such as `Write on the topic`. */
   readonly missingRight: string | undefined
@@ -67,6 +73,31 @@ export class UnencodableError extends KafkaError {
 
   constructor(message: string) {
     super(message, { code: 'UNENCODABLE', action: 'fatal', outcome: 'not-sent' })
+  }
+}
+
+/** One thing that is wrong with what the caller gave. */
+export interface OptionProblem {
+  /** Its name, with those it is in: `sasl.credentials.username`. */
+  readonly option: string
+  /** What it is, and what to give instead. */
+  readonly problem: string
+}
+
+/** Options that can't be used, with everything that is wrong with them. Nothing has been sent. */
+export class InvalidOptionsError extends KafkaError {
+  override readonly name = 'InvalidOptionsError'
+  readonly problems: readonly OptionProblem[]
+
+  /** `subject`: what was given the options, `createClient` for example. */
+  constructor(subject: string, problems: readonly OptionProblem[]) {
+    const text = problems.map(({ option, problem }) => `${option} ${problem}`).join('; ')
+    super(`${subject} can't use its options: ${text}`, {
+      code: 'INVALID_OPTIONS',
+      action: 'fatal',
+      outcome: 'not-sent',
+    })
+    this.problems = problems
   }
 }
 

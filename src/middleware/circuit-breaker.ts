@@ -61,7 +61,7 @@ export interface CircuitBreaker {
   readonly state: CircuitState
 }
 
-export const CIRCUIT_BREAKER_DEFAULTS = {
+const CIRCUIT_BREAKER_DEFAULTS = {
   failureThreshold: 5,
   minimum: 10,
   windowMs: 10_000,

@@ -49,7 +49,7 @@ export interface DedupeWarning {
   readonly error?: unknown
 }
 
-export const DEDUPE_DEFAULTS = { ttlMs: 86_400_000, leaseMs: 30_000 } as const
+const DEDUPE_DEFAULTS = { ttlMs: 86_400_000, leaseMs: 30_000 } as const
 
 interface ResolvedDedupe {
   readonly store: DedupeStore

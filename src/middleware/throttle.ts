@@ -2,7 +2,7 @@ import type { Middleware } from '../core/handler.ts'
 import { LinkedList } from '../core/util/linked-list.ts'
 import type { Message } from '../core/message.ts'
 import { OptionsReader } from '../core/util/options-reader.ts'
-import { ThrottleLane } from './throttle-lane.ts'
+import { ThrottleQueue } from './throttle-queue.ts'
 import type { Rate } from './token-bucket.ts'
 
 /** Options of `throttle`. */
@@ -24,7 +24,7 @@ export interface ThrottleOptions {
   readonly maxKeys?: number | undefined
 }
 
-export const THROTTLE_DEFAULTS = { slackMs: 10, maxKeys: 10_000 } as const
+const THROTTLE_DEFAULTS = { slackMs: 10, maxKeys: 10_000 } as const
 
 interface ResolvedThrottle {
   readonly rate: Rate
@@ -66,45 +66,45 @@ export function throttle(options: ThrottleOptions): Middleware {
   const { rate, key, maxKeys } = resolve(options)
   if (key === undefined) {
     return (next) => {
-      const lane = new ThrottleLane(rate)
-      return (message, ctx) => lane.run(next, message, ctx)
+      const queue = new ThrottleQueue(rate)
+      return (message, ctx) => queue.run(next, message, ctx)
     }
   }
   return (next) => {
-    const lanes = new Lanes(rate, maxKeys)
-    return (message, ctx) => lanes.of(key(message)).run(next, message, ctx)
+    const queues = new Queues(rate, maxKeys)
+    return (message, ctx) => queues.of(key(message)).run(next, message, ctx)
   }
 }
 
-/** One lane per key, in the order of last use. */
-class Lanes {
+/** One queue per key, in the order of last use. */
+class Queues {
   readonly #rate: Rate
   readonly #maxKeys: number
-  readonly #lanes = new Map<string, ThrottleLane>()
-  readonly #byUse = new LinkedList<ThrottleLane>()
+  readonly #queues = new Map<string, ThrottleQueue>()
+  readonly #byUse = new LinkedList<ThrottleQueue>()
 
   constructor(rate: Rate, maxKeys: number) {
     this.#rate = rate
     this.#maxKeys = maxKeys
   }
 
-  of(key: string): ThrottleLane {
-    let lane = this.#lanes.get(key)
-    if (lane === undefined) {
-      if (this.#lanes.size >= this.#maxKeys) this.#evict()
-      lane = new ThrottleLane(this.#rate, key)
-      this.#lanes.set(key, lane)
-    } else this.#byUse.remove(lane)
-    this.#byUse.push(lane)
-    return lane
+  of(key: string): ThrottleQueue {
+    let queue = this.#queues.get(key)
+    if (queue === undefined) {
+      if (this.#queues.size >= this.#maxKeys) this.#evict()
+      queue = new ThrottleQueue(this.#rate, key)
+      this.#queues.set(key, queue)
+    } else this.#byUse.remove(queue)
+    this.#byUse.push(queue)
+    return queue
   }
 
-  /** Keeps lanes with waiting messages: there are never more of them than handlers of the consumer. */
+  /** Keeps queues with waiting messages: there are never more of them than handlers of the consumer. */
   #evict(): void {
-    let lane = this.#byUse.first
-    while (lane?.busy) lane = lane.next
-    if (lane === undefined) return
-    this.#byUse.remove(lane)
-    this.#lanes.delete(lane.key)
+    let queue = this.#byUse.first
+    while (queue?.busy) queue = queue.next
+    if (queue === undefined) return
+    this.#byUse.remove(queue)
+    this.#queues.delete(queue.key)
   }
 }

@@ -34,7 +34,7 @@ function makeBus(server: NatsBroker, leaseMs: number, partitions = 8): Bus {
 }
 
 describe('members of a group on NATS', () => {
-  test('one that dies again and again does not starve the others', { timeout: 90_000 }, async () => {
+  test('one that dies again and again does not starve the others', { timeout: 180_000 }, async () => {
     const server = await startServer()
     const [topic, group] = [uniqueName('crash-loop'), 'g']
     const sentAt = new Map<number, number>()

@@ -275,6 +275,62 @@ describe('Redis: what other programs delete', () => {
     assert.deepEqual([attempts, lost], [[1, 2], []])
   })
 
+  test('the consumer, while a reply to it is lost: what was in the reply comes again', async () => {
+    await using proxy = await tcpProxy({ host: broker.host, port: broker.port })
+    const topic = uniqueName('deleted')
+    const options = { ...QUICK, leaseMs: 10_000, partitions: 1 }
+    bus = createBus({ service: 'deleted', transport: redis({ ...options, host: proxy.host, port: proxy.port }) })
+    const handled: unknown[] = []
+    bus.consume(topic, ({ data }) => void handled.push(data))
+    await bus.start()
+    await bus.publish(topic, 0, { key: 'k' })
+    await waitUntil(() => handled.length === 1, { timeoutMs: 5_000 })
+    const [stream = ''] = await streamsOf(topic)
+    const settled = async (count: number): Promise<boolean> =>
+      (await client.xPending(stream, 'deleted')).pending === count
+    await waitUntil(() => settled(0), { timeoutMs: 5_000 })
+    proxy.stall('down')
+    for (let number = 1; number < 4; number++) await client.xAdd(stream, '*', { data: String(number) })
+    await waitUntil(() => settled(1), { timeoutMs: 5_000, describe: 'a reply on its way' })
+    await deleteConsumers(topic)
+    proxy.cut()
+    proxy.resume()
+    await waitUntil(() => handled.length === 4, { timeoutMs: 10_000, describe: () => handled.join() })
+    assert.deepEqual(
+      handled.map(Number).toSorted((a, b) => a - b),
+      [0, 1, 2, 3],
+    )
+  })
+
+  test('the consumer that holds what a member handed back: it still comes before what is newer', async () => {
+    const topic = uniqueName('deleted')
+    const make = (): Bus =>
+      createBus({ service: 'deleted', transport: redis({ ...QUICK, url: broker.url, partitions: 1 }) })
+    const first = (bus = make())
+    const begun = Promise.withResolvers<void>()
+    const consumer = first.consume(
+      topic,
+      () => {
+        begun.resolve()
+        return new Promise(() => {})
+      },
+      { concurrency: 1, abandonAfterMs: 1 },
+    )
+    await first.start()
+    for (let number = 0; number < 5; number++) await first.publish(topic, number, { key: 'k' })
+    await begun.promise
+    await waitUntil(() => consumer.stats().received === 5, { timeoutMs: 5_000 })
+    await first.close({ timeoutMs: 100 })
+    assert.equal(await deleteConsumers(topic, (name) => name === '@later'), 5)
+    const second = (bus = make())
+    const handled: unknown[] = []
+    await second.start()
+    for (let number = 5; number < 10; number++) await second.publish(topic, number, { key: 'k' })
+    second.consume(topic, ({ data }) => void handled.push(data))
+    await waitUntil(() => handled.length === 10, { timeoutMs: 5_000, describe: () => handled.join() })
+    assert.deepEqual(handled, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+  })
+
   test.each(['retried', 'dead-lettered'] as const)(
     'nothing, but a lease ends before a failure is settled: what another member has handled is not %s',
     async (ending) => {

@@ -5,7 +5,6 @@ import { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import type { KafkaError } from '../../src/kafka/errors.ts'
 import { Producer } from '../../src/kafka/producer/producer.ts'
 import type { ProducerOptions } from '../../src/kafka/producer/producer-options.ts'
-import type { ApiName } from '../../src/kafka/protocol/generated/api-types.ts'
 import type { KafkaBroker, KafkaOptions } from '../../tools/brokers/index.ts'
 import { addressesOf } from './kafka-broker.ts'
 import type { KafkaOfTests } from './kafka-broker.ts'
@@ -33,7 +32,7 @@ export interface ProducerSetup {
   readonly topic: string
   readonly producer: Producer
   /** The requests so far. */
-  readonly asked: readonly ApiName[]
+  readonly asked: readonly string[]
   readonly close: () => Promise<void>
 }
 
@@ -44,7 +43,7 @@ export async function setUpProducer(
   partitions = 1,
 ): Promise<ProducerSetup> {
   const broker = kafka.of(context)
-  const asked: ApiName[] = []
+  const asked: string[] = []
   const cluster = new Cluster({
     brokers: addressesOf(broker),
     clientId: 'test',

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { createAdmin } from '../../src/kafka/admin/admin.ts'
 import { waitFor } from '../../tools/brokers/index.ts'
 import { useKafka } from './kafka-broker.ts'
 import { QUICK_GROUPS, numbers, setUpShareGroup } from './kafka-consumer-setup.ts'
@@ -10,7 +11,7 @@ describe('a share group on a real broker', () => {
     'each record is handled; what is released comes again, what is rejected does not',
     { timeout: 120_000 },
     async (context) => {
-      const { shareConsumer, send, close } = await setUpShareGroup(context, kafka, 3)
+      const { cluster, topic, shareConsumer, send, close } = await setUpShareGroup(context, kafka, 3)
       await send(numbers(200))
       const handled = new Map<string, number>()
       const members = [1, 2].map(() => {
@@ -24,12 +25,17 @@ describe('a share group on a real broker', () => {
             if (Number(value) % 10 === 3 && record.deliveryCount < 3) throw new Error('again')
             if (Number(value) % 10 === 7) record.reject()
           },
+          onError: (error) => {
+            if ((error as Error).message !== 'again') throw error
+          },
         })
         return { member, ended }
       })
       const expected = (value: string) => (Number(value) % 10 === 3 ? 3 : 1)
       const isDone = () => numbers(200).every((value) => handled.get(value) === expected(value))
       await waitFor(isDone, { timeoutMs: 60_000 })
+      const described = await createAdmin(cluster).groups.describe(`${topic}-share`)
+      expect(described).toMatchObject({ type: 'share', state: 'Stable', members: [{ clientId: 'test' }, {}] })
       await Promise.all(members.map(({ member }) => member.close()))
       await Promise.all(members.map(({ ended }) => ended))
       // Nothing is left for another.

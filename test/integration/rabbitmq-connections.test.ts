@@ -13,7 +13,7 @@ import type { ProxyLink } from 'busbar/testing'
 import { transportFromUrl } from 'busbar/url'
 import { systemClock } from '../../src/core/clock.ts'
 import { DeclareChannel } from '../../src/transports/rabbitmq/topology/declare-channel.ts'
-import { Link } from '../../src/transports/rabbitmq/connection/link.ts'
+import { Connection } from '../../src/transports/rabbitmq/connection/connection.ts'
 import { createCertificates } from '../../tools/brokers/certificates.ts'
 import type { Certificates } from '../../tools/brokers/certificates.ts'
 import { freePort, startPrivate } from '../../tools/brokers/index.ts'
@@ -214,7 +214,7 @@ describe('RabbitMQ: connections and credentials', () => {
   test('a connection that ends in the same read that opens a channel: what was to be declared fails', async () => {
     await using proxy = await tcpProxy({ port: broker.port })
     const nothing = (): void => undefined
-    const link = new Link({
+    const connection = new Connection({
       purpose: 'consume',
       connector: {
         hosts: 1,
@@ -236,8 +236,8 @@ describe('RabbitMQ: connections and credentials', () => {
         bug: nothing,
       },
     })
-    await link.open()
-    const declaring = new DeclareChannel(await link.whenUp())
+    await connection.open()
+    const declaring = new DeclareChannel(await connection.whenUp())
     proxy.stall('down')
     const before = proxy.bytesUp
     const declared = declaring.run((channel) => channel.checkExchange('amq.direct'))
@@ -245,7 +245,7 @@ describe('RabbitMQ: connections and credentials', () => {
     await broker.ctl('close_all_connections', 'a test')
     proxy.resume()
     await assert.rejects(declared, /a test/)
-    await link.close(1_000)
+    await connection.close(1_000)
   })
 
   test('more consumers than a connection has channels get further connections', { timeout: 60_000 }, async () => {
@@ -284,6 +284,6 @@ describe('RabbitMQ: connections and credentials', () => {
   })
 })
 
-function hasGrown(link: ProxyLink | undefined, up: number, down: number): boolean {
-  return link !== undefined && link.bytesUp >= up && link.bytesDown >= down
+function hasGrown(connection: ProxyLink | undefined, up: number, down: number): boolean {
+  return connection !== undefined && connection.bytesUp >= up && connection.bytesDown >= down
 }

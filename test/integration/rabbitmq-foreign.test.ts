@@ -6,7 +6,7 @@ import type { Bus, DeadLetter, Message } from 'busbar'
 import { dedupe } from 'busbar/middleware'
 import { memoryDedupeStore } from 'busbar/stores/memory'
 import { seededRandom, uniqueName, waitUntil } from 'busbar/testing'
-import { foreignMessage } from '../unit/rabbitmq/random-parcels.ts'
+import { foreignMessage } from '../unit/rabbitmq/random-frames.ts'
 import { rabbitMqSuite, record } from './rabbitmq-harness.ts'
 
 /** Headers that mean something to Busbar, or to the broker. */

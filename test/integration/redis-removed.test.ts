@@ -118,6 +118,21 @@ describe.concurrent('Redis: what other programs remove before a group has read i
     },
   )
 
+  test('after a long time in which nothing happened: what was removed while the consumer was paused', async () => {
+    const topic = uniqueName('quiet')
+    // A quiet partition is looked at for what other programs did once per six leases.
+    const { bus, seen, handle, open } = await consumer(topic, { leaseMs: 200, pollIntervalMs: 20 })
+    open()
+    await publish(bus, topic, 10)
+    await waitUntil(() => seen.handled.size === 10, { timeoutMs: 5_000 })
+    await passes(4_000)
+    handle.pause()
+    await publish(bus, topic, 20)
+    await client.xTrim(streamOf(topic), 'MAXLEN', 0)
+    await waitUntil(() => seen.losses.length > 0, { timeoutMs: 5_000 })
+    assert.deepEqual([seen.losses, seen.handled.size], [[20], 10])
+  })
+
   test('another program moves the group back: messages come again, and that is no loss', async () => {
     const topic = uniqueName('removed')
     const { bus, seen, handle, open } = await consumer(topic)

@@ -58,7 +58,7 @@ describe('a file that can not be used', () => {
     const db = new DatabaseSync(path, { timeout: 5_000 })
     db.exec('CREATE TABLE theirs (a); INSERT INTO theirs VALUES (1)')
     db.close()
-    expect((await refusal(path)).message).toMatch(/some other program.*a file of its own/)
+    expect((await refusal(path)).message).toMatch(/some other program.*a separate file/)
     expect(query(path, 'PRAGMA journal_mode')).toEqual([{ journal_mode: 'delete' }])
     expect(query(path, 'SELECT name FROM sqlite_schema')).toEqual([{ name: 'theirs' }])
   })

@@ -28,6 +28,16 @@ main().catch((error) => {
 `
 const GREETINGS = 'memory Hello\nsqlite Hello\n'
 
+const KAFKA_PROGRAM = `
+import { createClient, partitionForKey } from 'busbar/kafka/client'
+
+const kafka = createClient({ brokers: ['127.0.0.1:1'], clientId: 'hello', connectTimeoutMs: 1000 })
+kafka.admin({ timeoutMs: 1000 }).topics.list()
+  .catch((error) => console.log(error.code, partitionForKey('ord-1', 12)))
+  .then(() => kafka.close())
+`
+const NO_BROKER = /^(CLUSTER_UNREACHABLE|WAIT_TIMEOUT) \d+\n$/
+
 /** What users make of the package: programs of several kinds, bundles, tests. `tarball` is asked for when the tests run. */
 export function describeUserProjects(tarball: () => string): void {
   let project: { readonly folder: string; remove(): void }
@@ -71,6 +81,11 @@ export function describeUserProjects(tarball: () => string): void {
       for (const node of nodes()) expect(await run(project.folder, node, ['program.cjs'])).toBe(GREETINGS)
     })
 
+    it('requires the Kafka client', async () => {
+      write('kafka.cjs', KAFKA_PROGRAM.replace(/^import (.*) from (.*)$/gm, 'const $1 = require($2)'))
+      for (const node of nodes()) expect(await run(project.folder, node, ['kafka.cjs'])).toMatch(NO_BROKER)
+    })
+
     it('is served by a resolver that knows main alone', async () => {
       const require = 'require(require.resolve("busbar/package.json").replace("package.json", manifest.main))'
       write(
@@ -105,6 +120,13 @@ export function describeUserProjects(tarball: () => string): void {
         )
       },
     )
+
+    it.each(['esm', 'cjs'])('of the Kafka client is one file (%s)', async (format) => {
+      write('kafka.ts', KAFKA_PROGRAM)
+      const file = `kafka.${format === 'esm' ? 'mjs' : 'cjs'}`
+      await esbuild('kafka.ts', `--format=${format}`, `--outfile=${file}`)
+      for (const node of nodes()) expect(await deploy([file], node)).toMatch(NO_BROKER)
+    })
 
     it('loads the transport of a broker from a URL only when it was passed', async () => {
       // Its own dependencies have to be found from where it is.

@@ -4,17 +4,7 @@ import { aptInstall } from './apt.ts'
 import { BrokerError, howToGet } from './errors.ts'
 import { which } from './exec.ts'
 import { sidRabbitMq } from './rabbitmq-sid.ts'
-import type { RabbitMqOptions, RabbitMqVersion } from './types.ts'
-
-/** Programs that can be run directly; those of another Debian switch into it by themselves. */
-export interface RabbitMqPrograms {
-  readonly server: string
-  readonly ctl: string
-  /** Erlang's name server. */
-  readonly epmd: string
-  /** Empty when unknown. */
-  readonly version: string
-}
+import type { RabbitMqOptions, RabbitMqPrograms, RabbitMqVersion } from './types.ts'
 
 const VERSION_VARIABLE = 'BUSBAR_RABBITMQ_VERSION'
 const VERSIONS: readonly RabbitMqVersion[] = ['debian', '4']

@@ -1,7 +1,7 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { debianSid, enterScript } from './debian-sid.ts'
-import type { RabbitMqPrograms } from './rabbitmq-install.ts'
+import type { RabbitMqPrograms } from './types.ts'
 
 const SERVERS = 'usr/lib/rabbitmq/lib'
 

@@ -144,6 +144,16 @@ export interface RabbitMqOptions extends PrivateOptions {
   readonly plugins?: readonly string[]
 }
 
+/** Programs that can be run directly; those of another Debian switch into it by themselves. */
+export interface RabbitMqPrograms {
+  readonly server: string
+  readonly ctl: string
+  /** Erlang's name server. */
+  readonly epmd: string
+  /** Empty when unknown. */
+  readonly version: string
+}
+
 export interface NatsOptions extends PrivateOptions {
   /** `debian`: the 2.9 of Debian 12, for code that must work with old servers. Default: `current`. */
   readonly version?: 'debian' | 'current'

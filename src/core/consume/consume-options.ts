@@ -139,7 +139,7 @@ export interface ResolvedConsumeOptions {
   readonly native: unknown
 }
 
-export const CONSUME_DEFAULTS = {
+const CONSUME_DEFAULTS = {
   concurrency: 10,
   minPrefetch: 256,
   prefetchBytes: 16_777_216,

@@ -5,7 +5,7 @@ import type { Preparation } from './preparation.ts'
 import type { Runner, RunnerHost } from './runner.ts'
 import { SingleRunner } from './single-runner.ts'
 
-/** Makes the runner of one consumer. A feature with handlers of its own kind, such as a pipeline, brings its own. */
+/** Makes the runner of one consumer. A feature with another kind of handler, such as a pipeline, brings another. */
 export type RunnerFactory = (host: RunnerHost, attemptHost: AttemptHost, preparation: Preparation) => Runner
 
 export function singleRunner(handler: Handler): RunnerFactory {

@@ -13,7 +13,7 @@ import type { PublishCall, PublishCallItem, PublishStep } from './publish-middle
 import { PUBLISH_CALL_ITEM, refuseUnknown } from './publish-options.ts'
 import type { PublishItem, PublishResult } from './publish-options.ts'
 import type { OpenCall, Turn } from './publish-sequence.ts'
-import { closedError } from './publisher.ts'
+import { abortedError, closedError } from './publish-errors.ts'
 import type { Publisher } from './publisher.ts'
 import { sendMany } from './send-made.ts'
 import type { Made, MadeMany } from './send-made.ts'
@@ -143,7 +143,7 @@ export class PublishRun implements OpenCall {
 
   #start(chain: PublishStep): void {
     const { signal, mode } = this.#call
-    if (signal?.aborted === true) return this.#reject(abortedError(this.#call))
+    if (signal?.aborted === true) return this.#reject(abortedError(this.#call.topic, 'not-sent', signal.reason))
     // First: it throws if the signal is not an AbortSignal, and a call that has entered holds up close until it leaves.
     signal?.addEventListener('abort', this.#onAbort, { once: true })
     this.#parts.publisher.sequence.enter(this)
@@ -313,9 +313,10 @@ export class PublishRun implements OpenCall {
   }
 
   #aborted(): void {
+    const { topic, signal } = this.#call
     // The publisher has the same signal.
-    if (this.#sending === 0) this.#end(abortedError(this.#call, this.#outcome))
-    else this.#failWaiting(abortedError(this.#call))
+    if (this.#sending === 0) this.#end(abortedError(topic, this.#outcome, signal?.reason))
+    else this.#failWaiting(abortedError(topic, 'not-sent', signal?.reason))
   }
 
   #end(error: Error): void {
@@ -351,10 +352,6 @@ export class PublishRun implements OpenCall {
 export function failures(items: readonly PublishItem[], reason: unknown): Results {
   const error = toError(reason)
   return items.map((item) => ({ id: (item as PublishItem | undefined)?.id ?? '', error }))
-}
-
-function abortedError({ topic, signal }: PublishCall, outcome: 'not-sent' | 'unknown' = 'not-sent'): PublishError {
-  return new PublishError(`Publishing to "${topic}" was aborted (${outcome})`, { outcome, cause: signal?.reason })
 }
 
 function calledLate({ topic }: PublishCall): StateError {

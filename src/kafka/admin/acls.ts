@@ -1,4 +1,5 @@
-import { errorFromBroker } from '../errors.ts'
+import { errorFromBroker, UnencodableError } from '../errors.ts'
+import { listed, shown } from '../options-reader.ts'
 import { check, checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 
@@ -36,6 +37,7 @@ const OPERATIONS = [
 /** The resource `cluster` has this name. */
 export const CLUSTER_RESOURCE = 'kafka-cluster'
 
+/** Who may, or may not, do what with which resource. */
 export interface Acl {
   readonly resourceType: (typeof RESOURCE_TYPES)[number]
   readonly resourceName: string
@@ -57,6 +59,7 @@ export type AclFilter = Partial<Acl>
 export class AclsAdmin {
   readonly #context: AdminContext
 
+  /** @internal */
   constructor(context: AdminContext) {
     this.#context = context
   }
@@ -64,13 +67,13 @@ export class AclsAdmin {
   /** One that exists is not an error. */
   async create(acls: readonly Acl[]): Promise<void> {
     const creations = acls.map((acl) => ({
-      resourceType: RESOURCE_TYPES.indexOf(acl.resourceType),
+      resourceType: codeOf('resourceType', RESOURCE_TYPES, acl.resourceType),
       resourceName: acl.resourceName,
-      resourcePatternType: PATTERN_TYPES.indexOf(acl.patternType ?? 'literal'),
+      resourcePatternType: codeOf('patternType', PATTERN_TYPES, acl.patternType ?? 'literal'),
       principal: acl.principal,
       host: acl.host ?? '*',
-      operation: OPERATIONS.indexOf(acl.operation),
-      permissionType: PERMISSIONS.indexOf(acl.permission ?? 'allow'),
+      operation: codeOf('operation', OPERATIONS, acl.operation),
+      permissionType: codeOf('permission', PERMISSIONS, acl.permission ?? 'allow'),
     }))
     await this.#context.read('create ACLs', async () => {
       const { results } = await this.#context.toController('CreateAcls', { creations })
@@ -81,6 +84,7 @@ export class AclsAdmin {
     })
   }
 
+  /** All rules that match. */
   list(filter: AclFilter = {}): Promise<readonly Required<Acl>[]> {
     return this.#context.read('list ACLs', async () => {
       const { errorCode, errorMessage, resources } = await this.#context.toController('DescribeAcls', filterOf(filter))
@@ -106,13 +110,13 @@ export class AclsAdmin {
 
 function filterOf({ resourceType, resourceName, patternType, principal, host, operation, permission }: AclFilter) {
   return {
-    resourceTypeFilter: RESOURCE_TYPES.indexOf(resourceType ?? 'any'),
+    resourceTypeFilter: codeOf('resourceType', RESOURCE_TYPES, resourceType ?? 'any'),
     resourceNameFilter: resourceName ?? null,
-    patternTypeFilter: PATTERN_TYPES.indexOf(patternType ?? 'any'),
+    patternTypeFilter: codeOf('patternType', PATTERN_TYPES, patternType ?? 'any'),
     principalFilter: principal ?? null,
     hostFilter: host ?? null,
-    operation: OPERATIONS.indexOf(operation ?? 'any'),
-    permissionType: PERMISSIONS.indexOf(permission ?? 'any'),
+    operation: codeOf('operation', OPERATIONS, operation ?? 'any'),
+    permissionType: codeOf('permission', PERMISSIONS, permission ?? 'any'),
   }
 }
 
@@ -137,6 +141,13 @@ function aclOf(acl: WireAcl): Required<Acl> {
     operation: OPERATIONS[acl.operation] ?? 'unknown',
     permission: PERMISSIONS[acl.permissionType] ?? 'unknown',
   }
+}
+
+/** A word that is not in the list must not become another one on the wire. */
+function codeOf<T extends string>(name: string, words: readonly T[], word: T): number {
+  const code = words.indexOf(word)
+  if (code < 0) throw new UnencodableError(`the ${name} of an ACL is ${shown(word)}: give ${listed(words)}`)
+  return code
 }
 
 function describe(acl: Acl | undefined): string {

@@ -2,11 +2,13 @@ import type { Cluster } from '../cluster/cluster.ts'
 import type { CoordinatorType } from '../cluster/coordinators.ts'
 import { errorFromBroker, KafkaError } from '../errors.ts'
 import type { SendOptions } from '../network/connection.ts'
+import { MAX_MS, OptionsReader } from '../options-reader.ts'
 import type { ApiName, Requests, Responses } from '../protocol/generated/api-types.ts'
 
+/** What {@link KafkaClient.admin} takes. */
 export interface AdminOptions {
   /** For one call, all attempts included. In milliseconds. @default 30_000 */
-  readonly timeoutMs?: number
+  readonly timeoutMs?: number | undefined
 }
 
 /**
@@ -36,9 +38,12 @@ export class AdminContext {
   readonly cluster: Cluster
   readonly timeoutMs: number
 
-  constructor(cluster: Cluster, { timeoutMs = 30_000 }: AdminOptions) {
+  /** Throws an {@link InvalidOptionsError} if options can't be used. */
+  constructor(cluster: Cluster, options: AdminOptions) {
+    const reader = new OptionsReader('admin', options, { names: ['timeoutMs'] })
     this.cluster = cluster
-    this.timeoutMs = timeoutMs
+    this.timeoutMs = reader.number('timeoutMs', [1, MAX_MS, 30_000])
+    reader.done()
   }
 
   /** Something that may be done twice: again after every error that passes. */

@@ -2,6 +2,7 @@ import { check, checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 import { byTopic } from './by-topic.ts'
 
+/** What a cluster consists of. */
 export interface ClusterInfo {
   readonly clusterId: string | null
   readonly controllerId: number
@@ -13,6 +14,7 @@ export interface ClusterInfo {
   }[]
 }
 
+/** A log directory of a broker, and what is in it. */
 export interface LogDirInfo {
   readonly broker: number
   readonly path: string
@@ -28,6 +30,7 @@ export interface LogDirInfo {
   }[]
 }
 
+/** A partition whose replicas are being moved. */
 export interface Reassignment {
   readonly topic: string
   readonly partition: number
@@ -43,10 +46,12 @@ const ELECTIONS = { preferred: 0, unclean: 1 } as const
 export class ClusterAdmin {
   readonly #context: AdminContext
 
+  /** @internal */
   constructor(context: AdminContext) {
     this.#context = context
   }
 
+  /** The brokers that are up, and the controller. */
   async describe(): Promise<ClusterInfo> {
     const { cluster } = this.#context
     await this.#context.read('describe the cluster', () => cluster.refresh())

@@ -2,12 +2,14 @@ import type { Requests, Responses } from '../protocol/generated/api-types.ts'
 import { check, checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 
+/** What has a configuration. */
 export type ConfigResource =
   | { readonly type: 'topic'; readonly name: string }
   /** The id of a broker as text; an empty name is the default of all brokers. */
   | { readonly type: 'broker'; readonly name: string }
   | { readonly type: 'group'; readonly name: string }
 
+/** One entry of a configuration. */
 export interface ConfigEntry {
   readonly name: string
   /** Null if the broker keeps it secret. */
@@ -18,13 +20,14 @@ export interface ConfigEntry {
   readonly isSensitive: boolean
 }
 
+/** What to change; entries that are not named stay as they are. */
 export interface ConfigChanges {
-  readonly set?: Readonly<Record<string, string>>
+  readonly set?: Readonly<Record<string, string>> | undefined
   /** Back to the default. */
-  readonly delete?: readonly string[]
+  readonly delete?: readonly string[] | undefined
   /** Elements that are added to, or taken from, a list. */
-  readonly append?: Readonly<Record<string, string>>
-  readonly subtract?: Readonly<Record<string, string>>
+  readonly append?: Readonly<Record<string, string>> | undefined
+  readonly subtract?: Readonly<Record<string, string>> | undefined
 }
 
 const TYPES: Readonly<Record<ConfigResource['type'], number>> = { topic: 2, broker: 4, group: 32 }
@@ -35,6 +38,7 @@ const DEFAULT_CONFIG = 5
 export class ConfigsAdmin {
   readonly #context: AdminContext
 
+  /** @internal */
   constructor(context: AdminContext) {
     this.#context = context
   }

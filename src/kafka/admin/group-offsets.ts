@@ -4,6 +4,7 @@ import { checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 import { byTopic } from './by-topic.ts'
 
+/** What a group has committed for one partition. */
 export interface GroupOffset {
   readonly topic: string
   readonly partition: number
@@ -14,11 +15,12 @@ export interface GroupOffset {
   readonly metadata: string
 }
 
+/** Where a group is to continue. */
 export interface NewGroupOffset {
   readonly topic: string
   readonly partition: number
   readonly offset: number
-  readonly metadata?: string
+  readonly metadata?: string | undefined
 }
 
 const FIRST_VERSION_OF_GROUPS = 8
@@ -28,12 +30,13 @@ export class GroupOffsetsAdmin {
   readonly #context: AdminContext
   readonly #records: RecordsAdmin
 
+  /** @internal */
   constructor(context: AdminContext, records: RecordsAdmin) {
     this.#context = context
     this.#records = records
   }
 
-  /** All committed offsets of a group; none if it does not exist. Offsets of open transactions are waited for. */
+  /** All committed offsets of a group, by topic and partition; none if it does not exist. Those of open transactions are waited for. */
   list(groupId: string): Promise<readonly GroupOffset[]> {
     const what = `list offsets of group ${groupId}`
     return this.#context.read(what, async () => {
@@ -50,7 +53,7 @@ export class GroupOffsetsAdmin {
       )
       const group = response.groups[0] ?? response
       this.#context.checkCoordinator('group', groupId, group.errorCode, what)
-      return group.topics.flatMap(({ name, partitions }) =>
+      const offsets = group.topics.flatMap(({ name, partitions }) =>
         partitions.flatMap(({ partitionIndex, committedOffset, committedLeaderEpoch, metadata, errorCode }) => {
           if (errorCode !== 0) throw errorFromBroker(errorCode, `${what}, ${name}[${partitionIndex}]`)
           if (committedOffset < 0) return []
@@ -58,6 +61,7 @@ export class GroupOffsetsAdmin {
           return [{ ...offset, leaderEpoch: committedLeaderEpoch, metadata: metadata ?? '' }]
         }),
       )
+      return offsets.sort((a, b) => (a.topic === b.topic ? a.partition - b.partition : a.topic < b.topic ? -1 : 1))
     })
   }
 

@@ -4,6 +4,7 @@ import { decodeAssignment } from '../protocol/embedded.ts'
 import { checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 
+/** A group in the list of groups. */
 export interface GroupListing {
   readonly groupId: string
   /** `consumer` for groups of consumers, empty for one that only has offsets. */
@@ -14,6 +15,7 @@ export interface GroupListing {
   readonly type: string
 }
 
+/** A member of a group, and what it has been assigned. */
 export interface GroupMember {
   readonly memberId: string
   readonly instanceId: string | null
@@ -22,9 +24,10 @@ export interface GroupMember {
   readonly assignment: readonly { readonly topic: string; readonly partitions: readonly number[] }[]
 }
 
+/** A group and its members. */
 export interface GroupInfo {
   readonly groupId: string
-  readonly type: 'classic' | 'consumer'
+  readonly type: 'classic' | 'consumer' | 'share'
   readonly state: string
   /** Empty while there are no members. */
   readonly assignor: string
@@ -33,11 +36,13 @@ export interface GroupInfo {
 
 const GROUP_ID_NOT_FOUND = 69
 const UNSUPPORTED = 'UNSUPPORTED_API'
+const DESCRIBE = { consumer: 'ConsumerGroupDescribe', share: 'ShareGroupDescribe' } as const
 
 /** Consumer groups: `admin.groups`. */
 export class GroupsAdmin {
   readonly #context: AdminContext
 
+  /** @internal */
   constructor(context: AdminContext) {
     this.#context = context
   }
@@ -58,11 +63,14 @@ export class GroupsAdmin {
     })
   }
 
-  /** Members and what they have, of a group of either protocol. Rejects with GROUP_ID_NOT_FOUND if there is none. */
+  /** Members and what they have, of a group of any kind. Rejects with GROUP_ID_NOT_FOUND if there is none. */
   describe(groupId: string): Promise<GroupInfo> {
     return this.#context.read(
       `describe group ${groupId}`,
-      async () => (await this.#describeNew(groupId)) ?? this.#describeClassic(groupId),
+      async () =>
+        (await this.#describeNew(groupId, 'consumer')) ??
+        (await this.#describeNew(groupId, 'share')) ??
+        this.#describeClassic(groupId),
     )
   }
 
@@ -83,26 +91,24 @@ export class GroupsAdmin {
     checkItems('delete group', answers)
   }
 
-  /** Undefined if the group is a classic one, or the broker too old for others. */
-  async #describeNew(groupId: string): Promise<GroupInfo | undefined> {
+  /** Undefined if the group is of another kind, or the broker too old for this one. */
+  async #describeNew(groupId: string, type: 'consumer' | 'share'): Promise<GroupInfo | undefined> {
     const body = { groupIds: [groupId], includeAuthorizedOperations: false }
-    const answer = await this.#context
-      .toCoordinator('group', groupId, 'ConsumerGroupDescribe', body)
-      .catch((error: unknown) => {
-        if ((error as KafkaError).code === UNSUPPORTED) return undefined
-        throw error
-      })
+    const answer = await this.#context.toCoordinator('group', groupId, DESCRIBE[type], body).catch((error: unknown) => {
+      if ((error as KafkaError).code === UNSUPPORTED) return undefined
+      throw error
+    })
     const group = answer?.groups[0]
     if (group === undefined || group.errorCode === GROUP_ID_NOT_FOUND) return undefined
     this.#context.checkCoordinator('group', groupId, group.errorCode, `describe group ${groupId}`, group.errorMessage)
     return {
       groupId,
-      type: 'consumer',
+      type,
       state: group.groupState,
       assignor: group.assignorName,
-      members: group.members.map(({ memberId, instanceId, clientId, clientHost, assignment }) => ({
+      members: group.members.map(({ assignment, memberId, clientId, clientHost, ...member }) => ({
         memberId,
-        instanceId,
+        instanceId: 'instanceId' in member ? member.instanceId : null,
         clientId,
         clientHost,
         assignment: assignment.topicPartitions.map(({ topicName, partitions }) => ({ topic: topicName, partitions })),

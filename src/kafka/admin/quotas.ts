@@ -4,6 +4,7 @@ import type { AdminContext } from './admin-context.ts'
 /** Whom a quota is for: `{ user: 'alice', 'client-id': 'a' }`. Null is the default of that kind. */
 export type QuotaEntity = Readonly<Partial<Record<'user' | 'client-id' | 'ip', string | null>>>
 
+/** Limits for one kind of client. */
 export interface Quota {
   readonly entity: QuotaEntity
   /** `producer_byte_rate`, `consumer_byte_rate`, `request_percentage`, `connection_creation_rate`, … */
@@ -17,6 +18,7 @@ const DEFAULT = 1
 export class QuotasAdmin {
   readonly #context: AdminContext
 
+  /** @internal */
   constructor(context: AdminContext) {
     this.#context = context
   }

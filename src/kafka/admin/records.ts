@@ -4,6 +4,7 @@ import type { AdminContext } from './admin-context.ts'
 /** The first offset, the one after the last record, or the first whose record is not older than a time. */
 export type OffsetSpec = 'earliest' | 'latest' | { readonly timestamp: number }
 
+/** An offset of one partition. */
 export interface PartitionOffset {
   readonly partition: number
   /** -1: no record is as new as the time that was asked for. */
@@ -17,6 +18,7 @@ const EARLIEST = -2
 export class RecordsAdmin {
   readonly #context: AdminContext
 
+  /** @internal */
   constructor(context: AdminContext) {
     this.#context = context
   }

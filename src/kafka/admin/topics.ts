@@ -2,17 +2,21 @@ import { errorFromBroker, KafkaError } from '../errors.ts'
 import { checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 
+/** A topic to be made. */
 export interface NewTopic {
+  /** Letters, digits, `.`, `_` and `-`; at most 249. */
   readonly name: string
-  /** @default the brokers' `num.partitions` */
-  readonly partitions?: number
-  /** @default the brokers' `default.replication.factor` */
-  readonly replicationFactor?: number
+  /** How many. @default the brokers' `num.partitions` */
+  readonly partitions?: number | undefined
+  /** How many brokers have each partition. @default the brokers' `default.replication.factor` */
+  readonly replicationFactor?: number | undefined
   /** Brokers of each partition, in place of `partitions` and `replicationFactor`: the first is the preferred leader. */
-  readonly replicas?: readonly (readonly number[])[]
-  readonly configs?: Readonly<Record<string, string>>
+  readonly replicas?: readonly (readonly number[])[] | undefined
+  /** Such as `retention.ms`. @default those of the brokers */
+  readonly configs?: Readonly<Record<string, string>> | undefined
 }
 
+/** Where a partition is. */
 export interface TopicPartitionInfo {
   readonly index: number
   /** Undefined while one is being elected. */
@@ -23,6 +27,7 @@ export interface TopicPartitionInfo {
   readonly offline: readonly number[]
 }
 
+/** A topic and its partitions. */
 export interface TopicInfo {
   readonly name: string
   /** 22 characters of base64url; undefined on brokers before 2.8. */
@@ -37,6 +42,7 @@ const NO_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
 export class TopicsAdmin {
   readonly #context: AdminContext
 
+  /** @internal */
   constructor(context: AdminContext) {
     this.#context = context
   }

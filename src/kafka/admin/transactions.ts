@@ -1,6 +1,7 @@
 import { errorFromBroker } from '../errors.ts'
 import type { AdminContext } from './admin-context.ts'
 
+/** A transaction in the list of transactions. */
 export interface TransactionListing {
   readonly transactionalId: string
   readonly producerId: bigint
@@ -8,6 +9,7 @@ export interface TransactionListing {
   readonly state: string
 }
 
+/** What a coordinator knows of a transaction. */
 export interface TransactionInfo extends TransactionListing {
   readonly producerEpoch: number
   readonly timeoutMs: number
@@ -16,6 +18,7 @@ export interface TransactionInfo extends TransactionListing {
   readonly partitions: readonly { readonly topic: string; readonly partitions: readonly number[] }[]
 }
 
+/** A producer as the leader of a partition knows it. */
 export interface ActiveProducer {
   readonly producerId: bigint
   readonly producerEpoch: number
@@ -30,6 +33,7 @@ export interface ActiveProducer {
 export class TransactionsAdmin {
   readonly #context: AdminContext
 
+  /** @internal */
   constructor(context: AdminContext) {
     this.#context = context
   }

@@ -4,9 +4,11 @@ import type { Requests } from '../protocol/generated/api-types.ts'
 import { check, checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 
-const MECHANISMS = ['unknown', 'scram-sha-256', 'scram-sha-512'] as const
-export type ScramMechanism = (typeof MECHANISMS)[number]
+const MECHANISMS = ['unknown', 'scram-sha-256', 'scram-sha-512'] as const satisfies readonly ScramMechanism[]
+/** Mechanisms that users of SCRAM have passwords for. */
+export type ScramMechanism = 'unknown' | 'scram-sha-256' | 'scram-sha-512'
 
+/** A user, for one mechanism. */
 export interface ScramUser {
   readonly user: string
   readonly mechanism: ScramMechanism
@@ -21,6 +23,7 @@ const derive = promisify(pbkdf2)
 export class UsersAdmin {
   readonly #context: AdminContext
 
+  /** @internal */
   constructor(context: AdminContext) {
     this.#context = context
   }

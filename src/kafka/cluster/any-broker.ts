@@ -1,5 +1,4 @@
 import { KafkaError, errorFromBroker } from '../errors.ts'
-import type { Address } from '../network/sockets.ts'
 import type {
   ApiName,
   MetadataRequest,
@@ -15,7 +14,6 @@ import type { Connections } from './connections.ts'
 import type { Metadata } from './metadata.ts'
 
 export interface AnyBrokerOptions {
-  readonly bootstrap: readonly Address[]
   readonly settings: ClusterSettings
   readonly metadata: Metadata
   readonly connections: Connections
@@ -88,9 +86,9 @@ export class AnyBroker {
   }
 
   #openBootstrap(): BrokerConnection[] {
-    const { bootstrap, settings } = this.#options
+    const { settings } = this.#options
     if (this.#isClosed) return []
-    return bootstrap.map(({ host, port }) => {
+    return settings.bootstrap.map(({ host, port }) => {
       const connection = new BrokerConnection({
         broker: { nodeId: undefined, host, port },
         purpose: 'bootstrap',

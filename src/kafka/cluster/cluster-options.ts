@@ -1,57 +1,80 @@
 import { lookup } from 'node:dns/promises'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
+import { kindOf, MAX_MS, OptionsReader, shown } from '../options-reader.ts'
+import type { KnownNames, NumberRange } from '../options-reader.ts'
 import { systemClock } from '../network/clock.ts'
 import type { Clock } from '../network/clock.ts'
 import type { SaslOptions } from '../network/sasl/sasl.ts'
 import { nodeSockets } from '../network/sockets.ts'
-import type { OpenSocket } from '../network/sockets.ts'
+import type { Address, OpenSocket } from '../network/sockets.ts'
+import { readSasl } from '../network/sasl/sasl-options.ts'
 import type { ClusterHooks } from './hooks.ts'
+import { parseAddress } from './parse-address.ts'
 
+/** How a client finds a cluster, and speaks to it. Times are in milliseconds, sizes in bytes. */
 export interface ClusterOptions {
-  /** Bootstrap addresses: `host:port`, `[::1]:9092`, or a host alone for port 9092. Any one that works is enough. */
+  /**
+   * Where the client finds the cluster: `host:port`, `[::1]:9092`, or a host alone for port 9092. One that works is enough; the others are
+   * for when it is down. All addresses of a host are tried.
+   */
   readonly brokers: readonly string[]
-  /** Shown in the brokers' logs, metrics and quotas. @default null */
-  readonly clientId?: string | null
-  /** Read for each connection, so certificates can change. @default no TLS */
-  readonly tls?: TlsOptions | (() => TlsOptions)
-  /** @default no authentication */
-  readonly sasl?: SaslOptions
+  /** Shown in the brokers' logs, metrics and quotas. @default none */
+  readonly clientId?: string | null | undefined
+  /**
+   * `true`: with the certificate authorities that Node knows. Or options of `tls.connect`: `ca`, `cert`, `key` and so on. A function is
+   * called for each connection, so certificates can change while the client runs. @default false
+   */
+  readonly tls?: boolean | TlsOptions | (() => TlsOptions) | undefined
+  /**
+   * How the client proves who it is. Functions are called for each authentication, and again before the session ends (KIP-368).
+   * @default no authentication
+   */
+  readonly sasl?: SaslOptions | undefined
+  /** Where this process is. Consumers read from replicas near by (KIP-392), and are assigned what is near (KIP-881). @default none */
+  readonly rack?: string | undefined
   /** A broker that does not answer a request for so long has its connection closed. In milliseconds. @default 30_000 */
-  readonly requestTimeoutMs?: number
-  /** To one address, TLS included. @default 10_000 */
-  readonly connectTimeoutMs?: number
-  /** Pauses between attempts to connect, to read metadata, and to repeat requests: doubled from `min` to `max`, ± 20 %. */
-  readonly backoff?: { readonly minMs?: number; readonly maxMs?: number }
-  /** Metadata is read again after this time without a reason. @default 300_000 (5 min) */
-  readonly metadataMaxAgeMs?: number
-  /** Without an answer of any broker for so long, the client starts again from `brokers` (KIP-899). @default 30_000 */
-  readonly bootstrapAfterMs?: number
-  /** Another broker is asked too when one has not answered a question that any can answer. @default 1_000 */
-  readonly askAnotherAfterMs?: number
+  readonly requestTimeoutMs?: number | undefined
+  /** To one address, TLS included. In milliseconds. @default 10_000 */
+  readonly connectTimeoutMs?: number | undefined
+  /**
+   * Pauses between attempts to connect, to read metadata, and to repeat requests: doubled from `minMs` to `maxMs`, ± 20 %.
+   * @default { minMs: 50, maxMs: 1_000 }
+   */
+  readonly backoff?: { readonly minMs?: number | undefined; readonly maxMs?: number | undefined } | undefined
+  /** Metadata is read again after this time without a reason. In milliseconds. @default 300_000 (5 min) */
+  readonly metadataMaxAgeMs?: number | undefined
+  /** Without an answer of any broker for so long, the client starts again from `brokers` (KIP-899). In milliseconds. @default 30_000 */
+  readonly bootstrapAfterMs?: number | undefined
+  /** Another broker is asked too when one has not answered a question that any can answer. In milliseconds. @default 1_000 */
+  readonly askAnotherAfterMs?: number | undefined
   /**
    * When a broker has been silent for so long, and again each time, metadata is read: if the others have given it up, its connections
    * end, and requests to it are free to go elsewhere. In milliseconds. @default 3_000
    */
-  readonly suspectAfterMs?: number
-  /** A connection that is not used for so long is closed; brokers do so after 10 minutes. @default 540_000 (9 min) */
-  readonly maxIdleMs?: number
+  readonly suspectAfterMs?: number | undefined
+  /** A connection that is not used for so long is closed; brokers do so after 10 minutes. In milliseconds. @default 540_000 (9 min) */
+  readonly maxIdleMs?: number | undefined
   /** An answer that is larger ends its connection. @default 104_857_600 (100 MiB) */
-  readonly maxResponseBytes?: number
-  /** Whether reading the metadata of a topic creates it, where the brokers allow that. @default false */
-  readonly autoCreateTopics?: boolean
-  readonly hooks?: ClusterHooks
-  /** What Node gives; tests have their own. */
-  readonly clock?: Clock
-  /** From 0 to 1. @default Math.random */
-  readonly random?: () => number
-  readonly openSocket?: OpenSocket
+  readonly maxResponseBytes?: number | undefined
+  /** Whether a topic that does not exist is created when it is first used, where the brokers allow that. @default false */
+  readonly autoCreateTopics?: boolean | undefined
+  /** Called for what happens on the way, for logs and metrics. @default none */
+  readonly hooks?: ClusterHooks | undefined
+  /** For tests: what says the time and keeps timers. @default Node's */
+  readonly clock?: Clock | undefined
+  /** For tests: what backoff and partitioning choose by, from 0 to 1. @default Math.random */
+  readonly random?: (() => number) | undefined
+  /** Opens the connections, through a proxy for example; `tls` is then without effect. @default TCP, or TLS with `tls` */
+  readonly openSocket?: OpenSocket | undefined
   /** All addresses of a host. @default what the operating system says */
-  readonly resolve?: (host: string) => Promise<readonly string[]>
+  readonly resolve?: ((host: string) => Promise<readonly string[]>) | undefined
 }
 
 /** With the defaults filled in. */
 export interface ClusterSettings {
+  readonly bootstrap: readonly Address[]
   readonly clientId: string | null
+  readonly rack: string | undefined
   readonly sasl: SaslOptions | undefined
   readonly requestTimeoutMs: number
   readonly connectTimeoutMs: number
@@ -70,27 +93,111 @@ export interface ClusterSettings {
   readonly resolve: (host: string) => Promise<readonly string[]>
 }
 
-export function clusterSettingsOf(options: ClusterOptions): ClusterSettings {
-  const { tls, backoff } = options
+const NUMBERS = {
+  requestTimeoutMs: [1, MAX_MS, 30_000],
+  connectTimeoutMs: [1, MAX_MS, 10_000],
+  metadataMaxAgeMs: [1, MAX_MS, 300_000],
+  bootstrapAfterMs: [1, MAX_MS, 30_000],
+  askAnotherAfterMs: [1, MAX_MS, 1_000],
+  suspectAfterMs: [1, MAX_MS, 3_000],
+  maxIdleMs: [1, MAX_MS, 540_000],
+  maxResponseBytes: [1_024, MAX_MS, 100 * 1024 * 1024],
+} as const satisfies Readonly<Record<string, NumberRange>>
+
+const KNOWN: KnownNames = {
+  names: ['brokers', 'clientId', 'tls', 'sasl', 'rack', 'backoff', 'autoCreateTopics', 'hooks'].concat(
+    Object.keys(NUMBERS),
+    ['clock', 'random', 'openSocket', 'resolve'],
+  ),
+  renamed: {
+    ssl: 'write tls',
+    bootstrapBrokers: 'write brokers',
+    bootstrapServers: 'write brokers',
+    'bootstrap.servers': 'write brokers',
+    seedBrokers: 'write brokers',
+    connectionTimeout: 'write connectTimeoutMs',
+    requestTimeout: 'write requestTimeoutMs',
+    authenticationTimeout: 'connectTimeoutMs is for the whole way to a usable connection',
+    rackId: 'write rack',
+    socketFactory: 'write openSocket',
+    retry: 'what may pass is repeated by itself, with the pauses of backoff, until the timeout of the call',
+    retries: 'what may pass is repeated by itself, with the pauses of backoff, until the timeout of the call',
+    logLevel: 'the client writes no log; hooks report what happens',
+    logger: 'the client writes no log; hooks report what happens',
+    logCreator: 'the client writes no log; hooks report what happens',
+    allowAutoTopicCreation: 'write autoCreateTopics',
+  },
+}
+
+/**
+ * The options with their defaults. Throws an {@link InvalidOptionsError} with everything that is wrong with them, and with what `readMore`
+ * has to say about those that are for others.
+ */
+export function clusterSettingsOf(
+  options: ClusterOptions,
+  readMore: (reader: OptionsReader) => void = () => {},
+): ClusterSettings {
+  const reader = new OptionsReader('createClient', options, KNOWN)
+  const bootstrap = readBrokers(reader)
+  const clientId = reader.raw('clientId') === null ? null : reader.text('clientId', "the program's name")
+  const rack = reader.text('rack', 'the name of a rack or zone')
+  const numbers = reader.numbers(NUMBERS)
+  const backoff = readBackoff(reader)
+  const autoCreateTopics = reader.boolean('autoCreateTopics', false)
+  const tls = readTls(reader)
+  readSasl(reader)
+  readMore(reader)
+  for (const name of ['random', 'openSocket', 'resolve']) reader.callable(name, 'a function')
+  reader.done()
   return {
-    clientId: options.clientId ?? null,
+    ...numbers,
+    bootstrap,
+    clientId: clientId ?? null,
+    rack,
     sasl: options.sasl,
-    requestTimeoutMs: options.requestTimeoutMs ?? 30_000,
-    connectTimeoutMs: options.connectTimeoutMs ?? 10_000,
-    backoff: { minMs: backoff?.minMs ?? 50, maxMs: backoff?.maxMs ?? 1_000 },
-    metadataMaxAgeMs: options.metadataMaxAgeMs ?? 300_000,
-    bootstrapAfterMs: options.bootstrapAfterMs ?? 30_000,
-    askAnotherAfterMs: options.askAnotherAfterMs ?? 1_000,
-    suspectAfterMs: options.suspectAfterMs ?? 3_000,
-    maxIdleMs: options.maxIdleMs ?? 540_000,
-    maxResponseBytes: options.maxResponseBytes ?? 100 * 1024 * 1024,
-    autoCreateTopics: options.autoCreateTopics ?? false,
+    backoff,
+    autoCreateTopics,
     hooks: options.hooks ?? {},
     clock: options.clock ?? systemClock,
     random: options.random ?? Math.random,
-    openSocket: options.openSocket ?? nodeSockets(typeof tls === 'object' ? () => tls : tls),
+    openSocket: options.openSocket ?? nodeSockets(tls),
     resolve: options.resolve ?? resolveAll,
   }
+}
+
+function readBrokers(reader: OptionsReader): readonly Address[] {
+  const brokers = reader.raw('brokers')
+  if (!Array.isArray(brokers) || brokers.length === 0) {
+    const example = "give an array of addresses, ['localhost:9092'] for example"
+    const isList = typeof brokers === 'string' && brokers !== ''
+    reader.problem('brokers', `is ${kindOf(brokers)}: ${isList ? "give an array; text.split(',') makes one" : example}`)
+    return []
+  }
+  const addresses: Address[] = []
+  for (const [index, broker] of brokers.entries()) {
+    const address = typeof broker === 'string' ? parseAddress(broker) : undefined
+    if (address === undefined) reader.problem(`brokers[${index}]`, `is ${shown(broker)}: write host:port`)
+    else addresses.push(address)
+  }
+  return addresses
+}
+
+function readBackoff(reader: OptionsReader): ClusterSettings['backoff'] {
+  const backoff = reader.nested('backoff', { names: ['minMs', 'maxMs'] })
+  const minMs = backoff?.number('minMs', [1, MAX_MS, 50]) ?? 50
+  const maxMs = backoff?.number('maxMs', [1, MAX_MS, Math.max(1_000, minMs)]) ?? 1_000
+  if (minMs > maxMs) backoff?.problem('minMs', `is ${minMs}, more than maxMs, ${maxMs}: give less`)
+  return { minMs, maxMs }
+}
+
+function readTls(reader: OptionsReader): (() => TlsOptions) | undefined {
+  const tls = reader.raw('tls')
+  if (tls === undefined || tls === false) return undefined
+  if (tls === true) return () => ({})
+  if (typeof tls === 'function') return tls as () => TlsOptions
+  if (typeof tls === 'object' && tls !== null) return () => tls
+  reader.problem('tls', `is ${shown(tls)}: give true, options of tls.connect, or a function that returns them`)
+  return undefined
 }
 
 async function resolveAll(host: string): Promise<readonly string[]> {

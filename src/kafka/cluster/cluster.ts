@@ -1,9 +1,9 @@
 import { errorFromBroker, KafkaError } from '../errors.ts'
 import type { SendOptions, Sent } from '../network/connection.ts'
+import type { OptionsReader } from '../options-reader.ts'
 import type { ApiName, Requests, Responses } from '../protocol/generated/api-types.ts'
 import { AnyBroker } from './any-broker.ts'
 import { backoffMs } from './backoff.ts'
-import { bootstrapAddresses } from './bootstrap-addresses.ts'
 import { closedError, clusterError } from './cluster-errors.ts'
 import { clusterSettingsOf } from './cluster-options.ts'
 import type { ClusterOptions, ClusterSettings } from './cluster-options.ts'
@@ -43,14 +43,13 @@ export class Cluster {
   readonly #listeners = new Set<(changes: readonly MetadataChange[]) => void>()
   #isClosed = false
 
-  /** Throws if an address in `brokers` is not one. */
-  constructor(options: ClusterOptions) {
-    this.#settings = clusterSettingsOf(options)
+  /** Throws an {@link InvalidOptionsError} if options can't be used, those that only `readMore` knows included. */
+  constructor(options: ClusterOptions, readMore?: (reader: OptionsReader) => void) {
+    this.#settings = clusterSettingsOf(options, readMore)
     this.metadata = this.#metadata
     this.#waits = new Waits(this.#settings.clock)
     this.#general = this.connections({ purpose: 'general', maxInFlight: 100 })
     this.#anyBroker = new AnyBroker({
-      bootstrap: bootstrapAddresses(options.brokers),
       settings: this.#settings,
       metadata: this.#metadata,
       connections: this.#general,
@@ -68,6 +67,15 @@ export class Cluster {
       },
       addNode: (node) => this.#metadata.addNode(node),
     })
+  }
+
+  /** Where this process is. */
+  get rack(): string | undefined {
+    return this.#settings.rack
+  }
+
+  get requestTimeoutMs(): number {
+    return this.#settings.requestTimeoutMs
   }
 
   /** A new set of connections. The caller closes it; {@link Cluster.close} closes those that are left. */

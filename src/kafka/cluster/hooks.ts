@@ -1,6 +1,5 @@
 import type { KafkaError } from '../errors.ts'
 import type { Address } from '../network/sockets.ts'
-import type { ApiName } from '../protocol/generated/api-types.ts'
 
 /** Which broker an event is about. `nodeId` is undefined for a bootstrap address: its node is not known yet. */
 export interface BrokerIdentity {
@@ -9,6 +8,7 @@ export interface BrokerIdentity {
   readonly port: number
 }
 
+/** What became of a connection. `purpose` is what it is for: `data`, `fetch`, `group` and so on. */
 export type ConnectionEvent =
   | { readonly type: 'connected'; readonly broker: BrokerIdentity; readonly purpose: string; readonly address: Address }
   /** An attempt has failed, at one address; the next one or the next attempt follows. */
@@ -21,10 +21,12 @@ export type ConnectionEvent =
     }
   | { readonly type: 'closed'; readonly broker: BrokerIdentity; readonly purpose: string; readonly error: KafkaError }
 
+/** A request that has been answered, or has failed. */
 export interface RequestEvent {
   readonly broker: BrokerIdentity
   readonly purpose: string
-  readonly api: ApiName
+  /** Its name in the protocol: `Produce`, `Fetch` and so on. */
+  readonly api: string
   /** -1 if it was not written. */
   readonly version: number
   /** From the call to the answer or the error, the time in queues included. */
@@ -33,19 +35,23 @@ export interface RequestEvent {
   readonly error: KafkaError | undefined
 }
 
+/** A broker asks to slow down. */
 export interface ThrottleEvent {
   readonly broker: BrokerIdentity
   readonly purpose: string
-  readonly api: ApiName
+  readonly api: string
   /** Nothing is sent on this connection for so long (KIP-219). */
   readonly ms: number
 }
 
 /** Called synchronously, where it happens. A hook must not throw: what it throws is ignored. */
 export interface ClusterHooks {
-  readonly onConnection?: (event: ConnectionEvent) => void
-  readonly onRequest?: (event: RequestEvent) => void
-  readonly onThrottle?: (event: ThrottleEvent) => void
+  /** A connection was made, could not be made at one address, or ended. */
+  readonly onConnection?: ((event: ConnectionEvent) => void) | undefined
+  /** A request was answered, or failed. */
+  readonly onRequest?: ((event: RequestEvent) => void) | undefined
+  /** A broker has asked for silence: a quota is exceeded (KIP-219). The client obeys. */
+  readonly onThrottle?: ((event: ThrottleEvent) => void) | undefined
 }
 
 /** Runs code of the user's that must not disturb the caller. */

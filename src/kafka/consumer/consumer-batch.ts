@@ -1,15 +1,18 @@
 import type { KafkaRecord } from '../records/record.ts'
-import type { HandedOut } from './offsets/finished-prefix.ts'
 import type { OwnedPartition } from './owned-partition.ts'
 
 /** Records of one partition, in order. */
-export class ConsumerBatch implements HandedOut, Iterable<KafkaRecord> {
+export class ConsumerBatch implements Iterable<KafkaRecord> {
+  /** In order of their offsets, which may have gaps. */
   readonly records: readonly KafkaRecord[]
+  /** Where reading continues after it: what a transaction commits. */
   readonly nextOffset: number
+  /** Of the leader that has written it; -1 if it is not known. */
   readonly leaderEpoch: number
   readonly #owned: OwnedPartition
   readonly #done: (batch: ConsumerBatch) => void
 
+  /** @internal */
   constructor(
     owned: OwnedPartition,
     records: readonly KafkaRecord[],
@@ -24,14 +27,17 @@ export class ConsumerBatch implements HandedOut, Iterable<KafkaRecord> {
     this.#done = done
   }
 
+  /** Of all of its records. */
   get topic(): string {
     return this.#owned.topic
   }
 
+  /** Of all of its records. */
   get partition(): number {
     return this.#owned.partition
   }
 
+  /** How many records. */
   get count(): number {
     return this.records.length
   }
@@ -41,6 +47,7 @@ export class ConsumerBatch implements HandedOut, Iterable<KafkaRecord> {
     return this.#owned.isOver
   }
 
+  /** @internal For what counts finished records. */
   offsetAt(index: number): number {
     return this.records[index]?.offset ?? this.nextOffset
   }
@@ -53,6 +60,7 @@ export class ConsumerBatch implements HandedOut, Iterable<KafkaRecord> {
     this.#done(this)
   }
 
+  /** Its records, in order. */
   [Symbol.iterator](): Iterator<KafkaRecord> {
     return this.records[Symbol.iterator]()
   }

@@ -1,6 +1,7 @@
 import type { TopicPartition } from './partition-set.ts'
 import type { LossReason } from './group-machine.ts'
 
+/** What {@link Consumer.on} listens to, and with what listeners are called. */
 export interface ConsumerEvents {
   /** Partitions that are read from now on. */
   readonly assigned: (partitions: readonly TopicPartition[]) => void
@@ -20,6 +21,7 @@ export interface ConsumerEvents {
   readonly reset: (partition: TopicPartition, offsets: { readonly from: number; readonly to: number }) => void
 }
 
+/** Names of events of a consumer. */
 export type ConsumerEventName = keyof ConsumerEvents
 
 /** Listeners of one consumer. */
@@ -30,6 +32,13 @@ export class ConsumerListeners {
     lost: new Set(),
     truncated: new Set(),
     reset: new Set(),
+  }
+
+  /** `first` are called before those of users. */
+  constructor(first: Partial<ConsumerEvents> = {}) {
+    for (const [name, listener] of Object.entries(first)) {
+      this.add(name as ConsumerEventName, listener)
+    }
   }
 
   add<N extends ConsumerEventName>(name: N, listener: ConsumerEvents[N]): () => void {

@@ -1,4 +1,5 @@
-import { KafkaError } from '../errors.ts'
+import { kindOf, listed, MAX_MS, OptionsReader, shown } from '../options-reader.ts'
+import type { KnownNames, NumberRange } from '../options-reader.ts'
 import type { ReadRecordsOptions } from '../records/read-records.ts'
 import type { Assignor } from './assignors/assignor.ts'
 import { rangeAssignor } from './assignors/range.ts'
@@ -8,62 +9,71 @@ import type { FetchSettings } from './fetch/fetch-settings.ts'
 import type { ResetPolicy } from './fetch/position.ts'
 import type { GroupSettings } from './group-session.ts'
 
+/** Assignors of classic groups: what they decide is what those of Java decide. */
 export type AssignorName = 'range' | 'roundrobin' | 'sticky' | 'cooperative-sticky'
 
+/** What {@link KafkaClient.consumer} takes. Only `topics` is required. */
 export interface ConsumerOptions {
   /** Names of topics, and patterns: every topic whose whole name matches is read, also one that is made later. */
   readonly topics: readonly (string | RegExp)[]
-  /** The consumers of a group share the partitions. Without a group, this one reads all partitions, and commits nothing. */
-  readonly group?: string
+  /** The consumers of a group share the partitions. @default none: this consumer reads all partitions, and commits nothing */
+  readonly group?: string | undefined
   /**
    * `classic`: a member of the group assigns. `consumer`: the coordinator does (KIP-848, Kafka 4.0); with older brokers the classic
    * protocol is used. @default 'classic'
    */
-  readonly protocol?: 'classic' | 'consumer'
+  readonly protocol?: 'classic' | 'consumer' | undefined
   /** Classic groups only, in order of preference: all members must share one. @default ['cooperative-sticky'] */
-  readonly assignors?: readonly AssignorName[]
+  readonly assignors?: readonly AssignorName[] | undefined
   /** KIP-848 groups only: the broker's assignor. @default the broker's choice */
-  readonly serverAssignor?: string
-  /** A static member: its partitions wait for it while it restarts (KIP-345). Two with the same id fence each other. */
-  readonly instanceId?: string
-  /** Where this process is: it then reads from replicas near by (KIP-392), and is assigned what is near (KIP-881). */
-  readonly rack?: string
+  readonly serverAssignor?: string | undefined
   /**
-   * Where to begin when the group has committed nothing, and where to go on when the log no longer has the offset. `fail` rejects; a
-   * partition that is added to a topic later is read from its start in any case but `fail`. @default 'earliest'
+   * Makes it a static member: its partitions wait for it while it restarts (KIP-345). Of two with the same id, one ends with an error.
+   * @default none
    */
-  readonly onReset?: ResetPolicy
+  readonly instanceId?: string | undefined
+  /** Where this process is: it then reads from replicas near by (KIP-392), and is assigned what is near (KIP-881). @default the client's */
+  readonly rack?: string | undefined
+  /**
+   * Where to begin when the group has committed nothing, and where to go on when the log no longer has the offset. `fail` rejects.
+   * `{ timestampMs }` is the first record of that time or later. A partition that is added to a topic later is read from its start in any
+   * case but `fail`. @default 'earliest'
+   */
+  readonly onReset?: ResetPolicy | undefined
   /** `read_committed` leaves out what transactions have not committed. @default 'read_committed' */
-  readonly isolation?: 'read_committed' | 'read_uncommitted'
+  readonly isolation?: 'read_committed' | 'read_uncommitted' | undefined
   /** Without a heartbeat for so long, the group gives this member's partitions to others. In milliseconds. @default 45_000 */
-  readonly sessionTimeoutMs?: number
-  /** At most a third of the session. In milliseconds; KIP-848 brokers say how often. @default 3_000 */
-  readonly heartbeatIntervalMs?: number
+  readonly sessionTimeoutMs?: number | undefined
+  /** At most a third of the session. In milliseconds; KIP-848 brokers say how often. @default 3_000, or a third of the session if less */
+  readonly heartbeatIntervalMs?: number | undefined
   /** How long the group waits for its members to join again. In milliseconds. @default 60_000 */
-  readonly rebalanceTimeoutMs?: number
-  /** How long what runs may take when its partition is taken away. Must end, with two heartbeats, within `rebalanceTimeoutMs`. @default 20_000 */
-  readonly revokeTimeoutMs?: number
+  readonly rebalanceTimeoutMs?: number | undefined
+  /**
+   * How long what runs may take when its partition is taken away, or the consumer closed. Must end, with two heartbeats, within
+   * `rebalanceTimeoutMs`. In milliseconds. @default 20_000, or a third of `rebalanceTimeoutMs` if less
+   */
+  readonly revokeTimeoutMs?: number | undefined
   /**
    * Whether what is finished is committed in the background, when a partition goes to another member, and by `close`. Without it, only
    * `commit` does, or the transactions of a producer that are given the offsets. @default true
    */
-  readonly autoCommit?: boolean
+  readonly autoCommit?: boolean | undefined
   /** Between commits of what is finished. In milliseconds. @default 1_000 */
-  readonly commitIntervalMs?: number
+  readonly commitIntervalMs?: number | undefined
   /** How long brokers wait for records. In milliseconds. @default 500 */
-  readonly maxWaitMs?: number
-  /** What brokers wait for. @default 1 */
-  readonly minBytes?: number
-  /** Of one answer. @default 16_777_216 (16 MiB) */
-  readonly maxBytes?: number
-  /** Of one partition in one answer. @default 1_048_576 (1 MiB) */
-  readonly maxPartitionBytes?: number
-  /** Fetched and not delivered, of all partitions. One batch that is larger comes in any case. @default 67_108_864 (64 MiB) */
-  readonly maxBufferedBytes?: number
-  /** Records that are delivered together, but for a batch that has more. @default 1_000 */
-  readonly maxBatchRecords?: number
-  /** @default true */
-  readonly checkCrc?: boolean
+  readonly maxWaitMs?: number | undefined
+  /** What brokers wait for, in bytes. More than 1 trades latency for fewer, larger answers. @default 1 */
+  readonly minBytes?: number | undefined
+  /** Size of one answer. @default 16_777_216 (16 MiB) */
+  readonly maxBytes?: number | undefined
+  /** Size of one partition in one answer. @default 1_048_576 (1 MiB) */
+  readonly maxPartitionBytes?: number | undefined
+  /** Memory for what is fetched and not delivered, of all partitions. One batch that is larger comes in any case. @default 67_108_864 (64 MiB) */
+  readonly maxBufferedBytes?: number | undefined
+  /** Records that are delivered together; a batch of the log that has more is not divided. @default 1_000 */
+  readonly maxBatchRecords?: number | undefined
+  /** Whether the checksum of each batch is compared; one that is wrong is an error of its partition. @default true */
+  readonly checkCrc?: boolean | undefined
 }
 
 export interface ConsumerSettings {
@@ -86,59 +96,133 @@ const ASSIGNORS: Readonly<Record<AssignorName, Assignor>> = {
   'cooperative-sticky': cooperativeStickyAssignor,
 }
 
-/** With the defaults filled in. Throws if they contradict each other. */
-export function consumerSettingsOf(options: ConsumerOptions): ConsumerSettings {
-  const { topics, group, rack, isolation = 'read_committed' } = options
-  const sessionTimeoutMs = options.sessionTimeoutMs ?? 45_000
-  const heartbeatIntervalMs = options.heartbeatIntervalMs ?? Math.min(3_000, sessionTimeoutMs / 3)
-  const rebalanceTimeoutMs = options.rebalanceTimeoutMs ?? 60_000
-  const revokeTimeoutMs = options.revokeTimeoutMs ?? Math.min(20_000, rebalanceTimeoutMs / 3)
-  if (topics.length === 0) throw refused('topics is empty: there is nothing to read')
-  if (group === '') throw refused('group is empty; leave it out to read without a group')
-  if (heartbeatIntervalMs > sessionTimeoutMs / 3) {
-    throw refused(
-      `heartbeatIntervalMs ${heartbeatIntervalMs} is more than a third of sessionTimeoutMs ${sessionTimeoutMs}`,
-    )
-  }
-  if (revokeTimeoutMs + 2 * heartbeatIntervalMs >= rebalanceTimeoutMs) {
-    throw refused(
-      `revokeTimeoutMs ${revokeTimeoutMs} and two heartbeats must end within rebalanceTimeoutMs ${rebalanceTimeoutMs}`,
-    )
-  }
-  return {
-    topics,
-    group:
-      group === undefined
-        ? undefined
-        : {
-            groupId: group,
-            protocol: options.protocol ?? 'classic',
-            instanceId: options.instanceId ?? null,
-            rack: rack ?? null,
-            sessionTimeoutMs,
-            heartbeatIntervalMs,
-            rebalanceTimeoutMs,
-            commitIntervalMs: options.commitIntervalMs ?? 1_000,
-          },
-    assignors: (options.assignors ?? ['cooperative-sticky']).map((name) => ASSIGNORS[name]),
-    serverAssignor: options.serverAssignor ?? null,
-    onReset: options.onReset ?? 'earliest',
-    autoCommit: options.autoCommit ?? true,
-    revokeTimeoutMs,
-    maxBatchRecords: options.maxBatchRecords ?? 1_000,
-    fetch: {
-      maxWaitMs: options.maxWaitMs ?? 500,
-      minBytes: options.minBytes ?? 1,
-      maxBytes: options.maxBytes ?? 16 * 1024 * 1024,
-      maxPartitionBytes: options.maxPartitionBytes ?? 1024 * 1024,
-      maxBufferedBytes: options.maxBufferedBytes ?? 64 * 1024 * 1024,
-      isCommitted: isolation === 'read_committed',
-      rack: rack ?? '',
-    },
-    read: { checkCrc: options.checkCrc ?? true },
-  }
+const NUMBERS = {
+  sessionTimeoutMs: [1, MAX_MS, 45_000],
+  rebalanceTimeoutMs: [1, MAX_MS, 60_000],
+  commitIntervalMs: [1, MAX_MS, 1_000],
+  maxWaitMs: [0, MAX_MS, 500],
+  minBytes: [0, MAX_MS, 1],
+  maxBytes: [1, MAX_MS, 16 * 1024 * 1024],
+  maxPartitionBytes: [1, MAX_MS, 1024 * 1024],
+  maxBufferedBytes: [1, Number.MAX_SAFE_INTEGER, 64 * 1024 * 1024],
+  maxBatchRecords: [1, MAX_MS, 1_000],
+} as const satisfies Readonly<Record<string, NumberRange>>
+
+const RUN = 'it is an option of run'
+
+const KNOWN: KnownNames = {
+  names: ['topics', 'group', 'protocol', 'assignors', 'serverAssignor', 'instanceId', 'rack', 'onReset'].concat(
+    ['isolation', 'heartbeatIntervalMs', 'revokeTimeoutMs', 'autoCommit', 'checkCrc'],
+    Object.keys(NUMBERS),
+  ),
+  renamed: {
+    groupId: 'write group',
+    topic: 'write topics, an array',
+    fromBeginning: "write onReset: 'earliest', which is the default, or 'latest'",
+    'auto.offset.reset': 'write onReset',
+    autoOffsetReset: 'write onReset',
+    groupInstanceId: 'write instanceId',
+    groupProtocol: 'write protocol',
+    partitionAssigners: 'write assignors',
+    partitionAssignors: 'write assignors',
+    rackId: 'write rack',
+    sessionTimeout: 'write sessionTimeoutMs',
+    rebalanceTimeout: 'write rebalanceTimeoutMs',
+    heartbeatInterval: 'write heartbeatIntervalMs',
+    autoCommitInterval: 'write commitIntervalMs',
+    maxWaitTimeInMs: 'write maxWaitMs',
+    maxBytesPerPartition: 'write maxPartitionBytes',
+    readUncommitted: "write isolation: 'read_uncommitted'",
+    isolationLevel: 'write isolation',
+    metadataMaxAge: 'it is metadataMaxAgeMs of createClient',
+    allowAutoTopicCreation: 'it is autoCreateTopics of createClient',
+    retry: 'what may pass is repeated by itself, with the pauses of backoff of createClient',
+    handler: RUN,
+    concurrency: RUN,
+    orderBy: RUN,
+  },
 }
 
-function refused(message: string): KafkaError {
-  return new KafkaError(message, { code: 'INVALID_OPTION', action: 'fatal', outcome: 'not-sent' })
+/** The options with their defaults. Throws an {@link InvalidOptionsError} with everything that is wrong with them. */
+export function consumerSettingsOf(options: ConsumerOptions, clientRack?: string): ConsumerSettings {
+  const reader = new OptionsReader('consumer', options, KNOWN)
+  const topics = readTopics(reader)
+  const groupId = reader.text('group', 'the name of a group')
+  const { sessionTimeoutMs, rebalanceTimeoutMs, commitIntervalMs, maxBatchRecords, ...fetch } = reader.numbers(NUMBERS)
+  const heartbeat = [1, Math.floor(sessionTimeoutMs / 3), Math.min(3_000, Math.floor(sessionTimeoutMs / 3))] as const
+  const heartbeatIntervalMs = reader.number('heartbeatIntervalMs', heartbeat)
+  const longest = Math.max(0, rebalanceTimeoutMs - 2 * heartbeatIntervalMs - 1)
+  const byDefault = Math.min(20_000, Math.floor(rebalanceTimeoutMs / 3), longest)
+  const revokeTimeoutMs = reader.number('revokeTimeoutMs', [0, longest, byDefault])
+  const rack = reader.text('rack', 'the name of a rack or zone') ?? clientRack
+  const isolation = reader.oneOf('isolation', ['read_committed', 'read_uncommitted'], 'read_committed')
+  const group = {
+    groupId: groupId ?? '',
+    protocol: reader.oneOf('protocol', ['classic', 'consumer'], 'classic'),
+    instanceId: reader.text('instanceId', 'a name that no other member has') ?? null,
+    rack: rack ?? null,
+    sessionTimeoutMs,
+    heartbeatIntervalMs,
+    rebalanceTimeoutMs,
+    commitIntervalMs,
+  }
+  const settings: ConsumerSettings = {
+    topics,
+    group: groupId === undefined ? undefined : group,
+    assignors: readAssignors(reader),
+    serverAssignor: reader.text('serverAssignor', "the name of one of the broker's assignors") ?? null,
+    onReset: readReset(reader),
+    autoCommit: reader.boolean('autoCommit', true),
+    revokeTimeoutMs,
+    maxBatchRecords,
+    fetch: { ...fetch, isCommitted: isolation === 'read_committed', rack: rack ?? '' },
+    read: { checkCrc: reader.boolean('checkCrc', true) },
+  }
+  if (reader.has('assignors') && group.protocol === 'consumer') {
+    reader.problem(
+      'assignors',
+      "is for the protocol 'classic': with 'consumer' the broker assigns; give serverAssignor",
+    )
+  }
+  reader.done()
+  return settings
+}
+
+/** Topics of consumers and of share consumers. */
+export function readTopics(reader: OptionsReader): readonly (string | RegExp)[] {
+  const topics = reader.raw('topics')
+  if (!Array.isArray(topics) || topics.length === 0) {
+    reader.problem('topics', `is ${kindOf(topics)}: give an array of names and patterns, ['orders'] for example`)
+    return []
+  }
+  for (const [index, topic] of topics.entries()) {
+    if (topic instanceof RegExp || (typeof topic === 'string' && topic !== '')) continue
+    reader.problem(`topics[${index}]`, `is ${kindOf(topic)}: give the name of a topic, or a RegExp`)
+  }
+  return topics
+}
+
+function readAssignors(reader: OptionsReader): readonly Assignor[] {
+  const names = reader.raw('assignors') ?? ['cooperative-sticky']
+  const known = Object.keys(ASSIGNORS)
+  if (!Array.isArray(names) || names.length === 0) {
+    reader.problem('assignors', `is ${kindOf(names)}: give an array with one or more of ${known.join(', ')}`)
+    return []
+  }
+  return names.flatMap((name: AssignorName, index) => {
+    if (Object.hasOwn(ASSIGNORS, name)) return ASSIGNORS[name]
+    reader.problem(`assignors[${index}]`, `is ${shown(name)}: give ${listed(known)}`)
+    return []
+  })
+}
+
+function readReset(reader: OptionsReader): ResetPolicy {
+  const given = reader.raw('onReset')
+  if (typeof given !== 'object' || given === null) {
+    return reader.oneOf('onReset', ['earliest', 'latest', 'fail'], 'earliest')
+  }
+  const timestampMs = reader
+    .nested('onReset', { names: ['timestampMs'] })
+    ?.number('timestampMs', [0, Number.MAX_SAFE_INTEGER, 0])
+  return { timestampMs: timestampMs ?? 0 }
 }

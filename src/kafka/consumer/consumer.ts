@@ -6,6 +6,7 @@ import type { ConsumerBatch } from './consumer-batch.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import { ConsumerListeners } from './consumer-events.ts'
 import type { ConsumerEventName, ConsumerEvents } from './consumer-events.ts'
+import { reportingTo } from './consumer-hooks.ts'
 import { consumerSettingsOf } from './consumer-options.ts'
 import type { ConsumerOptions, ConsumerSettings } from './consumer-options.ts'
 import { Delivery } from './delivery.ts'
@@ -53,7 +54,7 @@ const NO_NEXT_PROTOCOL = new Set(['UNSUPPORTED_API', 'UNSUPPORTED_VERSION'])
 export class Consumer implements AsyncIterable<ConsumerBatch> {
   readonly #context: ConsumerContext
   readonly #settings: ConsumerSettings
-  readonly #listeners = new ConsumerListeners()
+  readonly #listeners: ConsumerListeners
   readonly #owned = new Map<string, OwnedPartition>()
   readonly #ofFetch = new Map<FetchPartition, OwnedPartition>()
   readonly #fetcher: Fetcher
@@ -72,10 +73,11 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   #closing: Promise<void> | undefined
   #hasBeenAssigned = false
 
-  /** Throws if options contradict each other. */
+  /** @internal Throws an {@link InvalidOptionsError} if options can't be used. */
   constructor(context: ConsumerContext, options: ConsumerOptions) {
     this.#context = context
-    this.#settings = consumerSettingsOf(options)
+    this.#settings = consumerSettingsOf(options, context.cluster.rack)
+    this.#listeners = new ConsumerListeners(reportingTo(context.hooks ?? {}, this.#settings.group?.groupId))
     this.#turns = new Turns(context.clock)
     const { fetch, maxBatchRecords, read } = this.#settings
     this.#fetcher = new Fetcher(context, fetch, {
@@ -172,6 +174,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     return this.#nextOf(undefined)
   }
 
+  /** For `for await`. Leaving the loop does not close the consumer. */
   [Symbol.asyncIterator](): AsyncIterator<ConsumerBatch, undefined> {
     return { next: () => this.next(), return: async () => ({ done: true, value: undefined }) }
   }
@@ -181,8 +184,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
    * handler that throws, or rejects, ends the run: it rejects with that error when the others have ended, and the record is not
    * committed.
    */
-  run(options: RunOptions): Promise<void> {
-    return new HandlerRun(
+  async run(options: RunOptions): Promise<void> {
+    await new HandlerRun(
       {
         next: () => this.next(),
         finishOne: (batch, index) => this.#delivery.finishOne(batch, index),
@@ -198,6 +201,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     for (const owned of this.#find(partitions)) owned.fetch.isPaused = true
   }
 
+  /** Goes on with these partitions, or all, also after an error of theirs. Those that were not paused are not affected. */
   resume(partitions: Iterable<TopicPartition> = this.assignment): void {
     for (const owned of this.#find(partitions)) {
       owned.fetch.isPaused = false
@@ -232,12 +236,18 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   /**
-   * Delivers nothing more, waits for what runs, at most for `revokeTimeoutMs`, commits what is finished and leaves the group. May be called
-   * again.
+   * Delivers nothing more, waits for what runs, at most for `revokeTimeoutMs`, commits what is finished and leaves the group. Resolves
+   * after `deadlineMs` at the latest, if it is given; the group then finds out by itself that this member has left. May be called again:
+   * the first call counts. A loop over the consumer ends; called within it, mark the batch as done before, or it is waited for.
    */
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
+  close({ deadlineMs }: { readonly deadlineMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(deadlineMs)
     return this.#closing
+  }
+
+  /** Closes it at the end of an `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
   }
 
   #start(): void {
@@ -327,10 +337,10 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
   }
 
-  async #revoke(revoked: readonly OwnedPartition[]): Promise<void> {
+  async #revoke(revoked: readonly OwnedPartition[], limitMs = Infinity): Promise<void> {
     if (revoked.length === 0) return
     const { clock } = this.#context
-    const deadlineMs = this.#settings.revokeTimeoutMs
+    const deadlineMs = Math.min(this.#settings.revokeTimeoutMs, limitMs)
     for (const owned of revoked) {
       owned.fetch.stop()
       this.#delivery.drop(owned)
@@ -552,15 +562,20 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
   }
 
-  async #close(): Promise<void> {
+  async #close(deadlineMs = Infinity): Promise<void> {
+    const { clock, onClosed } = this.#context
+    const late = Promise.withResolvers<void>()
+    const cancel = deadlineMs === Infinity ? undefined : clock.setTimer(late.resolve, deadlineMs)
     this.#delivery.wake()
     this.#session?.machine.close()
-    await this.#revoke([...this.#owned.values()])
-    await this.#session?.close()
+    await this.#revoke([...this.#owned.values()], deadlineMs)
+    await Promise.race([this.#session?.close(), late.promise])
+    cancel?.()
     this.#stopListening?.()
     this.#subscription?.end()
     this.#resolver.close()
     this.#fetcher.close()
+    onClosed?.()
   }
 }
 

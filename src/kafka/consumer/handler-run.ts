@@ -1,3 +1,5 @@
+import { kindOf, MAX_MS, OptionsReader } from '../options-reader.ts'
+import type { KnownNames } from '../options-reader.ts'
 import type { KafkaRecord } from '../records/record.ts'
 import type { ConsumerBatch } from './consumer-batch.ts'
 import type { Turns } from './turns.ts'
@@ -10,15 +12,19 @@ export interface RecordContext {
   readonly isLost: boolean
 }
 
+/** What {@link Consumer.run} takes. */
 export interface RunOptions {
-  /** Handlers that run at once. @default 1 */
-  readonly concurrency?: number
+  /** How many handlers run at once, over all partitions. @default 1 */
+  readonly concurrency?: number | undefined
   /**
    * What runs one after the other, in order: records with the same key in a partition (`key`; those without key in any order), all records
-   * of a partition, or nothing. @default 'key'
+   * of a partition (`partition`), or nothing (`none`). @default 'key'
    */
-  readonly orderBy?: 'key' | 'partition' | 'none'
-  /** The record is finished when it returns, or its promise resolves. */
+  readonly orderBy?: 'key' | 'partition' | 'none' | undefined
+  /**
+   * Called for each record, which is finished when it returns, or its promise resolves. One that returns no promise costs no turn of the
+   * event loop. When it throws or rejects, `run` ends with that error.
+   */
   readonly handler: (record: KafkaRecord, context: RecordContext) => void | Promise<void>
 }
 
@@ -39,6 +45,17 @@ interface Waiting {
   readonly index: number
 }
 
+const KNOWN: KnownNames = {
+  names: ['concurrency', 'orderBy', 'handler'],
+  renamed: {
+    eachMessage: 'write handler, a function of (record, { topic, partition })',
+    eachBatch: 'read batches with for await (const batch of consumer)',
+    partitionsConsumedConcurrently: "write concurrency; with orderBy: 'partition' it means the same",
+    autoCommit: 'it is an option of consumer',
+    autoCommitInterval: 'it is commitIntervalMs of consumer',
+  },
+}
+
 /** Runs handlers. One that returns no promise costs no turn of the event loop and no microtask. */
 export class HandlerRun {
   readonly #source: HandlerSource
@@ -53,11 +70,15 @@ export class HandlerRun {
   #error: unknown
   #hasFailed = false
 
-  constructor(source: HandlerSource, { handler, concurrency = 1, orderBy = 'key' }: RunOptions) {
+  /** Throws an {@link InvalidOptionsError} if options can't be used. */
+  constructor(source: HandlerSource, options: RunOptions) {
+    const reader = new OptionsReader('run', options, KNOWN)
     this.#source = source
-    this.#handler = handler
-    this.#concurrency = Math.max(1, concurrency)
-    this.#orderBy = orderBy
+    this.#handler = options?.handler
+    this.#concurrency = reader.number('concurrency', [1, MAX_MS, 1])
+    this.#orderBy = reader.oneOf('orderBy', ['key', 'partition', 'none'], 'key')
+    readHandler(reader)
+    reader.done()
   }
 
   async run(): Promise<void> {
@@ -97,13 +118,14 @@ export class HandlerRun {
   }
 
   #start(batch: ConsumerBatch, index: number): void {
-    let result: void | Promise<void>
+    let result: unknown
     try {
       result = this.#handler(batch.records[index] as KafkaRecord, batch)
     } catch (error) {
       return this.#failed(error)
     }
-    if (result === undefined) return this.#source.finishOne(batch, index)
+    // What returns something else, `values.push(…)` for example, is finished too.
+    if (!isPromise(result)) return this.#source.finishOne(batch, index)
     this.#running++
     const order = this.#orderOf(batch, index)
     if (order !== undefined && !this.#queues.has(order)) this.#queues.set(order, [])
@@ -158,4 +180,14 @@ export class HandlerRun {
     this.#slot ??= Promise.withResolvers()
     return this.#slot.promise
   }
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === 'object' && value !== null && 'then' in value
+}
+
+/** Handlers of consumers and of share consumers. */
+export function readHandler(reader: OptionsReader): void {
+  const handler = reader.raw('handler')
+  if (typeof handler !== 'function') reader.problem('handler', `is ${kindOf(handler)}: give a function of a record`)
 }

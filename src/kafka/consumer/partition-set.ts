@@ -1,5 +1,6 @@
 import type { TopicPartitions } from '../protocol/embedded.ts'
 
+/** A partition of a topic. */
 export interface TopicPartition {
   readonly topic: string
   readonly partition: number

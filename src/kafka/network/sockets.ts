@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 
+/** Where to connect to. */
 export interface Address {
   readonly host: string
   readonly port: number
@@ -10,9 +11,11 @@ export interface Address {
   readonly serverName?: string
 }
 
+/** What a socket reports. */
 export interface SocketHandlers {
+  /** It can be written to. */
   connected(): void
-  /** The memory of the chunk is used again after the call. */
+  /** Bytes, in their order. The memory of the chunk is used again after the call. */
   received(chunk: Buffer): void
   /** Where to put the next bytes, if they have a place already. */
   room(): Buffer | undefined
@@ -24,9 +27,11 @@ export interface SocketHandlers {
 export interface KafkaSocket {
   /** `written`, if it is given, is called when the chunks are no longer needed; not if the socket ends before. */
   write(chunks: readonly Buffer[], written?: () => void): void
+  /** Ends it at once; nothing is reported afterwards. */
   destroy(): void
 }
 
+/** Opens a socket, and reports what becomes of it: all connections of a client go through it. */
 export type OpenSocket = (address: Address, handlers: SocketHandlers) => KafkaSocket
 
 /** What was read and has no place yet. All sockets share it: each hands on what it has read before another reads. */

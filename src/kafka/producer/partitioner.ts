@@ -10,8 +10,19 @@ export interface PartitionChoice {
   readonly partitions: number
 }
 
-/** Chooses a partition, from 0 to `partitions` - 1; undefined leaves the choice to the default for records without a key. */
+/** Chooses a partition, from 0 to `partitions` - 1; undefined leaves the choice to the default, by the key if there is one. */
 export type Partitioner = (choice: PartitionChoice) => number | undefined
+
+/**
+ * The partition to which Java's clients, and this one, send a key of a topic with so many partitions (murmur2). Strings are UTF-8.
+ *
+ * ```ts
+ * partitionForKey('ord-1', 12) // the same for everybody, until partitions are added
+ * ```
+ */
+export function partitionForKey(key: Uint8Array | string, partitions: number): number {
+  return partitionOfKey(typeof key === 'string' ? Buffer.from(key) : key, partitions)
+}
 
 const SCRATCH_BYTES = 1_024
 

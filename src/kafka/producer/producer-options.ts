@@ -1,43 +1,55 @@
-import { KafkaError } from '../errors.ts'
+import { MAX_MS, OptionsReader, shown } from '../options-reader.ts'
+import type { KnownNames, NumberRange } from '../options-reader.ts'
 import { CODECS } from '../records/batch-format.ts'
 import type { Codec } from '../records/batch-format.ts'
-import type { BatchEvent } from './producer-hooks.ts'
 import type { Partitioner } from './partitioner.ts'
 
+/** What {@link KafkaClient.producer} takes; all of it has a default. */
 export interface ProducerOptions {
   /**
-   * What a confirmation means: `all` replicas in sync have the record; `1`: the leader has it; `0`: it has been written to the socket, and
-   * nothing is known about it. Only with `all` is a record never written twice. @default 'all'
+   * What a confirmation means. `all`: all replicas in sync have the record, and it is written once and in order, whatever is repeated on
+   * the way (KIP-98). `1`: the leader has it, and may lose it, or have it twice. `0`: it was handed to the network; nothing else is known.
+   * @default 'all'
    */
-  readonly acks?: 'all' | 1 | 0
+  readonly acks?: 'all' | 1 | 0 | undefined
   /** How long a batch waits for more records, from its first one on. 0: until the end of the turn of the event loop. In milliseconds. @default 0 */
-  readonly lingerMs?: number
-  /** Of one batch, before compression. From 1,024 to 1 GiB. @default 1_048_576 (1 MiB), the largest that topics take by default */
-  readonly batchBytes?: number
-  /** Of all batches, in the memory of this producer. When it is used up, sends wait in the order of the calls. @default 67_108_864 (64 MiB) */
-  readonly maxBufferedBytes?: number
-  /** Of the batches in one request. @default 4_194_304 (4 MiB) */
-  readonly maxRequestBytes?: number
+  readonly lingerMs?: number | undefined
+  /** Size of one batch, before compression, from 1,024 to 1 GiB. @default 1_048_576 (1 MiB), the largest that topics take by default */
+  readonly batchBytes?: number | undefined
+  /**
+   * Memory for all batches of this producer. When it is used up, sends wait, in the order of the calls.
+   * @default 67_108_864 (64 MiB)
+   */
+  readonly maxBufferedBytes?: number | undefined
+  /** Size of all batches in one request; one that is larger goes alone. @default 4_194_304 (4 MiB) */
+  readonly maxRequestBytes?: number | undefined
   /**
    * A record that is not confirmed by then fails; its error says whether it may have been written. It then still takes the time of one
    * request at most. In milliseconds. @default 120_000
    */
-  readonly deliveryTimeoutMs?: number
-  /** How long a broker waits for its replicas before it answers; less than the client's request timeout. @default 15_000 */
-  readonly ackTimeoutMs?: number
-  /** @default 'none' */
-  readonly compression?: Codec
-  /** @default like Java's: by the key, else a partition for 64 KiB, then another one (KIP-480, KIP-794) */
-  readonly partitioner?: Partitioner
+  readonly deliveryTimeoutMs?: number | undefined
   /**
-   * Makes the producer transactional. Of two producers with the same id, the newer one fences the older one. `true`: an id of its own, so
-   * that it fences nobody, and starts again when it has been fenced. @default none
+   * How long a broker waits for its replicas before it answers; less than the client's `requestTimeoutMs`. In milliseconds.
+   * @default 15_000, or half of `requestTimeoutMs` if that is less
    */
-  readonly transactionalId?: string | true
-  /** After this time without an end, the broker aborts a transaction. @default 60_000 */
-  readonly transactionTimeoutMs?: number
-  /** Called synchronously when a batch has been settled. It must not throw. */
-  readonly onBatch?: (event: BatchEvent) => void
+  readonly ackTimeoutMs?: number | undefined
+  /** Of each batch. Needs no package. `zstd` needs Kafka 2.1 (KIP-110). @default 'none' */
+  readonly compression?: Codec | undefined
+  /**
+   * Chooses the partition of records that name none. @default like Java's: by the murmur2 hash of the key; without a key, one partition for
+   * 64 KiB, then another one (KIP-480, KIP-794)
+   */
+  readonly partitioner?: Partitioner | undefined
+  /**
+   * Makes the producer transactional (KIP-98). Of two producers with the same id, the newer one fences the older one. `true`: an id of its
+   * own, so that it fences nobody, and takes a new one when it has been fenced. @default none
+   */
+  readonly transactionalId?: string | true | undefined
+  /**
+   * After this time without an end, the broker aborts a transaction; at most its `transaction.max.timeout.ms`, 15 minutes by default. In
+   * milliseconds. @default 60_000
+   */
+  readonly transactionTimeoutMs?: number | undefined
 }
 
 export interface ProducerSettings {
@@ -52,47 +64,70 @@ export interface ProducerSettings {
   readonly partitioner: Partitioner | undefined
   readonly transactionalId: string | true | undefined
   readonly transactionTimeoutMs: number
-  readonly onBatch: ((event: BatchEvent) => void) | undefined
 }
 
 const KiB = 1_024
 const MiB = KiB * KiB
-const MAX_MS = 2 ** 31 - 1
+const ACK_TIMEOUT_MS = 15_000
 
-/** [smallest, largest, default] */
 const NUMBERS = {
   lingerMs: [0, MAX_MS, 0],
   batchBytes: [KiB, 1_024 * MiB, MiB],
   maxBufferedBytes: [64 * KiB, Number.MAX_SAFE_INTEGER, 64 * MiB],
   maxRequestBytes: [KiB, 1_024 * MiB, 4 * MiB],
   deliveryTimeoutMs: [1, MAX_MS, 120_000],
-  ackTimeoutMs: [1, MAX_MS, 15_000],
   transactionTimeoutMs: [1, MAX_MS, 60_000],
-} as const satisfies Record<string, readonly [number, number, number]>
+} as const satisfies Readonly<Record<string, NumberRange>>
 
-type NumberOption = keyof typeof NUMBERS
+const ACKS = ['all', 0, 1] as const
 
-/** The options with their defaults. Throws one error that lists all problems. */
-export function producerSettingsOf(options: ProducerOptions): ProducerSettings {
-  const problems: string[] = []
-  const { acks = 'all', compression = 'none', transactionalId, partitioner, onBatch } = options
-  const number = (name: NumberOption): number => {
-    const [smallest, largest, byDefault] = NUMBERS[name]
-    const value = options[name] ?? byDefault
-    if (!(value >= smallest && value <= largest)) problems.push(`${name} is ${value}, not ${smallest} to ${largest}`)
-    return value
+const KNOWN: KnownNames = {
+  names: ['acks', ...Object.keys(NUMBERS), 'ackTimeoutMs', 'compression', 'partitioner', 'transactionalId'],
+  renamed: {
+    idempotent: "leave it out; with acks 'all' the producer is idempotent",
+    enableIdempotence: "leave it out; with acks 'all' the producer is idempotent",
+    maxInFlightRequests: 'leave it out; five requests are on the way to a broker, and order is kept',
+    createPartitioner: 'write partitioner, a function of { topic, key, value, partitions }',
+    transactionTimeout: 'write transactionTimeoutMs',
+    timeout: 'write ackTimeoutMs, how long a broker waits for its replicas, or deliveryTimeoutMs',
+    metadataMaxAge: 'it is metadataMaxAgeMs of createClient',
+    allowAutoTopicCreation: 'it is autoCreateTopics of createClient',
+    retry: 'what may pass is repeated by itself until deliveryTimeoutMs',
+    retries: 'what may pass is repeated by itself until deliveryTimeoutMs',
+    compressionType: 'write compression',
+    batchSize: 'write batchBytes',
+    onBatch: 'it is one of the hooks of createClient',
+  },
+}
+
+/** The options with their defaults. Throws an {@link InvalidOptionsError} with everything that is wrong with them. */
+export function producerSettingsOf(options: ProducerOptions, requestTimeoutMs: number): ProducerSettings {
+  const reader = new OptionsReader('producer', options, KNOWN)
+  const acks = reader.oneOf('acks', ACKS, 'all')
+  const numbers = reader.numbers(NUMBERS)
+  const compression = reader.oneOf('compression', CODECS, 'none')
+  const ackTimeoutMs = reader.number('ackTimeoutMs', [
+    1,
+    Math.max(1, requestTimeoutMs - 1),
+    Math.min(ACK_TIMEOUT_MS, Math.ceil(requestTimeoutMs / 2)),
+  ])
+  reader.callable('partitioner', 'a function of { topic, key, value, partitions }')
+  const transactionalId =
+    reader.raw('transactionalId') === true ? true : reader.text('transactionalId', 'a name, or true')
+  if (transactionalId !== undefined && acks !== 'all') {
+    reader.problem('acks', `is ${shown(acks)}: transactions need acks 'all'`)
   }
-  const numbers = Object.fromEntries(
-    Object.keys(NUMBERS).map((name) => [name, number(name as NumberOption)]),
-  ) as Record<NumberOption, number>
-  if (acks !== 'all' && acks !== 0 && acks !== 1) problems.push(`acks is ${String(acks)}, not 'all', 1 or 0`)
-  if (!CODECS.includes(compression)) problems.push(`compression is ${compression}, not one of ${CODECS.join(', ')}`)
-  if (transactionalId === '') problems.push('transactionalId is empty')
-  if (transactionalId !== undefined && acks !== 'all') problems.push(`a transaction needs acks 'all'`)
-  if (numbers.batchBytes > numbers.maxBufferedBytes) problems.push('batchBytes is larger than maxBufferedBytes')
-  if (problems.length > 0) {
-    const message = `the options of the producer are not valid: ${problems.join('; ')}`
-    throw new KafkaError(message, { code: 'INVALID_OPTIONS', action: 'fatal', outcome: 'not-sent' })
+  const { batchBytes, maxBufferedBytes } = numbers
+  if (batchBytes > maxBufferedBytes) {
+    reader.problem('batchBytes', `is ${batchBytes}, more than maxBufferedBytes, ${maxBufferedBytes}: give less`)
   }
-  return { ...numbers, acks: acks === 'all' ? -1 : acks, compression, partitioner, transactionalId, onBatch }
+  reader.done()
+  return {
+    ...numbers,
+    ackTimeoutMs,
+    acks: acks === 0 || acks === 1 ? acks : -1,
+    compression,
+    partitioner: options.partitioner,
+    transactionalId,
+  }
 }

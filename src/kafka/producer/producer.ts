@@ -1,10 +1,13 @@
 import type { Cluster } from '../cluster/cluster.ts'
 import { closedError } from '../cluster/cluster-errors.ts'
 import type { Connections } from '../cluster/connections.ts'
-import { KafkaError } from '../errors.ts'
+import { KafkaError, UnencodableError } from '../errors.ts'
 import { systemClock } from '../network/clock.ts'
 import type { Clock } from '../network/clock.ts'
+import { kindOf } from '../options-reader.ts'
+import { Settlement } from './deliveries.ts'
 import type { SentRange, SentRecord } from './deliveries.ts'
+import type { BatchEvent } from './producer-hooks.ts'
 import { producerSettingsOf } from './producer-options.ts'
 import type { ProducerOptions } from './producer-options.ts'
 import type { ProducerRecord, RecordContent } from './producer-record.ts'
@@ -22,6 +25,10 @@ export interface ProducerContext {
   readonly random?: () => number
   /** Milliseconds since 1970, for records without a timestamp. @default Date.now */
   readonly wallClock?: () => number
+  /** Called synchronously when a batch has been settled. What it throws is ignored. */
+  readonly onBatch?: ((event: BatchEvent) => void) | undefined
+  /** Called once, when it has been closed. */
+  readonly onClosed?: (producer: Producer) => void
 }
 
 const DEFAULT_CLOSE_MS = 30_000
@@ -38,13 +45,15 @@ export class Producer {
   readonly #transactions: Transactions | undefined
   readonly #clock: Clock
   readonly #wallClock: () => number
-  #isClosed = false
+  readonly #onClosed: ((producer: Producer) => void) | undefined
+  #closing: Promise<void> | undefined
   /** Transactions run one after the other. */
   #turn: Promise<unknown> = Promise.resolve()
 
+  /** @internal */
   constructor(options: ProducerOptions, context: ProducerContext) {
     const { cluster, clock = systemClock, random = Math.random, wallClock = Date.now } = context
-    const settings = producerSettingsOf(options)
+    const settings = producerSettingsOf(options, cluster.requestTimeoutMs)
     const connections = cluster.connections({ purpose: 'data' })
     const { transactionalId, transactionTimeoutMs, deliveryTimeoutMs } = settings
     const timeoutMs = deliveryTimeoutMs
@@ -67,10 +76,12 @@ export class Producer {
       random,
       producerId: (signal) => requests.producerId(signal),
       transaction: transactions,
+      onBatch: context.onBatch,
     })
     this.#transactions = transactions
     this.#clock = clock
     this.#wallClock = wallClock
+    this.#onClosed = context.onClosed
   }
 
   /** The id that its transactions have; undefined without transactions. Another one after it was fenced, if it is an id of its own. */
@@ -129,12 +140,21 @@ export class Producer {
   }
 
   /**
-   * Takes nothing more, sends what it has, and ends its connections: at `deadlineMs` at the latest, when the rest fails. May be called
-   * again. A transaction that is running may end by then; if it does not, the broker aborts it.
+   * Takes nothing more, sends what it has, and ends its connections: after `deadlineMs` at the latest (default 30,000), when the rest
+   * fails. A transaction that is running may end by then; if it does not, the broker aborts it. May be called again: the first call
+   * counts.
    */
-  async close({ deadlineMs = DEFAULT_CLOSE_MS }: { readonly deadlineMs?: number } = {}): Promise<void> {
-    if (this.#isClosed) return
-    this.#isClosed = true
+  close({ deadlineMs = DEFAULT_CLOSE_MS }: { readonly deadlineMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(deadlineMs)
+    return this.#closing
+  }
+
+  /** Closes it at the end of an `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  async #close(deadlineMs: number): Promise<void> {
     const { promise: late, resolve } = Promise.withResolvers<void>()
     const cancel = this.#clock.setTimer(resolve, deadlineMs)
     const finished = this.#transactions === undefined ? this.flush() : this.#turn
@@ -142,14 +162,17 @@ export class Producer {
     cancel()
     this.#records.close()
     this.#coordinators.close()
+    this.#onClosed?.(this)
   }
 
   #refusal(): KafkaError | undefined {
-    if (this.#isClosed) return closedError()
+    if (this.#closing !== undefined) return closedError()
     return this.#transactions === undefined ? undefined : stateError('a transactional producer sends in transactions')
   }
 
   #send(record: ProducerRecord, options: SendOptions | undefined, refusal: KafkaError | undefined) {
+    const misuse = misuseOf(record?.topic)
+    if (misuse !== undefined) return rejected<SentRecord>(misuse)
     const call = new SingleCall(record.topic, record, this.#wallClock())
     if (refusal === undefined) this.#records.submit(record.topic, call, options?.signal)
     else call.fail(refusal)
@@ -162,6 +185,8 @@ export class Producer {
     options: SendOptions | undefined,
     refusal: KafkaError | undefined,
   ) {
+    const misuse = misuseOf(topic, records)
+    if (misuse !== undefined) return rejected<readonly SentRange[]>(misuse)
     const call = new ManyCall(topic, records, this.#wallClock())
     if (refusal === undefined) this.#records.submit(topic, call, options?.signal)
     else call.fail(refusal)
@@ -171,7 +196,7 @@ export class Producer {
   async #transact<T>(work: (transaction: Transaction) => Promise<T> | T): Promise<T> {
     const transactions = this.#transactions
     if (transactions === undefined) throw stateError('this producer has no transactionalId')
-    if (this.#isClosed) throw closedError()
+    if (this.#closing !== undefined) throw closedError()
     await transactions.begin()
     let isOpen = true
     const refusal = () => (isOpen ? transactions.refusal : stateError('the transaction has ended'))
@@ -204,4 +229,19 @@ function metadataOf(group: GroupMember | GroupMetadata): GroupMetadata {
 function aborted(cause: unknown): KafkaError {
   const message = 'the transaction was aborted'
   return new KafkaError(message, { code: 'TRANSACTION_ABORTED', action: 'abort', outcome: 'not-sent', cause })
+}
+
+/** What a type checker would have found. */
+function misuseOf(topic: unknown, records: unknown = []): KafkaError | undefined {
+  if (typeof topic !== 'string' || topic === '') {
+    return new UnencodableError(`the topic is ${kindOf(topic)}: give its name, as in send({ topic: 'orders', value })`)
+  }
+  if (Array.isArray(records)) return undefined
+  return new UnencodableError(`the records for ${topic} are ${kindOf(records)}: give an array of { key, value }`)
+}
+
+function rejected<T>(error: KafkaError): Promise<T> {
+  const settlement = new Settlement<T>()
+  settlement.reject(error)
+  return settlement.promise
 }

@@ -13,6 +13,7 @@ import type { Confirmation, Entry, Identity, PartitionQueue } from './partition-
 import { ProduceRequests } from './produce-requests.ts'
 import type { TransactionStamp } from './produce-requests.ts'
 import type { ProducerBatch } from './producer-batch.ts'
+import type { BatchEvent } from './producer-hooks.ts'
 import type { ProducerSettings } from './producer-options.ts'
 import { CallQueue } from './send-calls.ts'
 import type { SendCall } from './send-calls.ts'
@@ -29,6 +30,7 @@ export interface RecordSenderOptions {
   /** For a producer without transactions. */
   readonly producerId: (signal: AbortSignal) => Promise<Identity>
   readonly transaction: TransactionPort | undefined
+  readonly onBatch: ((event: BatchEvent) => void) | undefined
 }
 
 /** What a transactional producer adds. */
@@ -309,7 +311,7 @@ export class RecordSender {
   }
 
   #settled(batch: ProducerBatch, result: Confirmation | KafkaError): void {
-    const { onBatch } = this.#settings
+    const { onBatch } = this.#options
     const error = result instanceof KafkaError ? result : undefined
     batch.isClosed = true
     this.#live.delete(batch)

@@ -14,7 +14,7 @@ export interface GroupMetadata {
   /** -1 for a group without members. */
   readonly generationId: number
   readonly memberId: string
-  readonly groupInstanceId?: string | null
+  readonly groupInstanceId?: string | null | undefined
 }
 
 /** Where a group continues: the offset of the next record. */
@@ -23,8 +23,8 @@ export interface TransactionOffset {
   readonly partition: number
   readonly offset: number
   /** @default unknown */
-  readonly leaderEpoch?: number
-  readonly metadata?: string | null
+  readonly leaderEpoch?: number | undefined
+  readonly metadata?: string | null | undefined
 }
 
 export interface TransactionRequestsOptions {

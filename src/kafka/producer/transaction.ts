@@ -2,16 +2,18 @@ import type { SentRange, SentRecord } from './deliveries.ts'
 import type { ProducerRecord, RecordContent } from './producer-record.ts'
 import type { GroupMetadata, TransactionOffset } from './transaction-requests.ts'
 
+/** For one call of `send` or `sendMany`. */
 export interface SendOptions {
   /**
    * Withdraws what still waits for room or for its topic: it then fails as `not-sent`. What is in a batch already is sent, whatever becomes
    * of the signal.
    */
-  readonly signal?: AbortSignal
+  readonly signal?: AbortSignal | undefined
 }
 
 /** A consumer, as far as a transaction needs it. */
 export interface GroupMember {
+  /** Who it is in its group now. Throws while it is not a member. */
   groupMetadata(): GroupMetadata
 }
 

@@ -1,12 +1,15 @@
 import { uvarintSize, varintSize } from '../bytes/varint.ts'
 import { UnencodableError } from '../errors.ts'
+import { kindOf } from '../options-reader.ts'
 import { ATTRIBUTES, BATCH, CODECS, LENGTH_END } from './batch-format.ts'
 import type { Codec } from './batch-format.ts'
 import { crc32c } from './crc32c.ts'
 import { varlongSize, writeUvarint, writeVarint, writeVarlong } from './varint-write.ts'
 
+/** A key or a value: bytes, or text, which is written as UTF-8. */
 export type RecordBytes = Uint8Array | string | null
 
+/** A header to be written. Keys may repeat; order is kept. */
 export interface RecordHeader {
   readonly key: string
   readonly value: RecordBytes
@@ -152,10 +155,15 @@ export function maxRecordSize(key: RecordBytes, value: RecordBytes, headers: rea
 /** Up to here, a loop over a string costs less than a call into C++. */
 const SHORT_STRING = 24
 
-/** -1 for null. */
+/** -1 for null. Anything but text and bytes is refused here: its size would make the batch unreadable. */
 function sizeOf(value: RecordBytes): number {
   if (value === null) return -1
-  return typeof value === 'string' ? utf8Size(value) : value.length
+  if (typeof value === 'string') return utf8Size(value)
+  // Of one realm or another: `instanceof` would refuse bytes from elsewhere, as in tests with Jest.
+  if (value?.BYTES_PER_ELEMENT !== 1) {
+    throw new UnencodableError(`a key, value or header is ${kindOf(value)}: give a string, bytes, or null`)
+  }
+  return value.length
 }
 
 function utf8Size(text: string): number {
@@ -189,6 +197,10 @@ function writeField(block: Buffer, at: number, value: RecordBytes, size: number)
 }
 
 function headersSize(headers: readonly RecordHeader[]): number {
+  const isList: boolean = Array.isArray(headers)
+  if (!isList) {
+    throw new UnencodableError(`headers are ${kindOf(headers)}: give an array of { key, value }`)
+  }
   let size = uvarintSize(2 * headers.length)
   for (const { key, value } of headers) size += fieldSize(utf8Size(key)) + fieldSize(sizeOf(value))
   return size

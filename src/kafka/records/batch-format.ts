@@ -27,5 +27,6 @@ export const ATTRIBUTES = {
   deleteHorizon: 0x40,
 } as const
 
-export const CODECS = ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const
-export type Codec = (typeof CODECS)[number]
+export const CODECS: readonly Codec[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd']
+/** Compression of batches. */
+export type Codec = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd'

@@ -25,6 +25,7 @@ export class KafkaRecord {
   readonly #valueSize: number
   readonly #headersStart: number
 
+  /** @internal */
   constructor(
     source: RecordSource,
     offsetDelta: number,
@@ -45,6 +46,7 @@ export class KafkaRecord {
     this.#headersStart = headersStart
   }
 
+  /** Its place in the partition. */
   get offset(): number {
     return this.#source.baseOffset + this.#offsetDelta
   }
@@ -54,6 +56,7 @@ export class KafkaRecord {
     return this.#source.baseTimestamp + this.#timestampDelta
   }
 
+  /** Null if it has none. */
   get key(): Buffer | null {
     if (this.#keySize < 0) return null
     return this.#source.bytes.subarray(this.#keyStart, this.#keyStart + this.#keySize)
@@ -65,25 +68,29 @@ export class KafkaRecord {
     return this.#source.bytes.subarray(this.#valueStart, this.#valueStart + this.#valueSize)
   }
 
-  /** Key and value as text, without a view in between. */
+  /** The key as text (UTF-8), without a view in between. */
   get keyText(): string | null {
     if (this.#keySize < 0) return null
     return this.#source.bytes.toString('utf8', this.#keyStart, this.#keyStart + this.#keySize)
   }
 
+  /** The value as text. */
   get valueText(): string | null {
     if (this.#valueSize < 0) return null
     return this.#source.bytes.toString('utf8', this.#valueStart, this.#valueStart + this.#valueSize)
   }
 
+  /** In bytes; -1 if it has none. */
   get keySize(): number {
     return this.#keySize
   }
 
+  /** In bytes; -1 for a tombstone. */
   get valueSize(): number {
     return this.#valueSize
   }
 
+  /** In the order in which they were written. */
   get headers(): readonly ReadHeader[] {
     return this.#headersStart < 0 ? [] : readHeaders(this.#source.bytes, this.#headersStart)
   }

@@ -22,7 +22,7 @@ export interface MemoryDedupeStore extends DedupeStore {
   readonly size: number
 }
 
-export const MEMORY_DEDUPE_DEFAULTS = { maxEntries: 100_000 } as const
+const MEMORY_DEDUPE_DEFAULTS = { maxEntries: 100_000 } as const
 
 /**
  * Remembers handled messages in this process: for a consumer that runs in one process, and for tests. What was handled

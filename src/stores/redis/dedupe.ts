@@ -13,7 +13,7 @@ export interface RedisDedupeStoreOptions {
   readonly prefix?: string | undefined
 }
 
-export const REDIS_DEDUPE_DEFAULTS = { prefix: 'busbar:dedupe:' } as const
+const REDIS_DEDUPE_DEFAULTS = { prefix: 'busbar:dedupe:' } as const
 
 // A key holds the token of its claim, or "done", and expires by itself at the end of the lease or of the time to live.
 const DONE = 'done'

@@ -12,7 +12,7 @@ import type { DeliveryQueue, MemoryDelivery } from './delivery.ts'
 import { GroupQueue } from './group-queue.ts'
 import { LogEntry } from './log.ts'
 import { Responders } from './request-reply.ts'
-import { MemorySubscription } from './subscriber.ts'
+import { MemorySubscription } from './subscription.ts'
 import { TopicState } from './topic-state.ts'
 
 /** Makes a broker that several `memory({ broker })` transports share, as several processes would share a real one. */
@@ -307,7 +307,7 @@ export class MemoryBroker {
       this.clock = clock
     } else if (clock !== this.clock && clock !== systemClock) {
       const detail =
-        'the bus has a clock of its own, but its broker goes by the clock of the first bus that used it: give the clock to memoryBroker({ clock })'
+        'the bus has another clock than its broker, which uses that of the first bus it served: give the clock to memoryBroker({ clock })'
       events.emit('warning', { transport: name, code: 'memory-clock', detail })
     }
   }

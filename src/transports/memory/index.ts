@@ -14,7 +14,7 @@ import { resolveMemoryOptions } from './options.ts'
 import type { MemoryOptions } from './options.ts'
 import { publishToMemory } from './publisher.ts'
 import { MemoryRequestReply } from './request-reply.ts'
-import type { MemorySubscription } from './subscriber.ts'
+import type { MemorySubscription } from './subscription.ts'
 
 export { memoryBroker } from './broker.ts'
 export type { MemoryBroker } from './broker.ts'

@@ -67,7 +67,7 @@ export class TopicState {
 
   fullError(): PublishError {
     return new PublishError(
-      `The topic "${this.name}" holds ${this.#maxBacklogBytes} bytes that nobody has acked, its limit (maxBacklogBytes)`,
+      `The topic "${this.name}" holds ${this.#maxBacklogBytes} bytes that some group has not acked, its limit (maxBacklogBytes)`,
       {
         outcome: 'not-sent',
         retryable: true,

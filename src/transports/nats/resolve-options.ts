@@ -13,7 +13,7 @@ import type {
   ResolvedNatsOptions,
 } from './options.ts'
 
-export const NATS_DEFAULTS = {
+const NATS_DEFAULTS = {
   connectTimeoutMs: 5_000,
   heartbeatMs: 5_000,
   reconnect: { minMs: 100, maxMs: 5_000 },

@@ -69,7 +69,7 @@ export function toBrokerError(error: unknown, doing: string): BusbarError {
 }
 
 export function lostError(): SettlementError {
-  return new SettlementError('The channel of the delivery is gone; the broker delivers the message again')
+  return new SettlementError('The channel of the delivery was closed; the broker delivers the message again')
 }
 
 /** Connecting to a name with several addresses fails with an AggregateError whose own message is empty. */

@@ -29,7 +29,7 @@ export class Reports {
     else
       this.#warn(
         'connection-blocked',
-        `The broker takes no messages at present: ${reason}. What is published waits for it`,
+        `The broker is blocking publishers: ${reason}. What is published waits until it stops`,
       )
   }
 

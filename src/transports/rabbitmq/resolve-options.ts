@@ -16,7 +16,7 @@ import type {
 } from './options.ts'
 import { BUCKETS } from './topology/names.ts'
 
-export const RABBITMQ_DEFAULTS = {
+const RABBITMQ_DEFAULTS = {
   url: 'amqp://localhost',
   heartbeatMs: 10_000,
   connectTimeoutMs: 10_000,

@@ -1,8 +1,8 @@
 // Longer than most files: everything that one connection reports, and the parts that it connects, meet here.
-import { sleep } from '../../core/clock.ts'
 import { ConnectionError } from '../../core/errors.ts'
 import { ConnectionState } from '../../core/util/connection-state.ts'
 import { OpenedOnce } from '../../core/util/opened-once.ts'
+import { settledWithin } from '../../core/util/settled-within.ts'
 import type { BusbarError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type {
@@ -33,8 +33,8 @@ import { isLoss, REPLY, reasonOf, replyCode, toBrokerError } from './errors.ts'
 import { GroupQueues } from './topology/group-queues.ts'
 import { GroupRegistry } from './topology/group-registry.ts'
 import { KnownGroups } from './topology/known-groups.ts'
-import { Link } from './connection/link.ts'
-import type { Session } from './connection/link.ts'
+import { Connection } from './connection/connection.ts'
+import type { LiveConnection } from './connection/live-connection.ts'
 import { GROUP_KEY, Names } from './topology/names.ts'
 import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
 import { ControlPublisher } from './publish/control-publisher.ts'
@@ -51,7 +51,7 @@ interface Open {
   readonly host: TransportHost
   readonly state: ConnectionState
   readonly reports: Reports
-  readonly publishing: Link
+  readonly publishing: Connection
   /** The first one, and more when its channels are used up. */
   readonly consuming: Consuming[]
   readonly addConsuming: () => Consuming
@@ -64,7 +64,7 @@ interface Open {
 
 /** A connection for consuming, with what belongs to it. */
 interface Consuming {
-  readonly link: Link
+  readonly connection: Connection
   readonly members: MemberChannel
   readonly subscriptions: Set<LiveSubscription>
   /** Channels of its subscriptions, those included that are still being made. */
@@ -87,7 +87,7 @@ export class RabbitMqTransport implements Transport {
   readonly #subscriptions = new Set<LiveSubscription>()
   readonly #once = new OpenedOnce<Open>('RabbitMQ')
   #closed: Promise<void> | undefined
-  readonly #down = new Set<Link>()
+  readonly #down = new Set<Connection>()
   readonly #subscribing = new Turns(MAX_SUBSCRIBING)
   #attempts = 0
 
@@ -109,8 +109,8 @@ export class RabbitMqTransport implements Transport {
     try {
       await open.publishing.open()
       if (this.#options.groups.length > 0) {
-        const session = await open.publishing.whenUp(this.#closing.signal)
-        await open.declarations.standingGroups(session, this.#options.groups).catch((error: unknown) => {
+        const live = await open.publishing.whenUp(this.#closing.signal)
+        await open.declarations.standingGroups(live, this.#options.groups).catch((error: unknown) => {
           throw toBrokerError(error, 'Declaring the groups of the options')
         })
       }
@@ -118,7 +118,7 @@ export class RabbitMqTransport implements Transport {
       // Otherwise the close cleans up.
       if (this.#closed === undefined) {
         open.publisher.close()
-        await closeLinks(open, CLOSE_MS)
+        await closeConnections(open, CLOSE_MS)
       }
       throw error
     }
@@ -145,7 +145,7 @@ export class RabbitMqTransport implements Transport {
 
   async #subscribe(open: Open, spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
     const channels = this.#channelsOf(spec)
-    const { model } = await this.#sessionOf((open.consuming[0] as Consuming).link)
+    const { model } = await this.#liveOf((open.consuming[0] as Consuming).connection)
     const consuming = this.#consumingFor(open, channels, channelMaxOf(model) - SPARE_CHANNELS)
     consuming.channels += channels
     try {
@@ -158,12 +158,12 @@ export class RabbitMqTransport implements Transport {
         control: open.control,
         members: consuming.members,
         host: open.host,
-        whenUp: () => this.#sessionOf(consuming.link),
+        whenUp: () => this.#liveOf(consuming.connection),
       })
       this.#subscriptions.add(subscription)
       consuming.subscriptions.add(subscription)
-      const { session } = consuming.link
-      if (session !== undefined) subscription.attach(session)
+      const { live } = consuming.connection
+      if (live !== undefined) subscription.attach(live)
       return subscription
     } catch (error) {
       consuming.channels -= channels
@@ -186,9 +186,12 @@ export class RabbitMqTransport implements Transport {
     if (this.#closed !== undefined) return { connected: false, detail: 'closed' }
     if (!this.#once.isOpen) return { connected: false, detail: 'not open' }
     const open = this.#once.get()
-    for (const link of linksOf(open))
-      if (this.#down.has(link))
-        return { connected: false, detail: link.lastError === undefined ? 'not connected' : reasonOf(link.lastError) }
+    for (const connection of connectionsOf(open))
+      if (this.#down.has(connection))
+        return {
+          connected: false,
+          detail: connection.lastError === undefined ? 'not connected' : reasonOf(connection.lastError),
+        }
     const { blockedBy } = open.publisher
     if (blockedBy !== undefined) return { connected: true, detail: `the broker takes no messages: ${blockedBy}` }
     return { connected: true }
@@ -197,7 +200,7 @@ export class RabbitMqTransport implements Transport {
   /** Both connections may go to different nodes of a cluster: that for publishing counts. */
   serverAddress(): ServerAddress | undefined {
     const open = this.#once.given
-    return (open?.publishing.session ?? open?.consuming[0]?.link.session)?.server
+    return (open?.publishing.live ?? open?.consuming[0]?.connection.live)?.server
   }
 
   close({ deadlineMs = CLOSE_MS }: { readonly deadlineMs?: number | undefined } = {}): Promise<void> {
@@ -210,18 +213,15 @@ export class RabbitMqTransport implements Transport {
     if (open === undefined) return
     const { clock } = open.host
     const endsAt = clock.monotonic() + deadlineMs
-    const done = new AbortController()
     const orderly = Promise.all([...this.#subscriptions].map((subscription) => subscription.close()))
       .then(() => open.admin.close())
       .catch(() => undefined)
-      .finally(() => done.abort())
-    // Half of the time is for an orderly end; the links need some too.
-    await Promise.race([orderly, sleep(clock, deadlineMs / 2, done.signal).catch(() => undefined)])
+    // Half of the time is for an orderly end; the connections need some too.
+    await settledWithin(clock, deadlineMs / 2, orderly)
     this.#closing.abort()
     open.publisher.close()
     const left = Math.max(100, endsAt - clock.monotonic())
-    await closeLinks(open, left)
-    done.abort()
+    await closeConnections(open, left)
     open.state.close()
   }
 
@@ -235,7 +235,7 @@ export class RabbitMqTransport implements Transport {
     const names = this.#names
     const connector = createConnector(options, host.service, clock)
     const queues = new GroupQueues(names)
-    const addressing = new Router(options, names, clock, queues)
+    const router = new Router(options, names, clock, queues)
     const locks = new BrokerLocks(clock)
     const groups = new KnownGroups()
     const registry = new GroupRegistry(clock, locks, names)
@@ -245,7 +245,7 @@ export class RabbitMqTransport implements Transport {
       names,
       clock,
       connector,
-      addressing,
+      router,
       groups,
       queues,
       registry,
@@ -253,7 +253,7 @@ export class RabbitMqTransport implements Transport {
         control.publishTo(GROUP_KEY, registry.encode(topic, group, layout), { exchange: names.system }),
       closing: this.#closing.signal,
       onGone: () => {
-        for (const { intake } of this.#subscriptions) intake.redeclare()
+        for (const { assignment } of this.#subscriptions) assignment.redeclare()
         for (const { members } of consuming)
           members.renew().catch((error: unknown) => failed(error, 'listening to the other members of a group'))
       },
@@ -264,38 +264,38 @@ export class RabbitMqTransport implements Transport {
     })
     const publisher = new RabbitMqPublisher({
       options,
-      addressing,
+      router,
       clock,
       events,
       transportName,
       prerequisites: declarations,
       onDelayed: (message) => delayed.add(message),
     })
-    const makeLink = (
+    const makeConnection = (
       purpose: Purpose,
       hooks: {
-        restore?(session: Session): Promise<void>
-        up(session: Session): void
-        down(session: Session, error: Error): void
+        restore?(live: LiveConnection): Promise<void>
+        up(live: LiveConnection): void
+        down(live: LiveConnection, error: Error): void
       },
-    ): Link => {
-      const link: Link = new Link({
+    ): Connection => {
+      const connection: Connection = new Connection({
         purpose,
         connector,
         clock,
         backoff: options.reconnect,
         hooks: {
-          restore: async (session) => {
-            await declarations.restore(session, purpose)
-            await hooks.restore?.(session)
+          restore: async (live) => {
+            await declarations.restore(live, purpose)
+            await hooks.restore?.(live)
           },
-          up: (session) => {
-            this.#linkUp(state, link)
-            hooks.up(session)
+          up: (live) => {
+            this.#connectionUp(state, connection)
+            hooks.up(live)
           },
-          down: (session, error) => {
-            this.#linkDown(state, link, error)
-            hooks.down(session, error)
+          down: (live, error) => {
+            this.#connectionDown(state, connection, error)
+            hooks.down(live, error)
           },
           trouble: (error) => this.#trouble(reports, error),
           blocked: (reason) => {
@@ -305,40 +305,40 @@ export class RabbitMqTransport implements Transport {
           bug: (error) => reports.failed(error, 'handling what the broker sent'),
         },
       })
-      return link
+      return connection
     }
-    const publishing = makeLink('publish', {
-      restore: (session) => publisher.attach(session),
-      up: (session) => {
+    const publishing = makeConnection('publish', {
+      restore: (live) => publisher.attach(live),
+      up: (live) => {
         publisher.resume()
         // The first time, `open` does it and reports a failure.
         if (this.#once.isOpen)
           declarations
-            .standingGroups(session, options.groups)
-            .catch((error: unknown) => session.isOpen && reports.failed(error, 'declaring the groups of the options'))
+            .standingGroups(live, options.groups)
+            .catch((error: unknown) => live.isOpen && reports.failed(error, 'declaring the groups of the options'))
       },
-      down: (session, error) => publisher.detach(session, error),
+      down: (live, error) => publisher.detach(live, error),
     })
     const consuming: Consuming[] = []
     const addConsuming = (): Consuming => {
       const subscriptions = new Set<LiveSubscription>()
       const number = consuming.length
-      const link = makeLink('consume', {
-        up: (session) => {
-          for (const subscription of subscriptions) subscription.attach(session)
+      const connection = makeConnection('consume', {
+        up: (live) => {
+          for (const subscription of subscriptions) subscription.attach(live)
           if (number > 0) return
-          if (options.declare) void sorter.start(session)
+          if (options.declare) void sorter.start(live)
           renewal.start()
         },
         down: () => undefined,
       })
       const members = new MemberChannel(names, number === 0 ? host.instanceId : `${host.instanceId}.${number}`, control)
-      const added = { link, members, subscriptions, channels: 0 }
+      const added = { connection, members, subscriptions, channels: 0 }
       consuming.push(added)
       return added
     }
     const control = new ControlPublisher({
-      link: publishing,
+      connection: publishing,
       clock,
       exchange: names.queues,
       blockedBy: () => publisher.blockedBy,
@@ -353,12 +353,12 @@ export class RabbitMqTransport implements Transport {
       publisher,
       closing: this.#closing.signal,
       failed,
-      declare: async (session) => void (await declarations.renewShared(session)),
+      declare: async (live) => void (await declarations.renewShared(live)),
     })
     const shared: Renewable = {
       renewBindings: async () => {
-        const { session } = first.link
-        return session === undefined ? 0 : declarations.renewShared(session)
+        const { live } = first.connection
+        return live === undefined ? 0 : declarations.renewShared(live)
       },
     }
     const renewal = new BindingRenewal(
@@ -379,7 +379,7 @@ export class RabbitMqTransport implements Transport {
       declarations,
       delayed,
       subscriptions: this.#subscriptions,
-      session: () => this.#sessionOf(first.link),
+      live: () => this.#liveOf(first.connection),
     })
     return { host, state, reports, publishing, consuming, addConsuming, publisher, declarations, locks, control, admin }
   }
@@ -389,37 +389,38 @@ export class RabbitMqTransport implements Transport {
       clock: host.clock,
       publisher,
       salt: host.instanceId,
-      session: () => consuming.link.session,
+      live: () => consuming.connection.live,
       failed: (error, doing) => {
         if (!isLoss(error)) reports.failed(error, doing)
       },
-      readerLost: (subscription, reader, end) => this.#readerLost(reports, consuming.link, subscription, reader, end),
+      readerLost: (subscription, reader, end) =>
+        this.#readerLost(reports, consuming.connection, subscription, reader, end),
       slow: ({ spec }, { queue }, ageMs) => reports.slow(spec, queue, ageMs, this.#options.consumerTimeoutMs),
       tooLarge: ({ spec }, bytes, prefetch) => reports.tooLarge(spec, bytes, prefetch),
       misplaced: ({ spec }, topic, key) => reports.misplaced(spec, topic, key),
       dropped: ({ spec }, count) => reports.unhandled(spec, count),
       ended: (subscription) => {
         if (consuming.subscriptions.delete(subscription)) consuming.channels -= channels
-        return this.#ended(subscription, consuming.link.session)
+        return this.#ended(subscription, consuming.connection.live)
       },
     }
   }
 
-  async #sessionOf(link: Link): Promise<Session> {
-    await link.open()
-    return link.whenUp(this.#closing.signal)
+  async #liveOf(connection: Connection): Promise<LiveConnection> {
+    await connection.open()
+    return connection.whenUp(this.#closing.signal)
   }
 
   // --- what happens ----------------------------------------------------------------------------------------------------
 
-  #linkUp(state: ConnectionState, link: Link): void {
-    if (this.#down.delete(link) && this.#down.size === 0) state.up(this.#attempts)
+  #connectionUp(state: ConnectionState, connection: Connection): void {
+    if (this.#down.delete(connection) && this.#down.size === 0) state.up(this.#attempts)
   }
 
-  #linkDown(state: ConnectionState, link: Link, error: Error): void {
+  #connectionDown(state: ConnectionState, connection: Connection, error: Error): void {
     if (this.#closed !== undefined) return
     const isFirst = this.#down.size === 0
-    this.#down.add(link)
+    this.#down.add(connection)
     if (!isFirst) return
     this.#attempts = 1
     state.down(reasonOf(error))
@@ -433,14 +434,14 @@ export class RabbitMqTransport implements Transport {
 
   #readerLost(
     reports: Reports,
-    link: Link,
+    connection: Connection,
     subscription: LiveSubscription,
     reader: QueueConsumer,
     { error, cause, wasIdle }: ConsumerEnd,
   ): void {
-    if (link.session === undefined || this.#closed !== undefined) return
-    if (subscription.intake.standsBy(reader)) {
-      subscription.intake.standbyLost(reader)
+    if (connection.live === undefined || this.#closed !== undefined) return
+    if (subscription.assignment.standsBy(reader)) {
+      subscription.assignment.standbyLost(reader)
       return
     }
     // The next one must hold less, so that this does not repeat.
@@ -449,15 +450,15 @@ export class RabbitMqTransport implements Transport {
     const isGone = cause === 'cancelled' || replyCode(error) === REPLY.notFound
     // Without unacked messages, a consumer ends only because its queue does.
     if (wasIdle === true) subscription.lostQueues.add(reader.queue)
-    subscription.intake.redeclare(isGone ? reader.queue : undefined)
+    subscription.assignment.redeclare(isGone ? reader.queue : undefined)
   }
 
-  async #ended(subscription: LiveSubscription, session: Session | undefined): Promise<void> {
+  async #ended(subscription: LiveSubscription, live: LiveConnection | undefined): Promise<void> {
     this.#subscriptions.delete(subscription)
-    if (!subscription.nature.isTemporary || session === undefined) return
-    const declaring = new DeclareChannel(session)
+    if (!subscription.nature.isTemporary || live === undefined) return
+    const declaring = new DeclareChannel(live)
     try {
-      for (const { reader } of subscription.intake.seats)
+      for (const { reader } of subscription.assignment.assignedQueues)
         await declaring.run((channel) => channel.deleteQueue(reader.queue))
     } finally {
       await declaring.close()
@@ -465,12 +466,12 @@ export class RabbitMqTransport implements Transport {
   }
 }
 
-function linksOf({ publishing, consuming }: Open): readonly Link[] {
-  return [publishing, ...consuming.map(({ link }) => link)]
+function connectionsOf({ publishing, consuming }: Open): readonly Connection[] {
+  return [publishing, ...consuming.map(({ connection }) => connection)]
 }
 
-async function closeLinks(open: Open, deadlineMs: number): Promise<void> {
-  await Promise.all(linksOf(open).map((link) => link.close(deadlineMs)))
+async function closeConnections(open: Open, deadlineMs: number): Promise<void> {
+  await Promise.all(connectionsOf(open).map((connection) => connection.close(deadlineMs)))
 }
 
 /** Lets a number of callers in at once, in the order of their calls. */

@@ -8,6 +8,7 @@ import type {
   TransportHost,
 } from '../../core/transport.ts'
 import { ConnectionState } from '../../core/util/connection-state.ts'
+import { Queue } from '../../core/util/queue.ts'
 import { settledWithin } from '../../core/util/settled-within.ts'
 import { redisAdmin } from './admin/admin.ts'
 import { givenClientAdapter } from './connection/given-client-adapter.ts'
@@ -33,6 +34,8 @@ import { Topics } from './topology/topics.ts'
 import type { Commands, ConnectionListener } from './connection/commands.ts'
 
 const HOUSEKEEPING_MS = 30_000
+/** Maximum number of consumers that are started at once: more would only take more memory. */
+const STARTED_AT_ONCE = 256
 
 /** One open transport: the connection, and everything that uses it. */
 export class RedisTransport implements ConnectionListener {
@@ -45,6 +48,9 @@ export class RedisTransport implements ConnectionListener {
   readonly #readers = new ReaderPool()
   readonly #subscriptions = new Set<RedisSubscription>()
   readonly #state: ConnectionState
+  #starting = 0
+  /** Consumers that wait for their start. */
+  readonly #waiting = new Queue<() => void>()
   #trouble: string | undefined
   #opened = false
   #discovery: Timer | undefined
@@ -115,11 +121,17 @@ export class RedisTransport implements ConnectionListener {
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<RedisSubscription> {
     const subscription = new RedisSubscription(this.#context, this.#readers, spec, sink)
     this.#subscriptions.add(subscription)
+    if (this.#starting === STARTED_AT_ONCE) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+    else this.#starting++
     try {
       await subscription.open()
     } catch (error) {
       this.#subscriptions.delete(subscription)
       throw toSubscribeError(error, describeServer(this.#options))
+    } finally {
+      const next = this.#waiting.shift()
+      if (next === undefined) this.#starting--
+      else next()
     }
     if (subscription.isPattern && this.#discovery === undefined) this.#discover()
     return subscription

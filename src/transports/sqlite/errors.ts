@@ -78,7 +78,7 @@ function explainFile(reason: NonNullable<ThreadError['reason']>, message: string
   const retryable = false
   switch (reason) {
     case 'foreign-file':
-      return { text: `"${path}" can't be used: ${message}. Give Busbar a file of its own`, retryable }
+      return { text: `"${path}" can't be used: ${message}. Give Busbar a separate file`, retryable }
     case 'newer-schema':
       return { text: `"${path}" was written by a newer Busbar (${message}): update this one`, retryable }
     case 'no-wal':

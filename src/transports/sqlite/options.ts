@@ -73,7 +73,7 @@ export interface ResolvedSqliteOptions {
   readonly pragmas: Readonly<Record<string, string | number>>
 }
 
-export const SQLITE_DEFAULTS = {
+const SQLITE_DEFAULTS = {
   synchronous: 'full',
   leaseMs: 30_000,
   pollIntervalMs: 25,

@@ -1,4 +1,6 @@
 import { Worker } from 'node:worker_threads'
+import { systemClock } from '../../core/clock.ts'
+import { settledWithin } from '../../core/util/settled-within.ts'
 import type { Command, Reply, ThreadError, WorkerSettings } from './protocol.ts'
 import { findWorkerFile, requireSqlite } from './worker-file.ts'
 
@@ -139,13 +141,7 @@ export class DatabaseThread {
   async close(deadlineMs: number): Promise<void> {
     this.#closing = true
     if (!this.#gone) this.ask({ kind: 'close' }).catch(() => {})
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<true>((resolve) => {
-      timer = setTimeout(resolve, Math.max(0, deadlineMs), true as const)
-    })
-    const forced = await Promise.race([this.#exited, late])
-    clearTimeout(timer)
-    if (forced === true) await this.terminate()
+    if (!(await settledWithin(systemClock, Math.max(0, deadlineMs), this.#exited))) await this.terminate()
   }
 
   async terminate(): Promise<void> {

@@ -23,7 +23,7 @@ import { toPosition } from './mapping.ts'
 import type { ResolvedSqliteOptions, ResolvedSqliteRetention } from './options.ts'
 import type { Reply } from './protocol.ts'
 import { SqlitePublisher } from './publisher.ts'
-import { SqliteSubscription } from './subscriber.ts'
+import { SqliteSubscription } from './subscription.ts'
 import { DatabaseThread, ThreadRefusedError } from './thread.ts'
 import type { ThreadListener } from './thread.ts'
 

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { createBus } from 'busbar'
-import type { Bus } from 'busbar'
+import { createBus, defineEvent } from 'busbar'
+import type { Bus, ConsumeOptions, EventDefinition, StandardSchema } from 'busbar'
 import type { PendingDelivery } from '../../../src/core/consume/pending-delivery.ts'
+import type { Preparation } from '../../../src/core/consume/preparation.ts'
 import type { Runner, RunnerHost } from '../../../src/core/consume/runner.ts'
 import { consumeWith } from '../../../src/core/bus.ts'
 import { turn } from './stage.ts'
@@ -12,9 +13,11 @@ import type { StubSubscription } from './stub-transport.ts'
 class Holder implements Runner {
   readonly held = new Map<string, PendingDelivery>()
   readonly #host: RunnerHost
+  readonly #preparation: Preparation
 
-  constructor(host: RunnerHost) {
+  constructor(host: RunnerHost, preparation: Preparation) {
     this.#host = host
+    this.#preparation = preparation
   }
 
   get running(): number {
@@ -53,6 +56,19 @@ class Holder implements Runner {
     this.pump()
   }
 
+  /** Prepares its data, and fails it if that can't be done. */
+  async prepare(id: string): Promise<unknown> {
+    const pending = this.held.get(id)
+    if (pending === undefined) throw new Error(`${id} is not held`)
+    try {
+      await this.#preparation.run(pending)
+      return pending.message.data
+    } catch (error) {
+      this.#host.failed(this.#take(id), error)
+      return error
+    }
+  }
+
   /** Fails one, and gives back those of its key that came after it. */
   fail(id: string, behind: readonly string[]): void {
     const pending = this.#take(id)
@@ -67,17 +83,34 @@ class Holder implements Runner {
   flush(): void {}
 }
 
+/** Takes even numbers, asynchronously. */
+const even: StandardSchema<number, string> = {
+  '~standard': {
+    version: 1,
+    vendor: 'test',
+    async validate(value) {
+      await turn()
+      return typeof value === 'number' && value % 2 === 0
+        ? { value: `two times ${value / 2}` }
+        : { issues: [{ message: 'must be even' }] }
+    },
+  },
+}
+
 const open: Bus[] = []
 afterEach(async () => {
   await Promise.all(open.splice(0).map((bus) => bus.close({ timeoutMs: 0 })))
 })
 
-async function stage(): Promise<{ runner: Holder; broker: StubSubscription; bus: Bus }> {
+async function stage(
+  target: string | EventDefinition<number, string> = 'orders.placed',
+): Promise<{ runner: Holder; broker: StubSubscription; bus: Bus }> {
   const transport = new StubTransport()
   const bus = createBus({ service: 'test', transport, logger: false })
   open.push(bus)
   let runner: Holder | undefined
-  consumeWith(bus, 'orders.placed', (host) => (runner = new Holder(host)), { retry: { backoff: 'fixed', baseMs: 1 } })
+  const options: ConsumeOptions = { retry: { backoff: 'fixed', baseMs: 1 } }
+  consumeWith(bus, target, (host, _attempts, preparation) => (runner = new Holder(host, preparation)), options)
   await bus.start()
   return { runner: runner as Holder, broker: transport.subscriptions[0] as StubSubscription, bus }
 }
@@ -112,6 +145,21 @@ describe('a separate runner', () => {
     expect(broker.outcomes()).toEqual([])
     expect(runner.held.get('a1')?.attempt).toBe(2)
     expect(runner.held.get('a2')?.attempt).toBe(1)
+  })
+
+  it('prepares data as the other runners do, and does not try again what does not fit its schema', async () => {
+    const { runner, broker } = await stage(defineEvent('orders.placed', even))
+    broker.deliver(
+      delivery('a', { body: Buffer.from('2'), contentType: 'application/json' }),
+      delivery('b', { body: Buffer.from('3'), contentType: 'application/json' }),
+      delivery('c', { body: Buffer.from('{'), contentType: 'application/json' }),
+    )
+    expect(await runner.prepare('a')).toBe('two times 1')
+    expect(await runner.prepare('b')).toMatchObject({ name: 'ValidationError' })
+    expect(await runner.prepare('c')).toMatchObject({ name: 'CodecError' })
+    runner.succeed('a')
+    await turn()
+    expect(broker.outcomes().toSorted()).toEqual(['a ack', 'b reject', 'c reject'])
   })
 
   it('is waited for when the bus closes, and returns to the broker what it still holds when the time is up', async () => {

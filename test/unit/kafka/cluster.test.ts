@@ -65,7 +65,7 @@ describe('bootstrap', () => {
   it.each(['', 'host:0', 'host:99999', 'a b', 'http://host:9092', '[::1', ':9092'])(
     'refuses the address %j',
     (address) => {
-      expect(() => new Cluster({ brokers: [address] })).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }))
+      expect(() => new Cluster({ brokers: [address] })).toThrow(expect.objectContaining({ code: 'INVALID_OPTIONS' }))
     },
   )
 

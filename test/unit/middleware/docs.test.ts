@@ -90,7 +90,7 @@ describe('the examples of the pages on middleware', () => {
     const file = join(root, 'examples', `${name}.ts`)
     const { stdout, stderr } = await promisify(execFile)(process.execPath, ['--conditions=busbar-source', file], {
       // None may be kept alive by a timer that its middleware left behind.
-      timeout: 5_000,
+      timeout: 15_000,
       env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
     })
     expect(stdout.trimEnd().split('\n')).toEqual(lines)

@@ -2,14 +2,14 @@ import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import { ControlPublisher } from '../../../src/transports/rabbitmq/publish/control-publisher.ts'
-import type { Link } from '../../../src/transports/rabbitmq/connection/link.ts'
+import type { Connection } from '../../../src/transports/rabbitmq/connection/connection.ts'
 import { fakeSession } from './fake-channel.ts'
 
 function controlOn(clock = manualClock()) {
-  const { session, channels } = fakeSession()
+  const { live, channels } = fakeSession()
   const broker: { up: Promise<void>; blockedBy: string | undefined } = { up: Promise.resolve(), blockedBy: undefined }
   const control = new ControlPublisher({
-    link: { whenUp: () => broker.up.then(() => session) } as Partial<Link> as Link,
+    connection: { whenUp: () => broker.up.then(() => live) } as Partial<Connection> as Connection,
     clock,
     exchange: 'busbar.queues',
     blockedBy: () => broker.blockedBy,

@@ -18,11 +18,11 @@ const RUNG = 3
 
 test('new queues for delays are used when the broker has them on disk, also by a process that finds them', async () => {
   for (const isFound of [false, true]) {
-    const { session, queues, refusing, clock, declarations } = declaring()
+    const { live, queues, refusing, clock, declarations } = declaring()
     if (isFound) queues.set(`busbar.delay.${RUNG}`, rungOf(RUNG))
     refusing.set('checkExchange', Object.assign(new Error('NOT_FOUND'), { code: 404 }))
     let isReady = false
-    const delay = declarations.delay(session, RUNG)?.then(() => void (isReady = true))
+    const delay = declarations.delay(live, RUNG)?.then(() => void (isReady = true))
     await clock.advance(1_499)
     assert.equal(isReady, false)
     await clock.advance(1)
@@ -32,8 +32,8 @@ test('new queues for delays are used when the broker has them on disk, also by a
 })
 
 test('queues for delays that have their exchange are used at once', async () => {
-  const { session, declarations } = declaring()
-  await declarations.delay(session, RUNG)
+  const { live, declarations } = declaring()
+  await declarations.delay(live, RUNG)
 })
 
 const rungOf = (level: number): Record<string, unknown> => ({
@@ -92,46 +92,46 @@ function declaring(options: RabbitMqOptions = {}): Declaring {
 const GROUP = { topic: 'orders', group: 'mail', layout: { order: 'none', partitions: 1 }, options: undefined } as const
 
 test('a group that may not be bound fails with the refusal, not with the end of its channel', async () => {
-  const { session, refusing, declarations } = declaring()
+  const { live, refusing, declarations } = declaring()
   const text = "ACCESS_REFUSED - write access to queue 'busbar:orders:mail' refused"
   refusing.set('bindQueue', Object.assign(new Error(text), { code: 403 }))
-  await assert.rejects(declarations.group(session, GROUP), { message: text, code: 403 })
+  await assert.rejects(declarations.group(live, GROUP), { message: text, code: 403 })
 })
 
 test('the first queue of a group is not declared with another one that was deleted, unless it was missed too', async () => {
-  const { session, queues, missing, declarations } = declaring()
+  const { live, queues, missing, declarations } = declaring()
   const [first, second] = ['busbar:orders:mail', 'busbar:orders:mail:1']
   const layout = { order: 'key', partitions: 2 } as const
   // It is deleted as well, and the member that consumes it has yet to hear of that.
   for (const queue of [first, second]) missing.add(queue)
-  await declarations.group(session, { ...GROUP, layout, missing: new Set([second]) })
+  await declarations.group(live, { ...GROUP, layout, missing: new Set([second]) })
   assert.deepEqual([...queues.keys()], [second])
   // It may be deleted at any time while it is consumed.
   missing.delete(first)
-  await declarations.group(session, { ...GROUP, layout, missing: new Set([second]), watched: new Set([first]) })
+  await declarations.group(live, { ...GROUP, layout, missing: new Set([second]), watched: new Set([first]) })
   assert.deepEqual([...queues.keys()], [second])
   missing.add(first)
-  await declarations.group(session, { ...GROUP, layout, missing: new Set([first]) })
+  await declarations.group(live, { ...GROUP, layout, missing: new Set([first]) })
   assert.deepEqual([...queues.keys()], [second, first])
 })
 
 test('a queue with other arguments is reported once, also one of dead letters, or of notes', async () => {
-  const { session, queues, declarations, drifts } = declaring()
+  const { live, queues, declarations, drifts } = declaring()
   for (const queue of ['busbar:orders.other.dlq', 'busbar:notes']) queues.set(queue, { 'x-queue-type': 'other' })
   for (let times = 0; times < 2; times++) {
-    await declarations.group(session, GROUP)
-    await declarations.storage(session, 'orders.other.dlq')
-    await declarations.notes(session, 'busbar:notes')
+    await declarations.group(live, GROUP)
+    await declarations.storage(live, 'orders.other.dlq')
+    await declarations.notes(live, 'busbar:notes')
   }
   assert.deepEqual(drifts, ['busbar:orders.other.dlq x-queue-type quorum', 'busbar:notes x-queue-type classic'])
 })
 
 test("the dead letters of a group with classic queues are in a queue of the transport's type", async () => {
-  const { session, queues, declarations, drifts } = declaring()
+  const { live, queues, declarations, drifts } = declaring()
   const native = { queueType: 'classic' }
   const options = resolveConsumerOptions({ native, topic: 'orders', ephemeral: false }, resolveRabbitMqOptions({}))
-  await declarations.group(session, { ...GROUP, options })
-  await declarations.storage(session, 'orders.mail.dlq')
+  await declarations.group(live, { ...GROUP, options })
+  await declarations.storage(live, 'orders.mail.dlq')
   assert.deepEqual(drifts, [])
   assert.equal(queues.get('busbar:orders:mail')?.['x-queue-type'], 'classic')
   assert.equal(queues.get('busbar:orders.mail.dlq')?.['x-queue-type'], 'quorum')
@@ -139,12 +139,12 @@ test("the dead letters of a group with classic queues are in a queue of the tran
 
 test('quorumArguments are added to the quorum queues, and to no classic queue', async () => {
   const quorumArguments = { 'x-quorum-initial-group-size': 5, 'x-queue-leader-locator': 'client-local' }
-  const { session, queues, declarations } = declaring({ queueType: 'quorum', quorumArguments })
-  await declarations.restore(session, 'publish')
-  await declarations.group(session, GROUP)
-  await declarations.storage(session, 'orders.other.dlq')
-  await declarations.delay(session, 0)
-  await declarations.notes(session, 'busbar:notes')
+  const { live, queues, declarations } = declaring({ queueType: 'quorum', quorumArguments })
+  await declarations.restore(live, 'publish')
+  await declarations.group(live, GROUP)
+  await declarations.storage(live, 'orders.other.dlq')
+  await declarations.delay(live, 0)
+  await declarations.notes(live, 'busbar:notes')
   const quorum = ['busbar.unrouted', 'busbar.dead-letters', 'busbar.groups', 'busbar:orders:mail']
   for (const queue of [...quorum, 'busbar:orders.other.dlq', 'busbar.delay.0'])
     assert.partialDeepStrictEqual(queues.get(queue), { 'x-queue-type': 'quorum', ...quorumArguments }, queue)
@@ -153,50 +153,50 @@ test('quorumArguments are added to the quorum queues, and to no classic queue', 
 
 test('arguments of standing groups are those of their queues', async () => {
   const given = { topic: 'orders', group: 'mail', order: 'none', arguments: { 'x-max-length': 1_000 } } as const
-  const { session, queues, declarations } = declaring({ groups: [given] })
-  await declarations.standingGroups(session, resolveRabbitMqOptions({ groups: [given] }).groups)
+  const { live, queues, declarations } = declaring({ groups: [given] })
+  await declarations.standingGroups(live, resolveRabbitMqOptions({ groups: [given] }).groups)
   assert.equal(queues.get('busbar:orders:mail')?.['x-max-length'], 1_000)
 })
 
 test("a group whose queue would be the topic's stream is refused, and nothing is declared", async () => {
-  const { session, queues, declarations } = declaring()
+  const { live, queues, declarations } = declaring()
   await assert.rejects(
-    declarations.group(session, { ...GROUP, group: 'stream' }),
+    declarations.group(live, { ...GROUP, group: 'stream' }),
     (error) => ConfigurationError.is(error) && /"stream" of "orders".*busbar:orders:stream/s.test(error.message),
   )
   assert.equal(queues.size, 0)
 })
 
 test('a deleted dead-letter queue is reported, also when declaring it again fails at first', async () => {
-  const { session, missing, failing, declarations, lost } = declaring()
+  const { live, missing, failing, declarations, lost } = declaring()
   const [topic, queue] = ['orders.mail.dlq', 'busbar:orders.mail.dlq']
-  await declarations.storage(session, topic)
-  declarations.storageGone(session, topic)
+  await declarations.storage(live, topic)
+  declarations.storageGone(live, topic)
   missing.add(queue)
   failing.add('bindQueue')
-  await assert.rejects(declarations.storage(session, topic) ?? Promise.resolve(), /the connection ended/)
+  await assert.rejects(declarations.storage(live, topic) ?? Promise.resolve(), /the connection ended/)
   // It was declared, and not bound.
   missing.clear()
   failing.clear()
-  await declarations.storage(session, topic)
+  await declarations.storage(live, topic)
   assert.deepEqual(lost, [queue])
 })
 
 test('exchanges that several lanes miss are declared again once, and what others are declaring goes on', async () => {
-  const { session, declarations, gone } = declaring({ queueType: 'quorum' })
-  const storage = declarations.storage(session, 'orders.mail.dlq')
-  await Promise.all([storage, declarations.again(session), declarations.again(session)])
+  const { live, declarations, gone } = declaring({ queueType: 'quorum' })
+  const storage = declarations.storage(live, 'orders.mail.dlq')
+  await Promise.all([storage, declarations.again(live), declarations.again(live)])
   assert.equal(gone(), 1)
-  await declarations.again(session)
+  await declarations.again(live)
   assert.equal(gone(), 2)
 })
 
 const KEYED = { ...GROUP, layout: { order: 'key', partitions: 4 } } as const
 
 test('the first queue of a group is declared last, and says which layout the group has', async () => {
-  const { session, queues, declarations, missing, registered } = declaring()
+  const { live, queues, declarations, missing, registered } = declaring()
   for (const partition of ['', ':1', ':2', ':3']) missing.add(`busbar:orders:mail${partition}`)
-  await declarations.group(session, KEYED)
+  await declarations.group(live, KEYED)
   assert.deepEqual(
     [...queues.keys()],
     ['busbar:orders:mail:1', 'busbar:orders:mail:2', 'busbar:orders:mail:3', 'busbar:orders:mail'],
@@ -207,10 +207,10 @@ test('the first queue of a group is declared last, and says which layout the gro
 
 test('a queue that is missing although others of its group exist was deleted, which is reported', async () => {
   for (const partition of ['', ':2']) {
-    const { session, declarations, missing, lost, clock, registered, listed } = declaring()
+    const { live, declarations, missing, lost, clock, registered, listed } = declaring()
     listed.push(KEYED)
     missing.add(`busbar:orders:mail${partition}`)
-    const group = declarations.group(session, KEYED)
+    const group = declarations.group(live, KEYED)
     await clock.advance(500)
     await group
     assert.deepEqual(lost, [`busbar:orders:mail${partition}`])
@@ -219,10 +219,10 @@ test('a queue that is missing although others of its group exist was deleted, wh
 })
 
 test('a group whose first member died while it declared the queues is new for the next one: listed, and no loss', async () => {
-  const { session, declarations, missing, lost, clock, registered, listed } = declaring()
+  const { live, declarations, missing, lost, clock, registered, listed } = declaring()
   listed.push({ ...KEYED, group: 'other' })
   missing.add('busbar:orders:mail')
-  const group = declarations.group(session, KEYED)
+  const group = declarations.group(live, KEYED)
   await clock.advance(500)
   assert.deepEqual((await group).restored, [])
   assert.deepEqual(lost, [])
@@ -231,10 +231,10 @@ test('a group whose first member died while it declared the queues is new for th
 
 test('a member that consumed a deleted queue has time to declare it again, and to report it', async () => {
   for (const partition of ['', ':2']) {
-    const { session, declarations, missing, lost, clock, queues } = declaring()
+    const { live, declarations, missing, lost, clock, queues } = declaring()
     const queue = `busbar:orders:mail${partition}`
     missing.add(queue)
-    const group = declarations.group(session, KEYED)
+    const group = declarations.group(live, KEYED)
     await clock.advance(499)
     assert.equal(queues.has(queue), false)
     missing.delete(queue)

@@ -4,8 +4,8 @@ import { DeclareChannel } from '../../../src/transports/rabbitmq/topology/declar
 import { fakeSession } from './fake-channel.ts'
 
 test('an operation that is refused does not end the one that was asked for beside it', async () => {
-  const { session, channels } = fakeSession()
-  const declaring = new DeclareChannel(session)
+  const { live, channels } = fakeSession()
+  const declaring = new DeclareChannel(live)
   const refusal = Object.assign(new Error('NOT_FOUND - no queue'), { code: 404 })
   const refused = declaring.run(async () => {
     await Promise.resolve()
@@ -24,8 +24,8 @@ test('an operation that is refused does not end the one that was asked for besid
 })
 
 test('nothing begins after the end', async () => {
-  const { session, channels } = fakeSession()
-  const declaring = new DeclareChannel(session)
+  const { live, channels } = fakeSession()
+  const declaring = new DeclareChannel(live)
   const stuck = declaring.run(
     (channel) => new Promise<never>((_, reject) => channel.on('close', () => reject(new Error('channel closed')))),
   )

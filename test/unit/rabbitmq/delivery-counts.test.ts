@@ -20,7 +20,7 @@ for (const [title, headers, count] of COUNTS)
       content: Buffer.from('{}'),
     }
     const arrival = readMessage(new IncomingMessage(), message as unknown as ConsumeMessage)
-    const reader = subscription.intake.seats[0]?.reader
+    const reader = subscription.assignment.assignedQueues[0]?.reader
     assert.ok(reader !== undefined)
     assert.equal(subscription.admit(reader, arrival)?.count, count)
     await subscription.close()

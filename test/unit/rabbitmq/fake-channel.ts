@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { ConfirmChannel, Options } from 'amqplib'
-import type { Session } from '../../../src/transports/rabbitmq/connection/link.ts'
+import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 
 type Confirm = (error: Error | null) => void
 
@@ -95,8 +95,8 @@ function declaring(channel: FakeChannel, { missing, failing, refusing, queues }:
   })
 }
 
-/** A session on which each channel is a new fake; they are kept in the order of their opening. */
-export function fakeSession(): FakeBroker & { readonly session: Session; readonly channels: FakeChannel[] } {
+/** A connection on which each channel is a new fake; they are kept in the order of their opening. */
+export function fakeSession(): FakeBroker & { readonly live: LiveConnection; readonly channels: FakeChannel[] } {
   const channels: FakeChannel[] = []
   const broker: FakeBroker = { missing: new Set(), failing: new Set(), refusing: new Map(), queues: new Map() }
   const open = async (onClosed?: (error: Error | undefined) => void): Promise<ConfirmChannel> => {
@@ -105,7 +105,7 @@ export function fakeSession(): FakeBroker & { readonly session: Session; readonl
     channel.on('close', (error?: Error) => onClosed?.(error))
     return channel as unknown as ConfirmChannel
   }
-  const session: Session = {
+  const live: LiveConnection = {
     epoch: 1,
     attempt: 0,
     model: undefined as never,
@@ -114,5 +114,5 @@ export function fakeSession(): FakeBroker & { readonly session: Session; readonl
     channel: open,
     confirmChannel: open,
   }
-  return { session, channels, ...broker }
+  return { live, channels, ...broker }
 }

@@ -33,7 +33,7 @@ interface Subscribed {
   readonly clock: ManualClock
   readonly broker: ReturnType<typeof fakeSession>
   readonly subscription: RabbitMqSubscription
-  readonly intake: QueueAssignment
+  readonly assignment: QueueAssignment
   /** Reasons of the reported losses. */
   readonly losses: string[]
   /** What each declaration of the group does; without an entry it succeeds. */
@@ -50,7 +50,7 @@ export async function subscribed(): Promise<Subscribed> {
   const declarations: ((spec: GroupSpec) => void)[] = []
   const context: Partial<SubscriptionContext> = {
     clock,
-    session: () => undefined,
+    live: () => undefined,
     failed: () => undefined,
     slow: () => undefined,
     ended: () => Promise.resolve(),
@@ -67,7 +67,7 @@ export async function subscribed(): Promise<Subscribed> {
       notes: () => Promise.resolve(),
     } as Partial<Topology> as Topology,
     host: { clock, events, name: 'main' } as Partial<TransportHost> as TransportHost,
-    whenUp: async () => broker.session,
+    whenUp: async () => broker.live,
   }
   const subscription = await createSubscription(
     SPEC,
@@ -76,5 +76,5 @@ export async function subscribed(): Promise<Subscribed> {
       ...parts,
     } as SubscribingParts,
   )
-  return { clock, broker, subscription, intake: subscription.intake, losses, declarations }
+  return { clock, broker, subscription, assignment: subscription.assignment, losses, declarations }
 }

@@ -12,7 +12,7 @@ import { readMessage } from '../../../src/transports/rabbitmq/wire/read-message.
 import { OutgoingFrame } from '../../../src/transports/rabbitmq/publish/outgoing-frame.ts'
 import { carried, damaged } from '../random-message.ts'
 import { decodeFrames, encodeDelivery, FakeReading, messagesIn } from './amqplib-codec.ts'
-import { foreignMessage, FRAME_MAX, passedOn, plainFrame, randomFrame, written } from './random-parcels.ts'
+import { foreignMessage, FRAME_MAX, passedOn, plainFrame, randomFrame, written } from './random-frames.ts'
 
 // What we read and write of AMQP by ourselves, beside the client library.
 
@@ -44,26 +44,26 @@ describe('the writer of frames', () => {
   test('what it writes, the library reads: the headers that the library would have been given, and every property', () => {
     const random = seededRandom('writer')
     for (let round = 0; round < 500; round++) {
-      const parcel = randomFrame(random)
+      const frame = randomFrame(random)
       const [{ fields, properties, content } = assert.fail()] = messagesIn(
         decodeFrames(
-          written((writer) => writer.publish(parcel)),
+          written((writer) => writer.publish(frame)),
           FRAME_MAX,
         ),
       )
-      const { message } = parcel
-      assert.deepEqual([fields.exchange, fields.routingKey], [parcel.exchange, parcel.routingKey])
+      const { message } = frame
+      assert.deepEqual([fields.exchange, fields.routingKey], [frame.exchange, frame.routingKey])
       assert.deepEqual(content, Buffer.from(message.body ?? []))
-      assert.deepEqual({ ...properties.headers }, untagged(wireHeaders(parcel)), `round ${round} of ${random.seed}`)
+      assert.deepEqual({ ...properties.headers }, untagged(wireHeaders(frame)), `round ${round} of ${random.seed}`)
       assert.equal(properties.messageId, message.id)
-      const isCompact = parcel.isCompact && compactMark(message) !== undefined
+      const isCompact = frame.isCompact && compactMark(message) !== undefined
       assert.equal(properties.contentType ?? '', contentTypeToWrite(message, isCompact ? 'compact' : 'cloudevents'))
       assert.equal(properties.appId, isCompact ? message.source : undefined)
       assert.equal(properties.timestamp === undefined, isCompact)
-      assert.equal(properties.deliveryMode, parcel.properties === undefined ? 2 : 1)
-      assert.equal(properties.correlationId, parcel.properties?.correlationId)
-      assert.equal(properties.priority, parcel.properties?.priority)
-      assert.equal(properties.expiration, parcel.properties?.expiration)
+      assert.equal(properties.deliveryMode, frame.properties === undefined ? 2 : 1)
+      assert.equal(properties.correlationId, frame.properties?.correlationId)
+      assert.equal(properties.priority, frame.properties?.priority)
+      assert.equal(properties.expiration, frame.properties?.expiration)
     }
   })
 
@@ -73,13 +73,13 @@ describe('the writer of frames', () => {
       const [original = assert.fail()] = messagesIn(decodeFrames(encodeDelivery(foreignMessage(random))))
       const typedHeaders = { ...original.properties.headers } as Record<string, unknown>
       delete typedHeaders['x-death']
-      const parcel = Object.assign(new OutgoingFrame(), {
+      const frame = Object.assign(new OutgoingFrame(), {
         message: { ...new OutgoingFrame().message, headers: { '': '', tenant: '' } },
         typedHeaders: { tenant: typedHeaders['tenant'] ?? 'none', '': typedHeaders[''] ?? null },
       })
-      const [{ properties } = assert.fail()] = messagesIn(decodeFrames(written((writer) => writer.publish(parcel))))
+      const [{ properties } = assert.fail()] = messagesIn(decodeFrames(written((writer) => writer.publish(frame))))
       const { tenant, '': unnamed } = properties.headers ?? {}
-      assert.deepEqual({ tenant, '': unnamed }, parcel.typedHeaders, `round ${round} of ${random.seed}`)
+      assert.deepEqual({ tenant, '': unnamed }, frame.typedHeaders, `round ${round} of ${random.seed}`)
     }
   })
 
@@ -115,15 +115,15 @@ describe('the writer of frames', () => {
   })
 
   test('a message that does not fit leaves nothing behind, and those around it are whole', () => {
-    const parcel = (headers: Record<string, string>, id = 'x'): OutgoingFrame =>
+    const frame = (headers: Record<string, string>, id = 'x'): OutgoingFrame =>
       Object.assign(new OutgoingFrame(), {
         message: { ...new OutgoingFrame().message, id, headers, body: Buffer.from(id) },
       })
     const bytes = written((writer) => {
-      writer.publish(parcel({}, 'first'))
-      assert.throws(() => writer.publish(parcel({ [`é${'x'.repeat(254)}`]: '' })), RangeError)
-      assert.throws(() => writer.publish(parcel({ a: '文'.repeat(FRAME_MAX / 3) })), /bytes of headers/)
-      writer.publish(parcel({}, 'second'))
+      writer.publish(frame({}, 'first'))
+      assert.throws(() => writer.publish(frame({ [`é${'x'.repeat(254)}`]: '' })), RangeError)
+      assert.throws(() => writer.publish(frame({ a: '文'.repeat(FRAME_MAX / 3) })), /bytes of headers/)
+      writer.publish(frame({}, 'second'))
     })
     assert.deepEqual(
       messagesIn(decodeFrames(bytes)).map(({ content }) => content.toString()),
@@ -147,8 +147,8 @@ describe('the reader of frames', () => {
     const random = seededRandom('reader')
     let direct = 0
     for (let round = 0; round < 60; round++) {
-      const parcels = Array.from({ length: 8 }, () => (random.chance(0.5) ? plainFrame : randomFrame)(random))
-      const bytes = Buffer.concat(parcels.map((parcel, index) => passedOn(parcel, index + 1)))
+      const frames = Array.from({ length: 8 }, () => (random.chance(0.5) ? plainFrame : randomFrame)(random))
+      const bytes = Buffer.concat(frames.map((frame, index) => passedOn(frame, index + 1)))
       const deliveries = messagesIn(decodeFrames(bytes))
       const read = tapped(cut(random, bytes, round % 3 === 0 ? 40 : 5_000))
       direct += read.direct.length
@@ -159,9 +159,9 @@ describe('the reader of frames', () => {
         all.toSorted(byTag),
         deliveries.map((delivery) => copyOf(readMessage(new IncomingMessage(), delivery))),
       )
-      for (const [index, { message }] of parcels.entries()) {
+      for (const [index, { message }] of frames.entries()) {
         const back = readMessage(new IncomingMessage(), deliveries[index] as ConsumeMessage)
-        const { isCompact, properties } = parcels[index] as OutgoingFrame
+        const { isCompact, properties } = frames[index] as OutgoingFrame
         const given = isCompact && compactMark(message) !== undefined ? undefined : properties?.correlationId
         const { correlationId = given } = message
         assert.deepEqual(carried(back.toEncodedMessage(message.topic, back.id as string, 0)), {
@@ -199,9 +199,9 @@ describe('the reader of frames', () => {
     const random = seededRandom('damage')
     let failed = 0
     for (let round = 0; round < 800; round++) {
-      const parcel = random.chance(0.7) ? plainFrame(random) : randomFrame(random)
-      const one = random.chance(0.7) ? passedOn(parcel, round) : encodeDelivery(foreignMessage(random))
-      const bytes = damaged(random, Buffer.concat([one, passedOn(parcel, round + 1)]))
+      const frame = random.chance(0.7) ? plainFrame(random) : randomFrame(random)
+      const one = random.chance(0.7) ? passedOn(frame, round) : encodeDelivery(foreignMessage(random))
+      const bytes = damaged(random, Buffer.concat([one, passedOn(frame, round + 1)]))
       const reading = new FakeReading(cut(random, bytes, 3_000), FRAME_MAX)
       let count = 0
       FrameReader.on(reading as unknown as Channel, () => void count++)

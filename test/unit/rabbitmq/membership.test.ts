@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import type { MemberChannel } from '../../../src/transports/rabbitmq/partitions/member-channel.ts'
-import type { Session } from '../../../src/transports/rabbitmq/connection/link.ts'
+import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import { Membership } from '../../../src/transports/rabbitmq/partitions/membership.ts'
 
 /** The meeting point of a group with two members, `a` and `b`; the test is the broker and `b`. */
@@ -13,7 +13,7 @@ function meeting() {
   const said: string[] = []
   /** Answers to the question how many others consume: until it resolves, the broker is slow. */
   let counted: Promise<number | undefined> = Promise.resolve(1)
-  const session = (): Session => ({ isOpen: true }) as Session
+  const live = (): LiveConnection => ({ isOpen: true }) as LiveConnection
   const membership: Membership = new Membership({
     id: 'a',
     first: 'busbar:t:g',
@@ -33,7 +33,7 @@ function meeting() {
   return {
     clock,
     membership,
-    session,
+    live,
     told,
     said,
     errors,
@@ -45,10 +45,10 @@ function meeting() {
 }
 
 test('what a member hears before it has asked is not reported, and the answer always is', async () => {
-  const { clock, membership, session, told, hear, count } = meeting()
+  const { clock, membership, live, told, hear, count } = meeting()
   const slow = Promise.withResolvers<number>()
   count(slow.promise)
-  const joined = membership.join(session())
+  const joined = membership.join(live())
   await clock.advance(0)
   hear('who')
   await clock.advance(1_500)
@@ -63,12 +63,12 @@ test('what a member hears before it has asked is not reported, and the answer al
 })
 
 test('a question from before a loss does not end the one of the next connection', async () => {
-  const { clock, membership, session, told, said, hear } = meeting()
-  const first = membership.join(session())
+  const { clock, membership, live, told, said, hear } = meeting()
+  const first = membership.join(live())
   await clock.advance(0)
   await membership.leave()
   await clock.advance(300)
-  const second = membership.join(session())
+  const second = membership.join(live())
   await clock.advance(200)
   assert.deepEqual(said, ['who', 'bye', 'who'])
   hear('here')
@@ -79,14 +79,14 @@ test('a question from before a loss does not end the one of the next connection'
 })
 
 test('a question that gets its count after a loss is not asked', async () => {
-  const { clock, membership, session, told, hear, count } = meeting()
+  const { clock, membership, live, told, hear, count } = meeting()
   const slow = Promise.withResolvers<number>()
   count(slow.promise)
-  const first = membership.join(session()).catch(() => undefined)
+  const first = membership.join(live()).catch(() => undefined)
   await clock.advance(0)
   await membership.leave()
   count(Promise.resolve(1))
-  const second = membership.join(session())
+  const second = membership.join(live())
   await clock.advance(0)
   slow.resolve(1)
   await clock.advance(0)
@@ -98,8 +98,8 @@ test('a question that gets its count after a loss is not asked', async () => {
 })
 
 test('a group at rest is silent, and one that misses an answer asks again, less and less often', async () => {
-  const { clock, membership, session, said, count } = meeting()
-  const joined = membership.join(session())
+  const { clock, membership, live, said, count } = meeting()
+  const joined = membership.join(live())
   await clock.advance(400)
   await joined
   const asked = (): number => said.filter((word) => word === 'who').length
@@ -115,9 +115,9 @@ test('a group at rest is silent, and one that misses an answer asks again, less 
 })
 
 test('a member that consumes the first queue itself waits for the others, and takes silence for an answer', async () => {
-  const { clock, membership, session, said, told, count } = meeting()
+  const { clock, membership, live, said, told, count } = meeting()
   count(Promise.resolve(undefined))
-  const joined = membership.join(session())
+  const joined = membership.join(live())
   await clock.advance(399)
   assert.deepEqual(told, [])
   await clock.advance(1)

@@ -2,22 +2,22 @@ import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import type { Session } from '../../../src/transports/rabbitmq/connection/link.ts'
+import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import { isNodeAway, makeAtPlace, PLACES, unlessNodeAway } from '../../../src/transports/rabbitmq/topology/places.ts'
 
 const never = (): Promise<never> => new Promise(() => {})
 
-/** A session whose channels open when the broker answers. */
-function sessionOf(answers: () => Promise<void>): Session {
+/** A connection whose channels open when the broker answers. */
+function liveOf(answers: () => Promise<void>): LiveConnection {
   const channel = (): object => Object.assign(new EventEmitter(), { close: () => Promise.resolve() })
-  return { channel: () => answers().then(channel) } as unknown as Session
+  return { channel: () => answers().then(channel) } as unknown as LiveConnection
 }
 
 test('a question that stays open while the broker answers others says that the node is away', async () => {
   const clock = manualClock()
   const asked = unlessNodeAway(
     clock,
-    sessionOf(() => Promise.resolve()),
+    liveOf(() => Promise.resolve()),
     never(),
   )
   const outcome = asked.catch((error: unknown) => error)
@@ -31,7 +31,7 @@ test('a broker that answers nothing is waited for', async () => {
   const question = Promise.withResolvers<string>()
   const asked = unlessNodeAway(
     clock,
-    sessionOf(() => broker.promise),
+    liveOf(() => broker.promise),
     question.promise,
   )
   await clock.advance(60_000)
@@ -42,7 +42,7 @@ test('a broker that answers nothing is waited for', async () => {
 
 test('a refusal is passed on, and is no sign of a node that is away', async () => {
   const refusal = Object.assign(new Error('ACCESS_REFUSED'), { code: 403 })
-  const asked = unlessNodeAway(manualClock(), sessionOf(never), Promise.reject(refusal))
+  const asked = unlessNodeAway(manualClock(), liveOf(never), Promise.reject(refusal))
   await assert.rejects(asked, (error) => error === refusal && !isNodeAway(error))
 })
 
@@ -51,7 +51,7 @@ test('a queue is made at the first place whose node is up', async () => {
   const tried: number[] = []
   const made = makeAtPlace(
     clock,
-    sessionOf(() => Promise.resolve()),
+    liveOf(() => Promise.resolve()),
     (place) => {
       tried.push(place)
       const down = "NOT_FOUND - home node 'a@b' of durable queue 'q' in vhost '/' is down or inaccessible"
@@ -69,7 +69,7 @@ test('with no node up, the last one is the reason', async () => {
   const clock = manualClock()
   const made = makeAtPlace(
     clock,
-    sessionOf(() => Promise.resolve()),
+    liveOf(() => Promise.resolve()),
     never,
   )
   const outcome = made.catch((error: unknown) => error)

@@ -25,7 +25,7 @@ function publisherOn(clock: ManualClock, prerequisites: Partial<Prerequisites> =
   return new RabbitMqPublisher({
     options,
     clock,
-    addressing: new Router(options, names, clock, new GroupQueues(names)),
+    router: new Router(options, names, clock, new GroupQueues(names)),
     events: new BusEvents(silentLogger),
     transportName: 'main',
     prerequisites: {
@@ -78,8 +78,8 @@ test('a preparation that does not end keeps no other message waiting, and ends i
   const clock = manualClock()
   let givenUp = 0
   const publisher = publisherOn(clock, { delay: () => never, storage: () => never, giveUp: () => void givenUp++ })
-  const { session, channels } = fakeSession()
-  await publisher.attach(session)
+  const { live, channels } = fakeSession()
+  await publisher.attach(live)
   const later = message('orders', 'later', clock.now() + 5_000)
   const mixed = publisher.publish([later, message('orders', 'first'), message('orders.g.dlq', 'dead')])
   const alone = publisher.publish([message('orders', 'second')])
@@ -105,8 +105,8 @@ test('messages with a key leave in the order of the calls, also behind one that 
   const ready = Promise.withResolvers<void>()
   let isReady = false
   const publisher = publisherOn(clock, { storage: () => (isReady ? undefined : ready.promise) })
-  const { session, channels } = fakeSession()
-  await publisher.attach(session)
+  const { live, channels } = fakeSession()
+  await publisher.attach(live)
   const topic = 'orders.g.dlq'
   void publisher.publish([message(topic, '1'), message('orders', 'a')])
   void publisher.publish([message(topic, '2'), message('orders', 'b')])
@@ -127,8 +127,8 @@ test('messages with a key leave in the order of the calls, also behind one that 
 test('sending is held back once at a time for a new channel, and no timer outlives it', async () => {
   const clock = manualClock()
   const publisher = publisherOn(clock)
-  const { session, channels } = fakeSession()
-  await publisher.attach(session)
+  const { live, channels } = fakeSession()
+  await publisher.attach(live)
   void publisher.publish(['1', '2', '3', '4'].map((body) => message('orders', body)))
   channels[0]?.answer(false)
   // Held back from here on, for 1,000 ms.
@@ -150,8 +150,8 @@ test('sending is held back once at a time for a new channel, and no timer outliv
 test('a channel that answers nothing, not even a question, is replaced; a slow queue alone is no reason', async () => {
   const clock = manualClock()
   const publisher = publisherOn(clock)
-  const { session, channels } = fakeSession()
-  await publisher.attach(session)
+  const { live, channels } = fakeSession()
+  await publisher.attach(live)
   const waiting = publisher.publish([message('orders', '1')])
   await clock.advance(60_000)
   assert.equal(channels.length, 1)
@@ -188,8 +188,8 @@ test('what was given up while there is no connection, or it is blocked, is not k
   }
   const kept: WeakRef<object>[] = []
   for (let round = 0; round < 3; round++) kept.push(await giveUp())
-  const { session } = fakeSession()
-  await publisher.attach(session)
+  const { live } = fakeSession()
+  await publisher.attach(live)
   publisher.block('low on memory')
   for (let round = 0; round < 3; round++) kept.push(await giveUp())
   await new Promise(setImmediate)

@@ -3,7 +3,7 @@ import { EventEmitter } from 'node:events'
 import type { Channel, ConsumeMessage } from 'amqplib'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import type { Session } from '../../../src/transports/rabbitmq/connection/link.ts'
+import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
 import { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-consumer.ts'
 
@@ -65,14 +65,14 @@ async function consuming(): Promise<{
       consumeArguments: () => undefined,
     },
   })
-  const session: Partial<Session> = {
+  const live: Partial<LiveConnection> = {
     epoch: 1,
     channel: async (onEnd) => {
       end = onEnd as typeof end
       return channel as unknown as Channel
     },
   }
-  await reader.open(session as Session)
+  await reader.open(live as LiveConnection)
   calls.length = 0
   return {
     reader,

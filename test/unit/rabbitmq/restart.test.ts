@@ -4,7 +4,7 @@ import { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-co
 import { subscribed } from './fake-subscription.ts'
 
 test('a consumer that is paused while its prefetch is lowered stays paused', async () => {
-  const { clock, subscription, intake } = await subscribed()
+  const { clock, subscription, assignment } = await subscribed()
   const prototype = QueueConsumer.prototype
   using _open = vi.spyOn(prototype, 'isOpen', 'get').mockReturnValue(true)
   using _idle = vi.spyOn(prototype, 'isIdle', 'get').mockReturnValue(false)
@@ -15,10 +15,10 @@ test('a consumer that is paused while its prefetch is lowered stays paused', asy
   const cancelling = Promise.withResolvers<void>()
   using cancel = vi.spyOn(prototype, 'cancel').mockReturnValueOnce(cancelling.promise).mockResolvedValue()
   using resume = vi.spyOn(prototype, 'resume').mockResolvedValue()
-  const [seat] = intake.seats
-  assert.ok(seat !== undefined)
+  const [assigned] = assignment.assignedQueues
+  assert.ok(assigned !== undefined)
   // A slow handler has one.
-  seat.reader.handed = 1
+  assigned.reader.handed = 1
   subscription.request(1, 1_000)
   await clock.advance(0)
   for (let minutes = 0; cancel.mock.calls.length === 0 && minutes < 30; minutes++) await clock.advance(60_000)

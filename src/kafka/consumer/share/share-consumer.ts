@@ -1,43 +1,38 @@
 // Over 250 lines: what users call, and what the member, the brokers' sessions and the locks tell each other through it.
 import { randomUUID } from 'node:crypto'
 import type { Connections } from '../../cluster/connections.ts'
-import { KafkaError } from '../../errors.ts'
+import type { KafkaError } from '../../errors.ts'
+import { MAX_MS, OptionsReader } from '../../options-reader.ts'
+import type { KnownNames } from '../../options-reader.ts'
 import { commonVersion } from '../../protocol/api-versions.ts'
 import type { ConsumerContext } from '../consumer-context.ts'
 import { CODE } from '../group-errors.ts'
+import { readHandler } from '../handler-run.ts'
 import { PartitionSet } from '../partition-set.ts'
 import { Subscription } from '../subscription.ts'
 import { ShareBroker } from './share-broker.ts'
 import type { Acquired } from './share-broker.ts'
 import { ShareMember } from './share-member.ts'
 import type { ShareHeartbeat } from './share-member.ts'
+import { shareSettingsOf } from './share-options.ts'
+import type { ShareConsumerOptions, ShareSettings } from './share-options.ts'
 import { ShareRecord } from './share-record.ts'
 import type { SharePartition, Verdict } from './share-session.ts'
 
-export interface ShareConsumerOptions {
-  /** Names of topics, and patterns: every topic whose whole name matches is read, also one that is made later. */
-  readonly topics: readonly (string | RegExp)[]
-  readonly group: string
-  /** Where this process is. */
-  readonly rack?: string
-  /** Records that are acquired and have no verdict: those that wait, and those that are being handled. @default 500 */
-  readonly maxUndecided?: number
-  /** How long brokers wait for records; a verdict may wait as long before it is sent. In milliseconds. @default 500 */
-  readonly maxWaitMs?: number
-  /** Of one answer. @default 16_777_216 (16 MiB) */
-  readonly maxBytes?: number
-  /** How long `close` waits for records that are being handled. In milliseconds. @default 20_000 */
-  readonly closeTimeoutMs?: number
+/** What {@link ShareConsumer.run} takes. */
+export interface ShareRunOptions {
+  /** How many handlers run at once. @default 1 */
+  readonly concurrency?: number | undefined
+  /** Called for each record. One that has no verdict when it returns, or its promise resolves, is accepted. */
+  readonly handler: (record: ShareRecord) => void | Promise<void>
+  /**
+   * Called when a handler has thrown or rejected; unless it has given a verdict, the record is released and comes again. What it throws
+   * ends the run. @default the run ends with the handler's error
+   */
+  readonly onError?: ((error: unknown, record: ShareRecord) => void) | undefined
 }
 
-export interface ShareRunOptions {
-  /** Handlers that run at once. @default 1 */
-  readonly concurrency?: number
-  /** A record that has no verdict when it returns, or its promise resolves, is accepted. */
-  readonly handler: (record: ShareRecord) => void | Promise<void>
-  /** A handler has thrown or rejected; unless it has given a verdict, the record is released and comes again. */
-  readonly onError?: (error: unknown, record: ShareRecord) => void
-}
+const KNOWN_TO_RUN: KnownNames = { names: ['concurrency', 'handler', 'onError'] }
 
 /** Of a lock, after which it is renewed. */
 const RENEW_AT = 1 / 3
@@ -50,7 +45,7 @@ const FIRST_VERSION_WITH_RENEWAL = 2
  */
 export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   readonly #context: ConsumerContext
-  readonly #options: Required<Omit<ShareConsumerOptions, 'rack'>> & { readonly rack: string | null }
+  readonly #options: ShareSettings
   readonly #memberId: string = newMemberId()
   readonly #member: ShareMember
   readonly #heartbeats: Connections
@@ -72,21 +67,10 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   #fatal: KafkaError | undefined
   #closing: Promise<void> | undefined
 
+  /** @internal Throws an {@link InvalidOptionsError} if options can't be used. */
   constructor(context: ConsumerContext, options: ShareConsumerOptions) {
-    if (options.topics.length === 0 || options.group === '') {
-      const message = 'a share consumer needs a group and at least one topic'
-      throw new KafkaError(message, { code: 'INVALID_OPTION', action: 'fatal', outcome: 'not-sent' })
-    }
     this.#context = context
-    this.#options = {
-      topics: options.topics,
-      group: options.group,
-      rack: options.rack ?? null,
-      maxUndecided: options.maxUndecided ?? 500,
-      maxWaitMs: options.maxWaitMs ?? 500,
-      maxBytes: options.maxBytes ?? 16 * 1024 * 1024,
-      closeTimeoutMs: options.closeTimeoutMs ?? 20_000,
-    }
+    this.#options = shareSettingsOf(options, context.cluster.rack)
     this.#heartbeats = context.cluster.connections({ purpose: 'group' })
     this.#fetches = context.cluster.connections({ purpose: 'share' })
     this.#member = new ShareMember(
@@ -125,45 +109,67 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     }
   }
 
+  /** For `for await`. Leaving the loop does not close the consumer. */
   [Symbol.asyncIterator](): AsyncIterator<readonly ShareRecord[], undefined> {
     return { next: () => this.next(), return: async () => ({ done: true, value: undefined }) }
   }
 
-  /** Calls a handler for each record until the consumer is closed. Rejects with what keeps it from reading. */
-  async run({ concurrency = 1, handler, onError }: ShareRunOptions): Promise<void> {
+  /**
+   * Calls a handler for each record until the consumer is closed. Rejects with what keeps it from reading. A handler that throws has its
+   * record released; without `onError`, `run` then rejects with that error, when the others have ended.
+   */
+  async run(options: ShareRunOptions): Promise<void> {
+    const reader = new OptionsReader('run', options, KNOWN_TO_RUN)
+    const concurrency = reader.number('concurrency', [1, MAX_MS, 1])
+    readHandler(reader)
+    reader.callable('onError', 'a function of (error, record)')
+    reader.done()
     const running = new Set<Promise<void>>()
-    const handle = async (record: ShareRecord): Promise<void> => {
-      try {
-        await handler(record)
-        record.accept()
-      } catch (error) {
-        record.release()
-        onError?.(error, record)
-      }
-    }
+    const failures: unknown[] = []
     try {
       for await (const records of this) {
         for (const record of records) {
           while (running.size >= concurrency) await Promise.race(running)
           // Closed meanwhile, or its session is gone: it comes again.
-          if (this.#closing !== undefined || !this.#brokerOf.has(record)) {
+          if (failures.length > 0 || this.#closing !== undefined || !this.#brokerOf.has(record)) {
             record.release()
             continue
           }
-          const promise = handle(record)
+          const promise = this.#handle(record, options).catch((error: unknown) => void failures.push(error))
           running.add(promise)
           void promise.finally(() => running.delete(promise))
         }
+        if (failures.length > 0) break
       }
     } finally {
       await Promise.all(running)
     }
+    if (failures.length > 0) throw failures[0]
   }
 
-  /** Releases what was not delivered, waits for the verdicts of the rest, at most for `closeTimeoutMs`, and leaves the group. */
-  close(): Promise<void> {
-    this.#closing ??= this.#close()
+  async #handle(record: ShareRecord, { handler, onError }: ShareRunOptions): Promise<void> {
+    try {
+      await handler(record)
+      record.accept()
+    } catch (error) {
+      record.release()
+      if (onError === undefined) throw error
+      onError(error, record)
+    }
+  }
+
+  /**
+   * Releases what was not delivered, waits for the verdicts of the rest, at most for `closeTimeoutMs`, and leaves the group. Resolves after
+   * `deadlineMs` at the latest, if it is given. May be called again: the first call counts.
+   */
+  close({ deadlineMs }: { readonly deadlineMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(deadlineMs)
     return this.#closing
+  }
+
+  /** Closes it at the end of an `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
   }
 
   #start(): void {
@@ -362,11 +368,13 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     this.#waiting = undefined
   }
 
-  async #close(): Promise<void> {
-    const { clock } = this.#context
+  async #close(deadlineMs = Infinity): Promise<void> {
+    const { clock, onClosed } = this.#context
     for (const record of this.#ready.splice(0)) record.release()
     this.#wake()
-    const end = clock.now() + this.#options.closeTimeoutMs
+    const late = Promise.withResolvers<void>()
+    const cancelLate = deadlineMs === Infinity ? undefined : clock.setTimer(late.resolve, deadlineMs)
+    const end = clock.now() + Math.min(this.#options.closeTimeoutMs, deadlineMs)
     while (this.#brokerOf.size > 0 && clock.now() < end) {
       this.#waiting ??= Promise.withResolvers()
       const { promise, resolve } = this.#waiting
@@ -374,14 +382,20 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
       await promise
       cancel()
     }
-    await Promise.all([...this.#brokers.values()].map((broker) => broker.close()))
-    if (this.#member.leave()) await this.#sendHeartbeat(-1, false).catch(() => {})
+    await Promise.race([this.#leave(), late.promise])
+    cancelLate?.()
     this.#cancelHeartbeat?.()
     for (const cancel of this.#timers) cancel()
     this.#stopListening?.()
     this.#subscription?.end()
     this.#heartbeats.close()
     this.#fetches.close()
+    onClosed?.()
+  }
+
+  async #leave(): Promise<void> {
+    await Promise.all([...this.#brokers.values()].map((broker) => broker.close()))
+    if (this.#member.leave()) await this.#sendHeartbeat(-1, false).catch(() => {})
   }
 }
 

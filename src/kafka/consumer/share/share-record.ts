@@ -25,6 +25,7 @@ export class ShareRecord {
   lockEndsAt: number
   #verdict: Verdict | undefined
 
+  /** @internal */
   constructor(
     record: KafkaRecord,
     place: { readonly topic: string; readonly topicId: string; readonly partition: number },
@@ -41,10 +42,12 @@ export class ShareRecord {
     this.#owner = owner
   }
 
+  /** Its place in the partition. */
   get offset(): number {
     return this.record.offset
   }
 
+  /** What it was given; undefined if nothing yet. */
   get verdict(): Verdict | undefined {
     return this.#verdict
   }

@@ -1,10 +1,12 @@
 import { UnencodableError } from '../../errors.ts'
 import type { SaslExchange } from './sasl-exchange.ts'
 
+/** What an OAUTHBEARER function returns. */
 export interface BearerToken {
+  /** The token itself, usually a JWT. A function is asked again before the session that it has opened ends. */
   readonly token: string
   /** SASL extensions (KIP-342). */
-  readonly extensions?: Readonly<Record<string, string>>
+  readonly extensions?: Readonly<Record<string, string>> | undefined
 }
 
 const SEPARATOR = '\u0001'

@@ -7,6 +7,7 @@ export interface SaslExchange {
   next(challenge: Buffer | undefined): Buffer | undefined | Promise<Buffer | undefined>
 }
 
+/** Name and password of a user. */
 export interface Credentials {
   readonly username: string
   readonly password: string

@@ -354,7 +354,11 @@ export class Session {
 
   /** In parallel: in a cluster, each may have to wait for its own leader. No part continues in the background. */
   async #restoreParts(): Promise<void> {
-    const results = await Promise.allSettled([...this.#parts].map(async (part) => part.restore?.()))
+    const results = await Promise.allSettled([
+      // The client has subscribed again; after this, the server knows it.
+      this.connection.flush(),
+      ...[...this.#parts].map(async (part) => part.restore?.()),
+    ])
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
 
 /** Second token of a subject, before the topic: the number of a partition, or this for messages without a key. */
-export const ANY = 'any'
+const ANY = 'any'
 
 /** Maximum number of subjects remembered: the number of topics is unlimited. */
 const MAX_KNOWN = 10_000

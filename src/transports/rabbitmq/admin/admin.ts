@@ -22,7 +22,7 @@ import { digestOf } from '../consume/foreign-ids.ts'
 import { queuesOf } from '../topology/group-layout.ts'
 import type { GroupLayout } from '../topology/group-layout.ts'
 import { countQueues } from '../topology/group-topology.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import { readMessage } from '../wire/read-message.ts'
 import type { MemberChannel } from '../partitions/member-channel.ts'
 import { countMembers } from '../partitions/membership.ts'
@@ -44,7 +44,7 @@ export interface AdminParts {
   readonly declarations: Topology
   readonly delayed: DelayedCount
   readonly subscriptions: ReadonlySet<LiveSubscription>
-  readonly session: () => Promise<Session>
+  readonly live: () => Promise<LiveConnection>
 }
 
 /** What a passive declaration of a queue answers. */
@@ -75,22 +75,22 @@ export class RabbitMqAdmin implements TransportAdmin {
   }
 
   async ensureTopic(topic: string): Promise<void> {
-    const session = await this.#parts.session()
+    const live = await this.#parts.live()
     this.knows(topic)
-    // The exchange exists in every session. Only dead-letter topics have their own queue.
-    if (isDeadLetterTopic(topic)) await this.#parts.declarations.storage(session, topic)
+    // The exchange exists in every connection. Only dead-letter topics have their own queue.
+    if (isDeadLetterTopic(topic)) await this.#parts.declarations.storage(live, topic)
   }
 
   async topics(): Promise<readonly TopicInfo[]> {
-    const session = await this.#parts.session()
-    await this.#discover(session)
+    const live = await this.#parts.live()
+    await this.#discover(live)
     const names = new Set(this.#topics)
     for (const { topic, group } of this.#parts.groups.list()) {
       if (isPattern(topic)) continue
       names.add(topic)
       names.add(deadLetterTopic(topic, group))
     }
-    return this.#declaring(session, async (declaring) => {
+    return this.#declaring(live, async (declaring) => {
       const infos: TopicInfo[] = []
       for (const topic of [...names].sort()) {
         const isStored = isDeadLetterTopic(topic)
@@ -104,8 +104,8 @@ export class RabbitMqAdmin implements TransportAdmin {
   }
 
   async groups(topic?: string): Promise<readonly GroupInfo[]> {
-    const session = await this.#parts.session()
-    await this.#discover(session)
+    const live = await this.#parts.live()
+    await this.#discover(live)
     const records = this.#parts.groups
       .list()
       .filter(
@@ -114,7 +114,7 @@ export class RabbitMqAdmin implements TransportAdmin {
           record.topic === topic ||
           (isPattern(record.topic) && compilePattern(record.topic)(topic)),
       )
-    return this.#declaring(session, async (declaring) => {
+    return this.#declaring(live, async (declaring) => {
       const infos: GroupInfo[] = []
       for (const record of records) {
         const info = await this.#infoOf(declaring, record)
@@ -125,9 +125,9 @@ export class RabbitMqAdmin implements TransportAdmin {
   }
 
   /** Reads which groups there are; of some of them, this process knows more. */
-  async #discover(session: Session): Promise<void> {
+  async #discover(live: LiveConnection): Promise<void> {
     const { registry, groups } = this.#parts
-    const records = await this.#told('Listing the groups', () => registry.list(session))
+    const records = await this.#told('Listing the groups', () => registry.list(live))
     for (const { topic, group, layout } of records) groups.set(topic, group, layout)
   }
 
@@ -149,10 +149,10 @@ export class RabbitMqAdmin implements TransportAdmin {
   }
 
   async purge(topic: string): Promise<number | undefined> {
-    const session = await this.#parts.session()
-    await this.#discover(session)
+    const live = await this.#parts.live()
+    await this.#discover(live)
     const queues: string[] = []
-    await this.#declaring(session, async (declaring) => {
+    await this.#declaring(live, async (declaring) => {
       for (const record of this.#parts.groups.list())
         if (record.topic === topic)
           queues.push(...queuesOf(this.#firstOf(record), await this.#layoutOf(declaring, record)))
@@ -161,7 +161,7 @@ export class RabbitMqAdmin implements TransportAdmin {
       await this.#readers.get(topic)?.close()
       queues.push(this.#parts.names.storage(topic))
     }
-    return this.#declaring(session, async (declaring) => {
+    return this.#declaring(live, async (declaring) => {
       let purged = 0
       for (const queue of queues) {
         const exists = await declaring.exists(async (channel) => {
@@ -175,9 +175,9 @@ export class RabbitMqAdmin implements TransportAdmin {
 
   async deleteGroup(topic: string, group: string): Promise<void> {
     const { names, groups, registry } = this.#parts
-    const session = await this.#parts.session()
-    await this.#told('Forgetting a group', () => registry.remove(session, topic, group))
-    await this.#declaring(session, async (declaring) => {
+    const live = await this.#parts.live()
+    await this.#told('Forgetting a group', () => registry.remove(live, topic, group))
+    await this.#declaring(live, async (declaring) => {
       const first = names.group(topic, group)
       // The first queue goes first: where it is, the others must be too.
       const count = await countQueues(declaring, first)
@@ -204,7 +204,7 @@ export class RabbitMqAdmin implements TransportAdmin {
     const ours = [...this.#parts.subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
     const partitions: QueueInfo[] = []
     // The broker does not count those that stand by.
-    let members = Math.max(0, ...ours.map(({ intake }) => intake.memberCount))
+    let members = Math.max(0, ...ours.map(({ assignment }) => assignment.memberCount))
     const isAsked = members === 0 && layout.partitions > 1
     for (const queue of queuesOf(this.#firstOf(record), layout)) {
       const count = await this.#count(declaring, queue)
@@ -214,9 +214,9 @@ export class RabbitMqAdmin implements TransportAdmin {
       partitions.push(partitionInfo(queue, count, ours, layout))
     }
     const { members: channel, clock, blockedBy } = this.#parts
-    // While the broker blocks publishers nobody can be asked.
+    // While the broker blocks publishers, no member can be asked.
     if (isAsked && members > 0 && blockedBy() === undefined)
-      members = Math.max(members, await countMembers(channel, clock, declaring.session, this.#firstOf(record)))
+      members = Math.max(members, await countMembers(channel, clock, declaring.live, this.#firstOf(record)))
     const inFlight = partitions.map((partition) => partition.inFlight)
     return {
       topic,
@@ -261,16 +261,19 @@ export class RabbitMqAdmin implements TransportAdmin {
     if (source !== undefined && group !== undefined) this.#parts.groups.set(source, group, undefined)
     let reader = this.#readers.get(topic)
     if (reader === undefined) {
-      const { clock, locks, names, session } = this.#parts
+      const { clock, locks, names, live } = this.#parts
       const toMessage = (message: GetMessage): EncodedMessage => toStored(message, topic, clock.now())
-      reader = new StorageReader({ clock, locks, queue: names.storage(topic), session, toMessage })
+      reader = new StorageReader({ clock, locks, queue: names.storage(topic), live, toMessage })
       this.#readers.set(topic, reader)
     }
     return reader
   }
 
-  async #declaring<Result>(session: Session, work: (declaring: DeclareChannel) => Promise<Result>): Promise<Result> {
-    const declaring = new DeclareChannel(session)
+  async #declaring<Result>(
+    live: LiveConnection,
+    work: (declaring: DeclareChannel) => Promise<Result>,
+  ): Promise<Result> {
+    const declaring = new DeclareChannel(live)
     try {
       return await this.#told('Asking the broker', () => work(declaring))
     } finally {
@@ -294,14 +297,14 @@ function partitionInfo(
   ours: readonly LiveSubscription[],
   { order }: GroupLayout,
 ): QueueInfo {
-  const readers = ours.flatMap(({ spec, intake }) =>
-    intake.seats.flatMap(({ reader }) => (reader.queue === queue ? { reader, id: spec.consumerId } : [])),
+  const readers = ours.flatMap(({ spec, assignment }) =>
+    assignment.assignedQueues.flatMap(({ reader }) => (reader.queue === queue ? { reader, id: spec.consumerId } : [])),
   )
   const held = sum(readers.map(({ reader }) => reader.handed + reader.held.length))
   const open = readers.filter(({ reader }) => reader.isOpen)
   const isOurs = consumerCount <= open.length
   // The members agree on the owners of several queues. A single one belongs to its active consumer.
-  const agreed = ours.map(({ intake }) => intake.ownerOf(queue)).find((owner) => owner !== undefined)
+  const agreed = ours.map(({ assignment }) => assignment.ownerOf(queue)).find((owner) => owner !== undefined)
   const only = isOurs && open.length === 1 ? open[0]?.id : undefined
   return {
     partition: queue,

@@ -4,7 +4,7 @@ import { ConflictError } from '../../../core/errors.ts'
 import { DeclareChannel } from '../topology/declare-channel.ts'
 import { REPLY, replyCode } from '../errors.ts'
 import { lockOf } from '../topology/names.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 
 const WAIT_MS = 10_000
 const RETRY_MS = 20
@@ -23,10 +23,10 @@ export class BrokerLocks {
   }
 
   /** Runs `work` as the only reader of that queue. Rejects with `ConflictError` when another process reads it for too long. */
-  with<Result>(session: Session, queue: string, work: () => Promise<Result>): Promise<Result> {
+  with<Result>(live: LiveConnection, queue: string, work: () => Promise<Result>): Promise<Result> {
     const name = lockOf(queue)
     const before = this.#tails.get(name) ?? Promise.resolve()
-    const run = before.then(() => this.#locked(session, name, work))
+    const run = before.then(() => this.#locked(live, name, work))
     const tail = run
       .catch(() => undefined)
       .finally(() => {
@@ -36,8 +36,8 @@ export class BrokerLocks {
     return run
   }
 
-  async #locked<Result>(session: Session, name: string, work: () => Promise<Result>): Promise<Result> {
-    const declaring = new DeclareChannel(session)
+  async #locked<Result>(live: LiveConnection, name: string, work: () => Promise<Result>): Promise<Result> {
+    const declaring = new DeclareChannel(live)
     try {
       await this.#acquire(declaring, name)
       try {

@@ -6,7 +6,7 @@ import { closeQuietly } from '../connection/amqp.ts'
 import { brokersDeadLetter } from './death-notes.ts'
 import type { Names } from '../topology/names.ts'
 import type { RabbitMqPublisher } from '../publish/publisher.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 
 const PREFETCH = 32
 const RETRY_MS = 1_000
@@ -22,7 +22,7 @@ export interface SorterParts {
   readonly closing: AbortSignal
   readonly failed: (error: unknown, doing: string) => void
   /** Declares its queue again. */
-  readonly declare: (session: Session) => Promise<void>
+  readonly declare: (live: LiveConnection) => Promise<void>
 }
 
 /**
@@ -37,14 +37,14 @@ export class DeadLetterSorter {
     this.#parts = parts
   }
 
-  /** Sorts for as long as the session lasts. Never rejects. */
-  async start(session: Session): Promise<void> {
+  /** Sorts for as long as the connection lasts. Never rejects. */
+  async start(live: LiveConnection): Promise<void> {
     const { clock, closing, declare, failed } = this.#parts
-    const isOver = (): boolean => !session.isOpen || closing.aborted
+    const isOver = (): boolean => !live.isOpen || closing.aborted
     for (let isAgain = false; !isOver(); isAgain = true) {
       try {
-        if (isAgain) await declare(session)
-        await this.#run(session)
+        if (isAgain) await declare(live)
+        await this.#run(live)
       } catch (error) {
         if (isOver()) return
         failed(error, READING)
@@ -55,11 +55,11 @@ export class DeadLetterSorter {
   }
 
   /** Rejects when it ends. */
-  async #run(session: Session): Promise<void> {
+  async #run(live: LiveConnection): Promise<void> {
     const { names, failed } = this.#parts
     const end = Promise.withResolvers<never>()
     end.promise.catch(() => undefined)
-    const channel = await session.channel((error) => end.reject(error ?? new ConnectionError('Its channel was closed')))
+    const channel = await live.channel((error) => end.reject(error ?? new ConnectionError('Its channel was closed')))
     await channel.prefetch(PREFETCH)
     await channel.consume(names.deadLetters, (message) => {
       if (message === null) {

@@ -3,7 +3,7 @@ import { sleep } from '../../../core/clock.ts'
 import type { Clock } from '../../../core/clock.ts'
 import { closeQuietly } from '../connection/amqp.ts'
 import { REPLY, replyCode } from '../errors.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 
 /** Maximum number of unacked messages of one consumer: the field on the wire has 16 bits. */
 const MAX_PREFETCH = 65_535
@@ -45,8 +45,8 @@ export class QueueBrowser {
     this.#channel = channel
   }
 
-  static async open(clock: Clock, session: Session, queue: string): Promise<QueueBrowser> {
-    const channel = await session.channel()
+  static async open(clock: Clock, live: LiveConnection, queue: string): Promise<QueueBrowser> {
+    const channel = await live.channel()
     return new QueueBrowser(clock, queue, channel)
   }
 

@@ -4,7 +4,7 @@ import type { EncodedMessage, Position } from '../../../core/message.ts'
 import type { StoredMessage } from '../../../core/transport.ts'
 import type { BrokerLocks } from './broker-lock.ts'
 import { REPLY, replyCode } from '../errors.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import { QueueBrowser } from './queue-browser.ts'
 
 /** How long a look into a queue is kept open for the next page, while its messages are hidden from others. */
@@ -43,7 +43,7 @@ export class StorageReader {
   readonly #clock: Clock
   readonly #locks: BrokerLocks
   readonly #queue: string
-  readonly #session: () => Promise<Session>
+  readonly #live: () => Promise<LiveConnection>
   readonly #toMessage: (message: GetMessage) => EncodedMessage
   #look: Look | undefined
   #timer: Timer | undefined
@@ -54,13 +54,13 @@ export class StorageReader {
     readonly clock: Clock
     readonly locks: BrokerLocks
     readonly queue: string
-    readonly session: () => Promise<Session>
+    readonly live: () => Promise<LiveConnection>
     readonly toMessage: (message: GetMessage) => EncodedMessage
   }) {
     this.#clock = parts.clock
     this.#locks = parts.locks
     this.#queue = parts.queue
-    this.#session = parts.session
+    this.#live = parts.live
     this.#toMessage = parts.toMessage
   }
 
@@ -131,11 +131,11 @@ export class StorageReader {
 
   async #open(): Promise<Look> {
     if (this.#look !== undefined) return this.#look
-    const session = await this.#session()
+    const live = await this.#live()
     const ready = Promise.withResolvers<Look>()
     const released = Promise.withResolvers<undefined>()
-    const locked = this.#locks.with(session, this.#queue, async () => {
-      const browser = await QueueBrowser.open(this.#clock, session, this.#queue)
+    const locked = this.#locks.with(live, this.#queue, async () => {
+      const browser = await QueueBrowser.open(this.#clock, live, this.#queue)
       const finish = async (): Promise<void> => {
         released.resolve(undefined)
         await locked

@@ -1,3 +1,5 @@
+import { growingDelay } from '../../../core/util/backoff.ts'
+
 /** How the pause between attempts to reconnect grows; `stop`: there are none. */
 export type BackoffType = 'stop' | 'exponential' | 'random' | 'random-exponential'
 
@@ -31,7 +33,7 @@ export function backoffDelay(
   if (type === 'stop') return undefined
   if (attempt === 1) return Math.min(FIRST_MAX_MS, minMs) * random()
   const absent = refusals === 0
-  const exponential = Math.min(maxMs, minMs * 2 ** Math.min((absent ? attempt - 1 : refusals) - 1, 30))
+  const exponential = growingDelay({ minMs, maxMs }, (absent ? attempt - 1 : refusals) - 1)
   const delay =
     type === 'exponential'
       ? exponential

@@ -4,7 +4,7 @@ import type { BrokerLocks } from '../admin/broker-lock.ts'
 import type { ControlPublisher } from '../publish/control-publisher.ts'
 import { REPLY, replyCode } from '../errors.ts'
 import { lastingId } from './foreign-ids.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import type { RabbitMqDelivery } from './delivery.ts'
 import { isNodeAway, makeAtPlace, PLACES, unlessNodeAway } from '../topology/places.ts'
 import { QueueBrowser } from '../admin/queue-browser.ts'
@@ -42,7 +42,7 @@ export class AttemptNotes {
   readonly #locks: BrokerLocks
   readonly #publisher: ControlPublisher
   readonly #queueOf: (place: number) => string
-  readonly #declare: (session: Session, queue: string) => Promise<void>
+  readonly #declare: (live: LiveConnection, queue: string) => Promise<void>
   #isDeclared = false
   /** Index of the queue that is written to. */
   #place = 0
@@ -58,7 +58,7 @@ export class AttemptNotes {
     /** The queue at place 0 is used; another one replaces it while its node is away. */
     readonly queueOf: (place: number) => string
     /** Creates a queue, or ensures that it exists. */
-    readonly declare: (session: Session, queue: string) => Promise<void>
+    readonly declare: (live: LiveConnection, queue: string) => Promise<void>
   }) {
     this.#clock = parts.clock
     this.#locks = parts.locks
@@ -102,33 +102,33 @@ export class AttemptNotes {
     ])
     await this.#publisher.publishTo(() => this.#queueOf(this.#place), Buffer.from(JSON.stringify(rows)), {
       // The broker reports when it no longer exists.
-      prepare: async (session, isAgain) => {
-        if (!this.#isDeclared || isAgain) await this.declare(session)
+      prepare: async (live, isAgain) => {
+        if (!this.#isDeclared || isAgain) await this.declare(live)
       },
     })
   }
 
   /** Creates the queue ahead of the first note, whose handler is already running. */
-  async declare(session: Session): Promise<void> {
-    this.#place = await makeAtPlace(this.#clock, session, (place) => this.#declare(session, this.#queueOf(place)))
+  async declare(live: LiveConnection): Promise<void> {
+    this.#place = await makeAtPlace(this.#clock, live, (place) => this.#declare(live, this.#queueOf(place)))
     this.#isDeclared = true
   }
 
   /** Reads all notes. Concurrent calls share one read. */
-  read(session: Session): Promise<readonly Note[]> {
-    this.#reading ??= this.#read(session).finally(() => {
+  read(live: LiveConnection): Promise<readonly Note[]> {
+    this.#reading ??= this.#read(live).finally(() => {
       this.#reading = undefined
     })
     return this.#reading
   }
 
-  async #read(session: Session): Promise<readonly Note[]> {
-    return this.#locks.with(session, this.#queueOf(0), async () => {
+  async #read(live: LiveConnection): Promise<readonly Note[]> {
+    return this.#locks.with(live, this.#queueOf(0), async () => {
       const notes: Note[] = []
       for (let place = 0; place < PLACES; place++) {
-        const browser = await QueueBrowser.open(this.#clock, session, this.#queueOf(place))
+        const browser = await QueueBrowser.open(this.#clock, live, this.#queueOf(place))
         try {
-          await unlessNodeAway(this.#clock, session, browser.check())
+          await unlessNodeAway(this.#clock, live, browser.check())
           notes.push(...(await browser.next(MAX_READ)).flatMap(decode))
         } catch (error) {
           if (isNodeAway(error)) continue

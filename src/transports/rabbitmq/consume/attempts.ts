@@ -123,11 +123,11 @@ export class Attempts {
       // Only a note that says otherwise would mislead the next member.
       if (wasRunning) this.#untold.push(note)
     }
-    this.tellLost()
+    this.reportLost()
   }
 
   /** Writes the notes for the members that have the messages now. Called again when there is a connection. */
-  tellLost(): void {
+  reportLost(): void {
     const notes = this.#untold
     if (notes.length === 0 || this.#notes === undefined || this.#isClosed) return
     this.#untold = []
@@ -191,10 +191,10 @@ export class Attempts {
   }
 
   async #read(notes: AttemptNotes): Promise<void> {
-    const session = this.#context.session()
-    if (session === undefined) return
+    const live = this.#context.live()
+    if (live === undefined) return
     try {
-      this.#book.learn(await notes.read(session))
+      this.#book.learn(await notes.read(live))
     } catch (error) {
       this.#context.failed(error, 'reading notes about attempts')
     }

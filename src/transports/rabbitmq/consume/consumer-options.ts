@@ -80,7 +80,7 @@ export interface ResolvedConsumerOptions {
   readonly metadata: readonly string[]
 }
 
-export const METADATA: readonly string[] = [
+const METADATA: readonly string[] = [
   'priority',
   'replyTo',
   'redelivered',
@@ -139,7 +139,7 @@ export function resolveConsumerOptions(
   else if (resolved.queue !== undefined && ephemeral)
     reader.problem(
       'queue',
-      'has no meaning with broadcast: true, which has a queue of its own; give an offset to read a stream',
+      'has no meaning with broadcast: true, which has a separate queue; give an offset to read a stream',
     )
   if (resolved.queue !== undefined) {
     for (const field of ['partitions', 'queueType', 'maxPriority', 'arguments'] as const)

@@ -16,7 +16,7 @@ import { isSameLayout } from '../topology/group-layout.ts'
 import type { GroupLayout } from '../topology/group-layout.ts'
 import type { GroupSpec } from '../topology/group-topology.ts'
 import { QueueAssignment } from '../partitions/queue-assignment.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import type { MemberChannel } from '../partitions/member-channel.ts'
 import { Membership } from '../partitions/membership.ts'
 import type { MembershipParts } from '../partitions/membership.ts'
@@ -37,7 +37,7 @@ export interface SubscribingParts {
   readonly control: ControlPublisher
   readonly members: MemberChannel
   readonly host: TransportHost
-  readonly whenUp: () => Promise<Session>
+  readonly whenUp: () => Promise<LiveConnection>
 }
 
 interface Declared {
@@ -56,7 +56,7 @@ export async function createSubscription(
   parts: SubscribingParts,
 ): Promise<RabbitMqSubscription> {
   const native = resolveConsumerOptions(spec, parts.options)
-  const { session, declared } = await declareFirst(spec, native, parts)
+  const { live, declared } = await declareFirst(spec, native, parts)
   const { layout } = declared
   // A key is with one member at a time because its queue is; where the queue is not ours, the order decides how to
   // leave it.
@@ -80,17 +80,19 @@ export async function createSubscription(
     },
     consumerTimeoutMs: parts.options.consumerTimeoutMs,
     renewBindings: async () => {
-      const current = parts.context.session()
+      const current = parts.context.live()
       if (layout === undefined || current === undefined) return 0
       const { topic, group } = spec
       const heard = await parts.members.renew(declared.queues[0])
       return heard + (await parts.declarations.renewBindings(current, { topic, group, layout, options: native }))
     },
-    intake: (host) =>
+    assignment: (host) =>
       new QueueAssignment({
         host: {
           declare: async (again, which, cancelled) => {
-            const consumed = host.intake.seats.filter(({ reader }) => reader.isOpen && reader.epoch === again.epoch)
+            const consumed = host.assignment.assignedQueues.filter(
+              ({ reader }) => reader.isOpen && reader.epoch === again.epoch,
+            )
             const watched = new Set(consumed.map(({ reader }) => reader.queue))
             const missing = await deleted?.look(again, which, cancelled, host.lostQueues, watched)
             const now = await declare(spec, native, parts, again, layout && { layout, missing, watched })
@@ -99,7 +101,7 @@ export async function createSubscription(
             checkLayout(spec, layout, now.layout)
             return now.queues
           },
-          makeSeat: (queue, partition) => ({
+          makeAssignedQueue: (queue, partition) => ({
             reader: makeReader(parts.host.clock, host, queue, spec, native, layout?.partitions ?? 1),
             partition,
             isLeaving: false,
@@ -115,9 +117,9 @@ export async function createSubscription(
               if (again.isOpen) parts.context.failed(error, 'deleting a queue')
             })
           },
-          handBack: (seat) => host.handBack(seat),
-          noteReturned: (seat) => host.noteReturned(seat),
-          rebalanced: (assigned, revoked) => tellRebalance(spec, parts.host, assigned, revoked),
+          handBack: (assigned) => host.handBack(assigned),
+          noteReturned: (assigned) => host.noteReturned(assigned),
+          rebalanced: (assigned, revoked) => reportRebalance(spec, parts.host, assigned, revoked),
           failed: (error, doing) =>
             parts.context.failed(toBrokerError(error, `"${spec.topic}" in group "${spec.group}"`), doing),
         },
@@ -130,7 +132,7 @@ export async function createSubscription(
             : undefined,
       }),
   })
-  subscription.intake.begin(session, declared.queues)
+  subscription.assignment.begin(live, declared.queues)
   return subscription
 }
 
@@ -138,14 +140,14 @@ async function declareFirst(
   spec: SubscriptionSpec,
   native: ResolvedConsumerOptions,
   parts: SubscribingParts,
-): Promise<{ session: Session; declared: Declared }> {
+): Promise<{ live: LiveConnection; declared: Declared }> {
   for (;;) {
-    const session = await parts.whenUp()
+    const live = await parts.whenUp()
     try {
-      return { session, declared: await declare(spec, native, parts, session) }
+      return { live, declared: await declare(spec, native, parts, live) }
     } catch (error) {
       // The connection was lost meanwhile: that does not answer the question.
-      if (session.isOpen) throw toBrokerError(error, `Subscribing group "${spec.group}" to "${spec.topic}"`)
+      if (live.isOpen) throw toBrokerError(error, `Subscribing group "${spec.group}" to "${spec.topic}"`)
     }
   }
 }
@@ -168,17 +170,17 @@ async function declare(
   spec: SubscriptionSpec,
   native: ResolvedConsumerOptions,
   parts: SubscribingParts,
-  session: Session,
+  live: LiveConnection,
   known?: Pick<GroupSpec, 'layout' | 'missing' | 'watched'>,
 ): Promise<Declared> {
   const { topic, group, order } = spec
   if (native.offset !== undefined && native.queue === undefined)
-    return { queues: [await declareStream(spec, native, parts, session)], layout: undefined }
+    return { queues: [await declareStream(spec, native, parts, live)], layout: undefined }
   if (spec.ephemeral && native.queue === undefined)
-    return { queues: [await declareBroadcast(spec, native, parts, session)], layout: undefined }
+    return { queues: [await declareBroadcast(spec, native, parts, live)], layout: undefined }
   if (native.queue !== undefined)
-    return { queues: [await adoptQueue(native.queue, native, parts, session)], layout: undefined }
-  const { queues, layout } = await parts.declarations.group(session, {
+    return { queues: [await adoptQueue(native.queue, native, parts, live)], layout: undefined }
+  const { queues, layout } = await parts.declarations.group(live, {
     topic,
     group,
     layout: { order, partitions: order === 'key' ? native.partitions : 1 },
@@ -193,13 +195,13 @@ async function declareBroadcast(
   spec: SubscriptionSpec,
   native: ResolvedConsumerOptions,
   { names }: SubscribingParts,
-  session: Session,
+  live: LiveConnection,
 ): Promise<string> {
   // A different name for each connection: the broker may not have noticed yet that the last one has ended.
-  const queue = names.broadcast(spec.topic, spec.group, session.epoch)
-  const declaring = new DeclareChannel(session)
+  const queue = names.broadcast(spec.topic, spec.group, live.epoch)
+  const declaring = new DeclareChannel(live)
   try {
-    await declaring.run((channel) => channel.assertQueue(queue, broadcastQueue(session, native)))
+    await declaring.run((channel) => channel.assertQueue(queue, broadcastQueue(live, native)))
     await bindQueue(declaring, spec, native, names, queue)
   } finally {
     await declaring.close()
@@ -212,11 +214,11 @@ async function declareStream(
   spec: SubscriptionSpec,
   native: ResolvedConsumerOptions,
   { names }: SubscribingParts,
-  session: Session,
+  live: LiveConnection,
 ): Promise<string> {
   const queue = names.stream(spec.topic)
   const key = bindingKeyOf(spec.topic)
-  const declaring = new DeclareChannel(session)
+  const declaring = new DeclareChannel(live)
   try {
     const args = { 'x-queue-type': 'stream', ...native.arguments }
     await declareQueue(declaring, queue, { durable: true, arguments: args }, ['x-queue-type', 'durable'])
@@ -237,9 +239,9 @@ async function adoptQueue(
   queue: string,
   native: ResolvedConsumerOptions,
   { options }: SubscribingParts,
-  session: Session,
+  live: LiveConnection,
 ): Promise<string> {
-  const declaring = new DeclareChannel(session)
+  const declaring = new DeclareChannel(live)
   try {
     await declaring.run((channel) => channel.checkQueue(queue))
     if (options.declare && native.bindings.length > 0)
@@ -302,7 +304,7 @@ function notesOf(
     locks,
     publisher: control,
     queueOf: (place) => names.notes(topic, group, place),
-    declare: (session, queue) => declarations.notes(session, queue),
+    declare: (live, queue) => declarations.notes(live, queue),
   })
 }
 
@@ -317,7 +319,7 @@ function membershipOf(
       first,
       channel: members,
       clock: host.clock,
-      hasOthers: async (session) => (isConsumed() ? undefined : (await consumersOf(session, first)) > 0),
+      hasOthers: async (live) => (isConsumed() ? undefined : (await consumersOf(live, first)) > 0),
       ...hooks,
       onError: (error) => {
         if (context.publisher.blockedBy === undefined) context.failed(error, 'talking to the other members of a group')
@@ -325,8 +327,8 @@ function membershipOf(
     })
 }
 
-async function consumersOf(session: Session, queue: string): Promise<number> {
-  const declaring = new DeclareChannel(session)
+async function consumersOf(live: LiveConnection, queue: string): Promise<number> {
+  const declaring = new DeclareChannel(live)
   try {
     let count = 0
     await declaring.exists(async (channel) => {
@@ -344,7 +346,7 @@ function reportAway({ topic, group }: SubscriptionSpec, { events, name }: Transp
   events.emit('loss', { transport: name, topic, group, count: undefined, position: undefined, reason })
 }
 
-function tellRebalance(
+function reportRebalance(
   { topic, group, consumerId }: SubscriptionSpec,
   { events, name }: TransportHost,
   assigned: readonly string[],

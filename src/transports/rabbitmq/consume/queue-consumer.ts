@@ -11,7 +11,7 @@ import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { RabbitMqDelivery } from './delivery.ts'
 import type { DeliveryReader } from './delivery.ts'
 import { FrameReader } from '../wire/frame-reader.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import { readMessage } from '../wire/read-message.ts'
 
 export interface QueueConsumerHost {
@@ -178,24 +178,24 @@ export class QueueConsumer implements DeliveryReader {
   }
 
   /** Starts to consume. Rejects when the broker refuses. */
-  open(session: Session): Promise<void> {
-    this.#opening ??= this.#start(session).finally(() => {
+  open(live: LiveConnection): Promise<void> {
+    this.#opening ??= this.#start(live).finally(() => {
       this.#opening = undefined
     })
     return this.#opening
   }
 
-  async #start(session: Session): Promise<void> {
+  async #start(live: LiveConnection): Promise<void> {
     await this.#closing
     if (this.#channel !== undefined) return
-    const channel = await session.channel((error) =>
+    const channel = await live.channel((error) =>
       this.#ended(channel, { error: error ?? new Error('the connection was lost'), cause: 'lost' }),
     )
     this.#channel = channel
     this.#writer = channelWriter(channel)
     // Changes nothing for a consumer that exists.
     this.#acks = new AckConfirmations(this.#parts.clock, () => channel.prefetch(this.#prefetch))
-    this.epoch = session.epoch
+    this.epoch = live.epoch
     this.opened++
     this.#lastTag = 0
     this.hasReceived = false

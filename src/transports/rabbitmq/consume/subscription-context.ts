@@ -1,5 +1,5 @@
 import type { Clock } from '../../../core/clock.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import type { RabbitMqPublisher } from '../publish/publisher.ts'
 import type { QueueConsumer, ConsumerEnd } from './queue-consumer.ts'
 import type { SubscriptionSpec } from '../../../core/transport.ts'
@@ -9,11 +9,11 @@ import type { QueueAssignment } from '../partitions/queue-assignment.ts'
 export interface LiveSubscription {
   readonly spec: SubscriptionSpec
   readonly nature: QueueNature
-  readonly intake: QueueAssignment
+  readonly assignment: QueueAssignment
   /** Queues that were certainly deleted, since their loss was last reported. */
   readonly lostQueues: Set<string>
-  /** There is a new session: everything starts again on it. */
-  attach(session: Session): void
+  /** There is a new connection: everything starts again on it. */
+  attach(live: LiveConnection): void
   /** Binds its queues again, if they are those of a group; resolves with the number of requests. */
   renewBindings(): Promise<number>
   close(): Promise<void>
@@ -25,8 +25,8 @@ export interface SubscriptionContext {
   readonly publisher: RabbitMqPublisher
   /** Unique to the bus: for ids of messages that have none. */
   readonly salt: string
-  /** The live session of the connection for consuming. */
-  session(): Session | undefined
+  /** The live connection for consuming. */
+  live(): LiveConnection | undefined
   failed(error: unknown, doing: string): void
   /** A channel of the subscription ended without being closed. */
   readerLost(subscription: LiveSubscription, reader: QueueConsumer, end: ConsumerEnd): void

@@ -27,7 +27,7 @@ import { lostError } from '../errors.ts'
 import { ForeignIds } from './foreign-ids.ts'
 import type { QueueAssignment, AssignedQueue } from '../partitions/queue-assignment.ts'
 import { withMetadata } from './amqp-metadata.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import type { LostDeliveries, QueueConsumer, ConsumerEnd, QueueConsumerHost } from './queue-consumer.ts'
 import { Republisher } from '../publish/republisher.ts'
 import type { Pending } from '../publish/republisher.ts'
@@ -50,7 +50,7 @@ const ACK_MAX_MS = 250
 export class RabbitMqSubscription implements TransportSubscription, LiveSubscription, QueueConsumerHost {
   readonly spec: SubscriptionSpec
   readonly nature: QueueNature
-  readonly intake: QueueAssignment
+  readonly assignment: QueueAssignment
   readonly lostQueues: Set<string> = new Set()
   readonly #context: SubscriptionContext
   readonly #options: ResolvedConsumerOptions
@@ -76,7 +76,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   #closed: Promise<void> | undefined
   /** What the broker sent ahead has been more than `prefetchBytes`, and was reported. */
   #wasTooLarge = false
-  /** Seats whose channels are being replaced. */
+  /** Queues whose channels are being replaced. */
   readonly #turning = new Set<AssignedQueue>()
 
   constructor(parts: {
@@ -88,7 +88,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     readonly nature: QueueNature
     readonly consumerTimeoutMs: number
     readonly renewBindings: () => Promise<number>
-    readonly intake: (subscription: RabbitMqSubscription) => QueueAssignment
+    readonly assignment: (subscription: RabbitMqSubscription) => QueueAssignment
   }) {
     const { spec, options, context } = parts
     this.spec = spec
@@ -116,23 +116,23 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     })
     this.renewBindings = parts.renewBindings
     this.#guard = new TimeoutGuard(context.clock, options.noAck ? Infinity : parts.consumerTimeoutMs, {
-      readers: () => this.intake.seats.filter(({ reader }) => reader.isOpen).map(({ reader }) => reader),
+      readers: () => this.assignment.assignedQueues.filter(({ reader }) => reader.isOpen).map(({ reader }) => reader),
       tooFarAhead: (reader, ageMs) => this.#tooFarAhead(reader, ageMs),
       turnOver: (reader) => this.#beginTurn(reader),
     })
     // Every member of a shared queue may get every message: there the group's count is the right one.
     if (!this.nature.isShared && this.#cursor === undefined) this.readyHere = () => this.#readyHere()
-    this.intake = parts.intake(this)
+    this.assignment = parts.assignment(this)
     this.#guard.start()
   }
 
   get isConsuming(): boolean {
-    return this.intake.seats.some(({ reader }) => reader.isOpen)
+    return this.assignment.assignedQueues.some(({ reader }) => reader.isOpen)
   }
 
-  attach(session: Session): void {
-    this.#attempts.tellLost()
-    this.intake.attach(session)
+  attach(live: LiveConnection): void {
+    this.#attempts.reportLost()
+    this.assignment.attach(live)
   }
 
   // --- the contract ----------------------------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     this.#isDrained = true
     this.#guard.stop()
     this.#republisher.close()
-    const closing = this.intake
+    const closing = this.assignment
       .close()
       .then(() => this.#context.ended(this))
       .catch((error: unknown) => this.#context.failed(error, 'closing a consumer'))
@@ -184,20 +184,20 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
 
   state(): SubscriptionState {
     const standby =
-      this.intake.isStandby ||
-      (this.#waitsForOthers && this.intake.share.every(({ reader }) => reader.isOpen && !reader.hasReceived))
-    return { standby, trouble: this.intake.trouble }
+      this.assignment.isStandby ||
+      (this.#waitsForOthers && this.assignment.share.every(({ reader }) => reader.isOpen && !reader.hasReceived))
+    return { standby, trouble: this.assignment.trouble }
   }
 
   /** Messages waiting in the queues that the broker gives to this member. */
   async #readyHere(): Promise<number | undefined> {
-    const session = this.#context.session()
-    if (session === undefined || !this.isConsuming) return undefined
-    const declaring = new DeclareChannel(session)
+    const live = this.#context.live()
+    if (live === undefined || !this.isConsuming) return undefined
+    const declaring = new DeclareChannel(live)
     let ready = 0
     let waits = false
     try {
-      for (const { reader } of this.intake.share) {
+      for (const { reader } of this.assignment.share) {
         const { messageCount, consumerCount } = await declaring.run((channel) => channel.checkQueue(reader.queue))
         // A queue that has sent us nothing and has other consumers has made another one the active consumer.
         if (!reader.hasReceived && consumerCount > 1) waits = true
@@ -215,14 +215,14 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
 
   /** The broker removed these when it sent them. */
   #reportUnhandled(): void {
-    const count = this.intake.seats.reduce((sum, { reader }) => sum + reader.held.length, 0)
+    const count = this.assignment.assignedQueues.reduce((sum, { reader }) => sum + reader.held.length, 0)
     if (count > 0) this.#context.dropped(this, count)
   }
 
   /** A broadcast has an exclusive queue, and keeps it while it pauses. */
   #wantOrNot(): void {
     const paused = this.#isPaused && !this.spec.ephemeral
-    this.intake.want(this.#wasAsked && !paused && !this.#isDrained)
+    this.assignment.want(this.#wasAsked && !paused && !this.#isDrained)
   }
 
   settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
@@ -264,7 +264,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
 
   /** Given up untried, on a queue that others read as well. */
   #requeues(delivery: RabbitMqDelivery): boolean {
-    return this.nature.isShared && !this.#options.noAck && this.#seatOf(delivery.reader)?.isLeaving === true
+    return this.nature.isShared && !this.#options.noAck && this.#assignedQueueOf(delivery.reader)?.isLeaving === true
   }
 
   #requeue(delivery: RabbitMqDelivery): void {
@@ -333,15 +333,15 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   }
 
   #flush(): void {
-    for (const seat of this.intake.seats) {
-      seat.reader.flush()
-      if (seat.isLeaving && seat.reader.handed === 0) this.#end(seat)
+    for (const assigned of this.assignment.assignedQueues) {
+      assigned.reader.flush()
+      if (assigned.isLeaving && assigned.reader.handed === 0) this.#end(assigned)
     }
     this.#turnIfWaiting()
   }
 
-  #end(seat: AssignedQueue): void {
-    this.intake.endIfEmpty(seat).catch((error: unknown) => this.#context.failed(error, 'giving up a queue'))
+  #end(assigned: AssignedQueue): void {
+    this.assignment.endIfEmpty(assigned).catch((error: unknown) => this.#context.failed(error, 'giving up a queue'))
   }
 
   // --- what comes ------------------------------------------------------------------------------------------------------
@@ -398,7 +398,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   }
 
   activated(reader: QueueConsumer): void {
-    this.intake.activated(reader)
+    this.assignment.activated(reader)
   }
 
   readonly #arrived = (): void => this.arrived()
@@ -418,7 +418,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     const batch: RabbitMqDelivery[] = []
     for (let before = -1; before < batch.length && this.#credit.isLeft;) {
       before = batch.length
-      for (const { reader, isLeaving } of this.intake.seats) {
+      for (const { reader, isLeaving } of this.assignment.assignedQueues) {
         // What came without acks exists nowhere else.
         if (isLeaving && !this.#options.noAck) continue
         for (let taken = 0; taken < PORTION && this.#credit.isLeft; taken++) {
@@ -436,9 +436,9 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   /** The broker counts messages, not bytes: it sends as many large ones ahead as small ones. */
   #watchBytes(): void {
     if (this.#wasTooLarge) return
-    const { seats } = this.intake
+    const { assignedQueues } = this.assignment
     let [bytes, held, handed] = [0, 0, 0]
-    for (const { reader } of seats) {
+    for (const { reader } of assignedQueues) {
       bytes += reader.bytes
       held += reader.held.length
       handed += reader.handed
@@ -447,7 +447,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     if (held === 0 || bytes <= prefetchBytes) return
     this.#wasTooLarge = true
     // Each of several queues takes one more than its share, and shares are rounded up.
-    const rounding = seats.length === 1 ? 0 : 2 * seats.length - 1
+    const rounding = assignedQueues.length === 1 ? 0 : 2 * assignedQueues.length - 1
     const fitting = Math.floor(((held + handed) * prefetchBytes) / bytes) - rounding
     this.#context.tooLarge(this, bytes, Math.max(1, fitting))
   }
@@ -466,8 +466,8 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   // --- messages that are unacked for long --------------------------------------------------------------------------
 
   #tooFarAhead(reader: QueueConsumer, ageMs: number): void {
-    const seat = this.#seatOf(reader)
-    if (seat === undefined || reader.isTurning || seat.isLeaving) return
+    const assigned = this.#assignedQueueOf(reader)
+    if (assigned === undefined || reader.isTurning || assigned.isLeaving) return
     this.#context.slow(this, reader, ageMs)
     if (!this.nature.isShared) {
       reader.lowerHanded()
@@ -476,16 +476,18 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     // Others read the queue as well: what is not with the runtime may go to them at once.
     if (reader.prefetch === 1) return
     reader.lowerPrefetch()
-    this.#restart(seat).catch((error: unknown) => this.#context.failed(error, 'lowering the prefetch of a consumer'))
+    this.#restart(assigned).catch((error: unknown) =>
+      this.#context.failed(error, 'lowering the prefetch of a consumer'),
+    )
   }
 
-  async #restart(seat: AssignedQueue): Promise<void> {
-    const cancelled = seat.reader.cancel()
-    this.#sink.recall(seat.reader.unsettled())
+  async #restart(assigned: AssignedQueue): Promise<void> {
+    const cancelled = assigned.reader.cancel()
+    this.#sink.recall(assigned.reader.unsettled())
     await cancelled
-    await this.handBack(seat)
+    await this.handBack(assigned)
     // Paused or given up meanwhile: nothing more may come.
-    if (!seat.isLeaving) await seat.reader.resume()
+    if (!assigned.isLeaving) await assigned.reader.resume()
     this.arrived()
   }
 
@@ -499,14 +501,14 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
 
   /** Ends the channels to be replaced once none of their messages runs. */
   #turnIfWaiting(): void {
-    for (const seat of this.intake.seats)
-      if (!this.#turning.has(seat) && this.#mayTurn(seat)) {
-        this.#turning.add(seat)
-        this.#turn(seat)
+    for (const assigned of this.assignment.assignedQueues)
+      if (!this.#turning.has(assigned) && this.#mayTurn(assigned)) {
+        this.#turning.add(assigned)
+        this.#turn(assigned)
           .catch((error: unknown) => this.#context.failed(error, 'giving messages back to a queue'))
           .finally(() => {
-            this.#turning.delete(seat)
-            this.intake.update()
+            this.#turning.delete(assigned)
+            this.assignment.update()
           })
       }
   }
@@ -515,13 +517,13 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     return reader.isTurning && reader.isOpen && reader.isAllWaiting(this.#context.clock.now())
   }
 
-  async #turn(seat: AssignedQueue): Promise<void> {
-    const { opened } = seat.reader
-    await this.noteReturned(seat)
+  async #turn(assigned: AssignedQueue): Promise<void> {
+    const { opened } = assigned.reader
+    await this.noteReturned(assigned)
     // Meanwhile the channel may have ended by itself, or a handler whose time had come may have started: its end runs
     // this again.
-    if (seat.reader.opened === opened && this.#mayTurn(seat))
-      await seat.reader.turnOver('given back before the broker takes it away (consumer timeout)')
+    if (assigned.reader.opened === opened && this.#mayTurn(assigned))
+      await assigned.reader.turnOver('given back before the broker takes it away (consumer timeout)')
   }
 
   /**
@@ -535,16 +537,16 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   }
 
   /** For `QueueAssignment`: a queue that others consume as well. */
-  async handBack(seat: AssignedQueue): Promise<void> {
+  async handBack(assigned: AssignedQueue): Promise<void> {
     if (this.#options.noAck) return
-    const held = [...seat.reader.held]
+    const held = [...assigned.reader.held]
     await this.#attempts.returnedAll(held)
     for (const delivery of held) {
       if (delivery.state !== 'held') continue
       this.#foreignIds.left(delivery.message.id)
-      seat.reader.requeue(delivery)
+      assigned.reader.requeue(delivery)
     }
-    seat.reader.flush()
+    assigned.reader.flush()
   }
 
   /** For `QueueAssignment`: everything that goes back with the channel, by our own decision, so none of it has used an attempt. */
@@ -552,8 +554,8 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     if (!this.#options.noAck) await this.#attempts.returnedAll(reader.unsettled())
   }
 
-  #seatOf(reader: DeliveryReader): AssignedQueue | undefined {
-    return this.intake.seats.find((seat) => seat.reader === reader)
+  #assignedQueueOf(reader: DeliveryReader): AssignedQueue | undefined {
+    return this.assignment.assignedQueues.find((assigned) => assigned.reader === reader)
   }
 }
 

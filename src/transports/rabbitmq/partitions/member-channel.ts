@@ -3,7 +3,7 @@ import { closeQuietly } from '../connection/amqp.ts'
 import type { ControlPublisher } from '../publish/control-publisher.ts'
 import { memberKeyOf } from '../topology/names.ts'
 import type { Names } from '../topology/names.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 
 /** A member of a group that hears what others say. */
 export interface Listener {
@@ -13,7 +13,7 @@ export interface Listener {
 }
 
 interface Line {
-  readonly session: Session
+  readonly live: LiveConnection
   readonly opened: Promise<Channel>
   readonly queue: string
   /** By the routing key of their group. */
@@ -38,9 +38,9 @@ export class MemberChannel {
   }
 
   /** Hears what is said in the group with that first queue; resolves with a function that stops it. */
-  async enter(session: Session, first: string, listener: Listener): Promise<() => void> {
+  async enter(live: LiveConnection, first: string, listener: Listener): Promise<() => void> {
     const key = memberKeyOf(first)
-    const line = this.#on(session)
+    const line = this.#on(live)
     const channel = await line.opened
     if (this.#line !== line) throw new Error('channel closed')
     const others = line.listeners.get(key)
@@ -67,22 +67,22 @@ export class MemberChannel {
     return keys.length
   }
 
-  /** Resolves when the broker has passed it on; nobody needs to hear it. */
+  /** Resolves when the broker has passed it on; no member needs to hear it. */
   async say(first: string, content: Buffer): Promise<void> {
     await this.#publisher.publish(this.#names.system, memberKeyOf(first), content)
   }
 
-  #on(session: Session): Line {
-    if (this.#line?.session === session) return this.#line
+  #on(live: LiveConnection): Line {
+    if (this.#line?.live === live) return this.#line
     const queue = this.#names.member(this.#process, ++this.#opened)
-    const line: Line = { session, queue, listeners: new Map(), opened: this.#open(session, queue, () => line) }
+    const line: Line = { live, queue, listeners: new Map(), opened: this.#open(live, queue, () => line) }
     line.opened.catch(() => this.#end(line))
     this.#line = line
     return line
   }
 
-  async #open(session: Session, queue: string, line: () => Line): Promise<Channel> {
-    const channel = await session.channel(() => this.#end(line()))
+  async #open(live: LiveConnection, queue: string, line: () => Line): Promise<Channel> {
+    const channel = await live.channel(() => this.#end(line()))
     await channel.assertQueue(queue, { exclusive: true, durable: false, autoDelete: true })
     await channel.consume(queue, (message) => this.#heard(line(), channel, message), { noAck: true })
     return channel

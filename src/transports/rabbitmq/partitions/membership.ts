@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../../../core/clock.ts'
 import { TimeoutError } from '../../../core/errors.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
 import type { Listener, MemberChannel } from './member-channel.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 
 /** How long a member has to answer. */
 const ANSWER_MS = 400
@@ -29,7 +29,7 @@ export interface MembershipParts {
    * Whether another member consumes the group's first queue. Undefined when this one does: the broker does not count
    * those that stand by.
    */
-  readonly hasOthers: (session: Session) => Promise<boolean | undefined>
+  readonly hasOthers: (live: LiveConnection) => Promise<boolean | undefined>
   /** The members known here, sorted, including this one. */
   readonly onChange: (members: readonly string[]) => void
   /** The others can't be heard any more, and this member must join again. */
@@ -47,7 +47,7 @@ export interface MembershipParts {
 export class Membership implements Listener {
   readonly #parts: MembershipParts
   #members = new Set<string>()
-  #session: Session | undefined
+  #live: LiveConnection | undefined
   #joining: Promise<void> | undefined
   #leave: (() => void) | undefined
   #timer: Timer | undefined
@@ -69,32 +69,32 @@ export class Membership implements Listener {
     return this.#asking !== undefined
   }
 
-  /** Joins, once for each session; resolves when the others are known, or `leave` was called. Rejects when that fails. */
-  join(session: Session): Promise<void> {
-    if (this.#session === session) return this.#joining ?? Promise.resolve()
+  /** Joins, once for each connection; resolves when the others are known, or `leave` was called. Rejects when that fails. */
+  join(live: LiveConnection): Promise<void> {
+    if (this.#live === live) return this.#joining ?? Promise.resolve()
     this.#forget()
-    this.#session = session
-    const joining = this.#join(session).finally(() => {
+    this.#live = live
+    const joining = this.#join(live).finally(() => {
       if (this.#joining === joining) this.#joining = undefined
     })
     this.#joining = joining
     return joining
   }
 
-  async #join(session: Session): Promise<void> {
+  async #join(live: LiveConnection): Promise<void> {
     try {
-      if (!(await settledWithin(this.#parts.clock, JOIN_MS, this.#enter(session))))
+      if (!(await settledWithin(this.#parts.clock, JOIN_MS, this.#enter(live))))
         throw new TimeoutError(`Joining the other members of the group did not succeed within ${JOIN_MS} ms`)
     } catch (error) {
-      if (this.#session === session) this.#forget()
+      if (this.#live === live) this.#forget()
       throw error
     }
   }
 
-  async #enter(session: Session): Promise<void> {
+  async #enter(live: LiveConnection): Promise<void> {
     const { channel, first } = this.#parts
-    const leave = await channel.enter(session, first, this)
-    if (this.#session !== session) {
+    const leave = await channel.enter(live, first, this)
+    if (this.#live !== live) {
       leave()
       return
     }
@@ -104,13 +104,13 @@ export class Membership implements Listener {
 
   /** Leaves, and notifies the others if there is time. */
   async leave(): Promise<void> {
-    if (this.#session === undefined) return
+    if (this.#live === undefined) return
     this.#forget()
     await this.#say('bye').catch(() => undefined)
   }
 
   deaf(): void {
-    if (this.#session === undefined) return
+    if (this.#live === undefined) return
     this.#forget()
     this.#parts.onLost()
   }
@@ -118,7 +118,7 @@ export class Membership implements Listener {
   #forget(): void {
     this.#leave?.()
     this.#leave = undefined
-    this.#session = undefined
+    this.#live = undefined
     this.#joining = undefined
     this.#asking = undefined
     this.#timer?.cancel()
@@ -162,8 +162,8 @@ export class Membership implements Listener {
 
   async #ask(): Promise<void> {
     const { id, clock } = this.#parts
-    const session = this.#session
-    if (session === undefined) return
+    const live = this.#live
+    if (live === undefined) return
     this.#timer?.cancel()
     this.#timer = undefined
     const answers = new Set([id])
@@ -173,16 +173,16 @@ export class Membership implements Listener {
       // Without an answer from the others, for instance because the broker blocks publishers for lack of memory, this
       // member must consume anyway.
       this.#say('who').catch(this.#parts.onError)
-      hasOthers = await this.#parts.hasOthers(session)
+      hasOthers = await this.#parts.hasOthers(live)
       if (hasOthers !== false) await this.#answered(answers)
     } finally {
-      // After a loss, the next session may have asked meanwhile.
+      // After a loss, the next connection may have asked meanwhile.
       if (this.#answers === answers) {
         this.#onAnswer = () => undefined
         this.#answers = undefined
       }
     }
-    if (this.#session !== session) return
+    if (this.#live !== live) return
     this.#members = answers
     this.#tell()
     if (hasOthers !== true || answers.size > 1) this.#waitMs = ASK_MIN_MS
@@ -212,7 +212,7 @@ export class Membership implements Listener {
 
   /** Reports the members once they were asked: a part of them would be taken for all. */
   #tell(): void {
-    if (this.#session === undefined || !this.#members.has(this.#parts.id)) return
+    if (this.#live === undefined || !this.#members.has(this.#parts.id)) return
     const members = [...this.#members].sort()
     const text = members.join('\n')
     if (text === this.#told) return
@@ -225,11 +225,11 @@ export class Membership implements Listener {
 export async function countMembers(
   channel: MemberChannel,
   clock: Clock,
-  session: Session,
+  live: LiveConnection,
   first: string,
 ): Promise<number> {
   const members = new Set<string>()
-  const leave = await channel.enter(session, first, {
+  const leave = await channel.enter(live, first, {
     heard: (content) => {
       const said = parse(content)
       if (said?.word === 'here') members.add(said.id)

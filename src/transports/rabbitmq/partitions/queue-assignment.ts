@@ -2,8 +2,9 @@
 import { sleep } from '../../../core/clock.ts'
 import type { Clock, Timer } from '../../../core/clock.ts'
 import { growingDelay, halfRandom } from '../../../core/util/backoff.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import { assign } from './assignment.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import { REPLY, reasonOf, replyCode } from '../errors.ts'
 import type { Membership, MembershipParts } from './membership.ts'
 import type { QueueConsumer } from '../consume/queue-consumer.ts'
@@ -32,14 +33,14 @@ export interface QueueAssignmentHost {
    * Declares what is missing of what the subscription consumes, and returns its queues. `cancelled`: only queues whose
    * consumers the broker has ended; they may be about to disappear.
    */
-  declare(session: Session, which: Declaring, cancelled: ReadonlySet<string>): Promise<readonly string[]>
-  makeSeat(queue: string, partition: number): AssignedQueue
+  declare(live: LiveConnection, which: Declaring, cancelled: ReadonlySet<string>): Promise<readonly string[]>
+  makeAssignedQueue(queue: string, partition: number): AssignedQueue
   /** The subscription had these queues and now has others. Never rejects. */
-  abandoned(session: Session, queues: readonly string[]): Promise<void>
+  abandoned(live: LiveConnection, queues: readonly string[]): Promise<void>
   /** Hands back the messages held of a queue that others may consume at the same time. */
-  handBack(seat: AssignedQueue): Promise<void>
+  handBack(assigned: AssignedQueue): Promise<void>
   /** Before the channel is closed: notes what goes back with it. */
-  noteReturned(seat: AssignedQueue): Promise<void>
+  noteReturned(assigned: AssignedQueue): Promise<void>
   /** The distribution of queues in the group has changed. */
   rebalanced(assigned: readonly string[], revoked: readonly string[]): void
   failed(error: unknown, doing: string): void
@@ -52,7 +53,7 @@ const STANDBY_MS = 3_000
 const RETRY = { minMs: 100, maxMs: 10_000 } as const
 
 /**
- * Decides which queues of a group this member consumes, and applies it: on a new session, when members come and go, on
+ * Decides which queues of a group this member consumes, and applies it: on a new connection, when members come and go, on
  * pause, resume and drain. A single loop does all of it, so that no two changes run concurrently.
  */
 export class QueueAssignment {
@@ -65,9 +66,9 @@ export class QueueAssignment {
   /** Others may consume the same queue at the same time: it may then be left message by message. */
   readonly #isShared: boolean
   readonly #closing = new AbortController()
-  seats: AssignedQueue[] = []
-  #session: Session | undefined
-  #declaredFor: Session | undefined
+  assignedQueues: AssignedQueue[] = []
+  #live: LiveConnection | undefined
+  #declaredFor: LiveConnection | undefined
   /** Something may be missing of what was declared on it. */
   #isStale = false
   /** Queues whose consumers the broker has ended since, or that it did not find. */
@@ -102,20 +103,20 @@ export class QueueAssignment {
     this.#membership = parts.membership?.({
       onChange: (members) => this.#share(members, parts.id),
       onLost: () => this.#shareUnknown(),
-      isConsumed: () => this.seats[0]?.reader.isOpen === true,
+      isConsumed: () => this.assignedQueues[0]?.reader.isOpen === true,
     })
   }
 
-  /** Begins with queues that were just declared on that session. */
-  begin(session: Session, queues: readonly string[]): void {
-    this.#session = session
-    this.#declaredFor = session
-    this.seats = queues.map((queue, partition) => this.#host.makeSeat(queue, partition))
+  /** Begins with queues that were just declared on that connection. */
+  begin(live: LiveConnection, queues: readonly string[]): void {
+    this.#live = live
+    this.#declaredFor = live
+    this.assignedQueues = queues.map((queue, partition) => this.#host.makeAssignedQueue(queue, partition))
   }
 
-  /** There is a new session: everything starts again on it. */
-  attach(session: Session): void {
-    this.#session = session
+  /** There is a new connection: everything starts again on it. */
+  attach(live: LiveConnection): void {
+    this.#live = live
     this.#pause.abort()
     this.update()
   }
@@ -142,20 +143,20 @@ export class QueueAssignment {
 
   /** True when the reader stands by, and so loses nothing with its consumer. */
   standsBy(reader: QueueConsumer): boolean {
-    return this.#seatOf(reader)?.standsByFor !== undefined
+    return this.#assignedQueueOf(reader)?.standsByFor !== undefined
   }
 
   /** The broker ended the consumer of a queue that another member owns, and which that member declares again. */
   standbyLost(reader: QueueConsumer): void {
-    const seat = this.#seatOf(reader)
-    if (seat !== undefined) this.#standLater(seat)
+    const assigned = this.#assignedQueueOf(reader)
+    if (assigned !== undefined) this.#standLater(assigned)
     this.update()
   }
 
   /** The first message of a channel has arrived. */
   activated(reader: QueueConsumer): void {
-    const seat = this.#seatOf(reader)
-    if (seat === undefined || seat.standsByFor === undefined || this.#membership === undefined) return
+    const assigned = this.#assignedQueueOf(reader)
+    if (assigned === undefined || assigned.standsByFor === undefined || this.#membership === undefined) return
     // Its owner has gone, or has lost its connection.
     this.#membership
       .ask()
@@ -163,8 +164,8 @@ export class QueueAssignment {
       .finally(() => this.update())
   }
 
-  #seatOf(reader: QueueConsumer): AssignedQueue | undefined {
-    return this.seats.find((seat) => seat.reader === reader)
+  #assignedQueueOf(reader: QueueConsumer): AssignedQueue | undefined {
+    return this.assignedQueues.find((assigned) => assigned.reader === reader)
   }
 
   /** Gives up everything at once. */
@@ -175,30 +176,30 @@ export class QueueAssignment {
     await this.#running
     await this.#membership?.leave()
     await Promise.all(
-      this.seats.map(async (seat) => {
-        seat.isLeaving = true
-        await this.#host.noteReturned(seat).catch(() => undefined)
-        await seat.reader.close()
+      this.assignedQueues.map(async (assigned) => {
+        assigned.isLeaving = true
+        await this.#host.noteReturned(assigned).catch(() => undefined)
+        await assigned.reader.close()
       }),
     )
   }
 
   // --- the loop ------------------------------------------------------------------------------------------------------
 
-  /** Never rejects, and never tries again on the same session without a pause. */
+  /** Never rejects, and never tries again on the same connection without a pause. */
   async #run(): Promise<void> {
     const { signal } = this.#closing
     for (let failures = 0; this.#again && !signal.aborted;) {
       this.#again = false
-      const session = this.#session
+      const live = this.#live
       try {
-        await this.#reconcile(session)
+        await this.#reconcile(live)
         failures = 0
         this.trouble = undefined
       } catch (error) {
-        // The errors of a lost session don't matter; the next one starts clean.
-        if (session?.isOpen !== true || signal.aborted) {
-          if (this.#session === session) this.#again = false
+        // The errors of a lost connection don't matter; the next one starts clean.
+        if (live?.isOpen !== true || signal.aborted) {
+          if (this.#live === live) this.#again = false
           continue
         }
         this.#again = true
@@ -230,15 +231,15 @@ export class QueueAssignment {
    * Takes and gives up queues according to the current state. Rejects with the first error once everything else is
    * done: one queue that can't be consumed, because its node is down, must not block the others.
    */
-  async #reconcile(session: Session | undefined): Promise<void> {
+  async #reconcile(live: LiveConnection | undefined): Promise<void> {
     let failure: JoinError | undefined
-    if (session?.isOpen === true) {
-      if (this.#declaredFor !== session || this.#isStale || this.#cancelled.size > 0) await this.#declare(session)
-      failure = await this.#meet(session)
+    if (live?.isOpen === true) {
+      if (this.#declaredFor !== live || this.#isStale || this.#cancelled.size > 0) await this.#declare(live)
+      failure = await this.#meet(live)
     }
     // All at once: a queue whose leader is being elected blocks its own channel, but no other queue.
-    const results = await Promise.allSettled(this.seats.map((seat) => this.#settle(seat, session)))
-    this.#tellRebalance()
+    const results = await Promise.allSettled(this.assignedQueues.map((assigned) => this.#settle(assigned, live)))
+    this.#reportRebalance()
     const reasons = results.flatMap((result) => (result.status === 'rejected' ? [result.reason as unknown] : []))
     // What is missing is declared in any case; other errors say more.
     if (reasons.length > 0) throw reasons.find((reason) => !isNotFound(reason)) ?? reasons[0]
@@ -249,28 +250,22 @@ export class QueueAssignment {
    * Joins the other members, or leaves them. While that fails this member wants all queues: the broker gives each of
    * them to one consumer, so order holds, and no queue stays without a reader.
    */
-  async #meet(session: Session): Promise<JoinError | undefined> {
+  async #meet(live: LiveConnection): Promise<JoinError | undefined> {
     if (this.#membership === undefined) return undefined
     if (!this.#wanted) {
       await this.#membership.leave()
       return undefined
     }
-    const done = new AbortController()
-    const joining = this.#membership.join(session)
-    const joined = joining.finally(() => done.abort())
-    const late = sleep(this.#clock, PATIENCE_MS, done.signal).then(
-      () => 'late' as const,
-      () => undefined,
-    )
+    const joining = this.#membership.join(live)
     try {
-      if ((await Promise.race([joined, late])) === 'late') {
+      if (!(await settledWithin(this.#clock, PATIENCE_MS, joining))) {
         if (this.#lateJoin === joining) return undefined
         this.#lateJoin = joining
         this.#owned = undefined
         // It reports the share when it is known; a failure, or a place lost at once, runs the loop again.
         joining
           .catch((error: unknown) => {
-            if (session.isOpen) this.#host.failed(error, 'joining the other members of the group')
+            if (live.isOpen) this.#host.failed(error, 'joining the other members of the group')
           })
           .finally(() => this.update())
       }
@@ -281,120 +276,121 @@ export class QueueAssignment {
     }
   }
 
-  async #declare(session: Session): Promise<void> {
+  async #declare(live: LiveConnection): Promise<void> {
     const cancelled = this.#cancelled
-    const which = this.#declaredFor !== session || this.#isStale ? 'all' : 'cancelled'
+    const which = this.#declaredFor !== live || this.#isStale ? 'all' : 'cancelled'
     // Before, not after: what is deleted meanwhile must be declared once more.
     this.#cancelled = new Set()
     this.#isStale = false
-    this.#declaredFor = session
-    const queues = await this.#host.declare(session, which, cancelled).catch((error: unknown) => {
+    this.#declaredFor = live
+    const queues = await this.#host.declare(live, which, cancelled).catch((error: unknown) => {
       for (const queue of cancelled) this.#cancelled.add(queue)
       if (which === 'all') this.#declaredFor = undefined
       throw error
     })
-    const known = this.seats.map(({ reader }) => reader.queue)
+    const known = this.assignedQueues.map(({ reader }) => reader.queue)
     if (queues.join('\n') !== known.join('\n')) {
-      await Promise.all(this.seats.map(({ reader }) => reader.close()))
-      this.seats = queues.map((queue, partition) => this.#host.makeSeat(queue, partition))
-      void this.#host.abandoned(session, known)
+      await Promise.all(this.assignedQueues.map(({ reader }) => reader.close()))
+      this.assignedQueues = queues.map((queue, partition) => this.#host.makeAssignedQueue(queue, partition))
+      void this.#host.abandoned(live, known)
     }
   }
 
   /** Takes the queue or gives it up, according to the current state. */
-  async #settle(seat: AssignedQueue, session: Session | undefined): Promise<void> {
+  async #settle(assigned: AssignedQueue, live: LiveConnection | undefined): Promise<void> {
     if (!this.#wanted) {
-      await this.#give(seat)
+      await this.#give(assigned)
       return
     }
-    const owner = this.#owned === undefined ? undefined : this.#owners[seat.partition]
-    if (owner === undefined || owner === this.#id || seat.isKept) {
-      seat.standsByFor = undefined
-      await this.#take(seat, session)
-    } else await this.#standBy(seat, owner, session)
+    const owner = this.#owned === undefined ? undefined : this.#owners[assigned.partition]
+    if (owner === undefined || owner === this.#id || assigned.isKept) {
+      assigned.standsByFor = undefined
+      await this.#take(assigned, live)
+    } else await this.#standBy(assigned, owner, live)
   }
 
   /**
    * Consumes a queue of another member, whose messages the broker gives to one consumer at a time: that is how it comes
    * to this one when the other dies.
    */
-  async #standBy(seat: AssignedQueue, owner: string, session: Session | undefined): Promise<void> {
-    const { reader } = seat
+  async #standBy(assigned: AssignedQueue, owner: string, live: LiveConnection | undefined): Promise<void> {
+    const { reader } = assigned
     if (!reader.isIdle) {
-      const isInLine = seat.standsByFor === owner && !seat.isLeaving && !reader.hasReceived
+      const isInLine = assigned.standsByFor === owner && !assigned.isLeaving && !reader.hasReceived
       if (isInLine || (reader.hasReceived && this.#membership?.isAsking === true)) return
       // It has come to this member although another one owns it: once, that other one gets its turn.
-      if (seat.standsByFor === owner && reader.hasReceived && !seat.isLeaving) seat.isKept = seat.hasYielded
-      if (seat.isKept) {
-        seat.standsByFor = undefined
+      if (assigned.standsByFor === owner && reader.hasReceived && !assigned.isLeaving)
+        assigned.isKept = assigned.hasYielded
+      if (assigned.isKept) {
+        assigned.standsByFor = undefined
         return
       }
-      seat.hasYielded = seat.standsByFor === owner
-      this.#standLater(seat)
-      await this.#give(seat)
+      assigned.hasYielded = assigned.standsByFor === owner
+      this.#standLater(assigned)
+      await this.#give(assigned)
       return
     }
-    const waitMs = seat.standbyAt - this.#clock.monotonic()
+    const waitMs = assigned.standbyAt - this.#clock.monotonic()
     if (waitMs > 0) {
       this.#standbyTimer?.cancel()
       this.#standbyTimer = this.#clock.setTimer(waitMs, () => this.update())
       return
     }
-    seat.standsByFor = owner
+    assigned.standsByFor = owner
     try {
-      await this.#take(seat, session, true)
+      await this.#take(assigned, live, true)
     } catch (error) {
       if (!isNotFound(error)) throw error
       // Its owner declares it again, if it lives.
-      this.#standLater(seat)
+      this.#standLater(assigned)
       await this.#membership?.ask()
       this.#again = true
     }
   }
 
-  #standLater(seat: AssignedQueue): void {
-    seat.standbyAt = this.#clock.monotonic() + STANDBY_MS
+  #standLater(assigned: AssignedQueue): void {
+    assigned.standbyAt = this.#clock.monotonic() + STANDBY_MS
   }
 
-  async #take(seat: AssignedQueue, session: Session | undefined, standsBy = false): Promise<void> {
-    if (seat.isLeaving && !seat.isEnding) {
-      seat.isLeaving = false
-      if (seat.reader.isOpen) await seat.reader.resume()
+  async #take(assigned: AssignedQueue, live: LiveConnection | undefined, standsBy = false): Promise<void> {
+    if (assigned.isLeaving && !assigned.isEnding) {
+      assigned.isLeaving = false
+      if (assigned.reader.isOpen) await assigned.reader.resume()
     }
-    if (session?.isOpen !== true || !seat.reader.isIdle) return
+    if (live?.isOpen !== true || !assigned.reader.isIdle) return
     // Cancelled since it was declared. Consuming a queue that is being deleted can cost the whole connection (541).
-    if (this.#cancelled.has(seat.reader.queue)) return
-    seat.isLeaving = false
+    if (this.#cancelled.has(assigned.reader.queue)) return
+    assigned.isLeaving = false
     try {
-      await seat.reader.open(session)
+      await assigned.reader.open(live)
     } catch (error) {
-      if (isNotFound(error) && !standsBy) this.#cancelled.add(seat.reader.queue)
+      if (isNotFound(error) && !standsBy) this.#cancelled.add(assigned.reader.queue)
       throw error
     }
   }
 
-  async #give(seat: AssignedQueue): Promise<void> {
-    if (!seat.reader.isOpen) return
-    if (!seat.isLeaving) {
-      seat.isLeaving = true
+  async #give(assigned: AssignedQueue): Promise<void> {
+    if (!assigned.reader.isOpen) return
+    if (!assigned.isLeaving) {
+      assigned.isLeaving = true
       if (this.#isShared) {
-        await seat.reader.cancel()
-        await this.#host.handBack(seat)
+        await assigned.reader.cancel()
+        await this.#host.handBack(assigned)
       }
     }
-    await this.endIfEmpty(seat)
+    await this.endIfEmpty(assigned)
   }
 
   /** Closes a queue that is being given up once the runtime has none of its messages. */
-  async endIfEmpty(seat: AssignedQueue): Promise<void> {
-    if (!seat.isLeaving || seat.isEnding || seat.reader.handed > 0 || !seat.reader.isOpen) return
-    seat.isEnding = true
+  async endIfEmpty(assigned: AssignedQueue): Promise<void> {
+    if (!assigned.isLeaving || assigned.isEnding || assigned.reader.handed > 0 || !assigned.reader.isOpen) return
+    assigned.isEnding = true
     try {
-      await this.#host.noteReturned(seat)
+      await this.#host.noteReturned(assigned)
       // Only now can the next member consume it: everything is back in its order.
-      await seat.reader.close()
+      await assigned.reader.close()
     } finally {
-      seat.isEnding = false
+      assigned.isEnding = false
       this.update()
     }
   }
@@ -402,12 +398,12 @@ export class QueueAssignment {
   // --- the others ------------------------------------------------------------------------------------------------------
 
   #share(members: readonly string[], id: string): void {
-    const owners = assign(this.seats.length, members)
-    for (const seat of this.seats)
-      if (owners[seat.partition] !== this.#owners[seat.partition]) {
-        seat.isKept = false
-        seat.hasYielded = false
-        if (owners[seat.partition] !== id) this.#standLater(seat)
+    const owners = assign(this.assignedQueues.length, members)
+    for (const assigned of this.assignedQueues)
+      if (owners[assigned.partition] !== this.#owners[assigned.partition]) {
+        assigned.isKept = false
+        assigned.hasYielded = false
+        if (owners[assigned.partition] !== id) this.#standLater(assigned)
       }
     this.#owners = owners
     this.#owned = new Set(owners.flatMap((owner, partition) => (owner === id ? [partition] : [])))
@@ -432,21 +428,23 @@ export class QueueAssignment {
   /** Which queues this member should read, as far as the members decide it. */
   get share(): readonly AssignedQueue[] {
     const owned = this.#owned
-    return owned === undefined ? this.seats : this.seats.filter(({ partition }) => owned.has(partition))
+    return owned === undefined
+      ? this.assignedQueues
+      : this.assignedQueues.filter(({ partition }) => owned.has(partition))
   }
 
   /** The member that should read a queue; undefined while this one does not know. */
   ownerOf(queue: string): string | undefined {
     if (this.#owned === undefined || !this.#wanted) return undefined
-    return this.#owners[this.seats.findIndex(({ reader }) => reader.queue === queue)]
+    return this.#owners[this.assignedQueues.findIndex(({ reader }) => reader.queue === queue)]
   }
 
-  #tellRebalance(): void {
+  #reportRebalance(): void {
     if (this.#owned === undefined || this.#owned === this.#told || !this.#wanted) return
     const before = this.#told ?? new Set<number>()
     const now = this.#owned
     this.#told = now
-    const nameOf = (partition: number): string => this.seats[partition]?.reader.queue ?? ''
+    const nameOf = (partition: number): string => this.assignedQueues[partition]?.reader.queue ?? ''
     const assigned = [...now].filter((partition) => !before.has(partition)).map(nameOf)
     const revoked = [...before].filter((partition) => !now.has(partition)).map(nameOf)
     if (assigned.length + revoked.length > 0) this.#host.rebalanced(assigned, revoked)

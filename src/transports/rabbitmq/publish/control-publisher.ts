@@ -4,7 +4,8 @@ import type { Clock } from '../../../core/clock.ts'
 import { ConnectionError, TimeoutError } from '../../../core/errors.ts'
 import { closeQuietly } from '../connection/amqp.ts'
 import { isLoss } from '../errors.ts'
-import type { Link, Session } from '../connection/link.ts'
+import type { Connection } from '../connection/connection.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import { SilenceWatch } from '../connection/silence-watch.ts'
 
 const TIMEOUT_MS = 3_000
@@ -15,7 +16,7 @@ interface Preparation {
   /** Default: the exchange that leads to single queues. */
   readonly exchange?: string | undefined
   /** Creates what the message needs. `isAgain`: it existed but no longer does. */
-  readonly prepare?: ((session: Session, isAgain: boolean) => Promise<void>) | undefined
+  readonly prepare?: ((live: LiveConnection, isAgain: boolean) => Promise<void>) | undefined
   /** Time limit for all attempts together. Default 3,000. */
   readonly timeoutMs?: number | undefined
 }
@@ -25,7 +26,7 @@ class NotTaken extends Error {}
 type Answer = PromiseWithResolvers<void>
 
 interface OpenChannel {
-  readonly session: Session
+  readonly live: LiveConnection
   readonly opened: Promise<ConfirmChannel>
   /** For the messages on it, or about to be, that are unanswered. */
   readonly answers: Set<Answer>
@@ -38,7 +39,7 @@ interface OpenChannel {
  * publishes, and acks must not be blocked.
  */
 export class ControlPublisher {
-  readonly #link: Link
+  readonly #connection: Connection
   readonly #clock: Clock
   readonly #exchange: string
   readonly #blockedBy: () => string | undefined
@@ -50,14 +51,14 @@ export class ControlPublisher {
   readonly #returned = new Set<string>()
 
   constructor(parts: {
-    readonly link: Link
+    readonly connection: Connection
     readonly clock: Clock
     /** The exchange that leads to single queues. */
     readonly exchange: string
     readonly blockedBy: () => string | undefined
     readonly closing: AbortSignal
   }) {
-    this.#link = parts.link
+    this.#connection = parts.connection
     this.#clock = parts.clock
     this.#exchange = parts.exchange
     this.#blockedBy = parts.blockedBy
@@ -71,8 +72,8 @@ export class ControlPublisher {
   async publish(exchange: string, routingKey: string, content: Buffer): Promise<void> {
     this.#refuseIfBlocked()
     await this.#inTime(TIMEOUT_MS, async (signal) => {
-      const session = await this.#up(signal)
-      await this.#confirmed(session, exchange, routingKey, content, false, signal)
+      const live = await this.#up(signal)
+      await this.#confirmed(live, exchange, routingKey, content, false, signal)
     })
   }
 
@@ -85,15 +86,15 @@ export class ControlPublisher {
     let isAgain = false
     await this.#inTime(preparation.timeoutMs ?? TIMEOUT_MS, async (signal) => {
       for (let delay = RETRY_MIN_MS; ; delay = Math.min(2 * delay, RETRY_MAX_MS)) {
-        const session = await this.#up(signal)
+        const live = await this.#up(signal)
         try {
-          await preparation.prepare?.(session, isAgain)
+          await preparation.prepare?.(live, isAgain)
           const name = typeof queue === 'string' ? queue : queue()
-          await this.#confirmed(session, preparation.exchange ?? this.#exchange, name, content, true, signal)
+          await this.#confirmed(live, preparation.exchange ?? this.#exchange, name, content, true, signal)
           return
         } catch (error) {
           // A channel may end during a publish while the connection lives.
-          const mayBeTaken = !session.isOpen || error instanceof NotTaken || isLoss(error)
+          const mayBeTaken = !live.isOpen || error instanceof NotTaken || isLoss(error)
           if (signal.aborted || !mayBeTaken) throw error
           isAgain = true
         }
@@ -128,21 +129,21 @@ export class ControlPublisher {
   }
 
   /** Rejects once the signal has aborted: nothing is declared or published that the caller has given up. */
-  async #up(signal: AbortSignal): Promise<Session> {
-    const session = await this.#link.whenUp(this.#closing)
+  async #up(signal: AbortSignal): Promise<LiveConnection> {
+    const live = await this.#connection.whenUp(this.#closing)
     signal.throwIfAborted()
-    return session
+    return live
   }
 
   async #confirmed(
-    session: Session,
+    live: LiveConnection,
     exchange: string,
     routingKey: string,
     content: Buffer,
     mandatory: boolean,
     signal: AbortSignal,
   ): Promise<void> {
-    const open = this.#open(session)
+    const open = this.#open(live)
     const answer: Answer = Promise.withResolvers()
     open.answers.add(answer)
     try {
@@ -173,16 +174,16 @@ export class ControlPublisher {
     }
   }
 
-  #open(session: Session): OpenChannel {
-    if (this.#channel?.session === session) return this.#channel
-    if (!session.isOpen) throw new ConnectionError('The connection is closed')
+  #open(live: LiveConnection): OpenChannel {
+    if (this.#channel?.live === live) return this.#channel
+    if (!live.isOpen) throw new ConnectionError('The connection is closed')
     const ended = (): void => {
       this.#leave(open)
       open.watch.cancel()
     }
     const open: OpenChannel = {
-      session,
-      opened: session.confirmChannel(ended),
+      live,
+      opened: live.confirmChannel(ended),
       answers: new Set(),
       watch: new SilenceWatch(this.#clock, {
         isOwed: () => open.answers.size > 0,

@@ -6,30 +6,30 @@ import { settledWithin } from '../../../core/util/settled-within.ts'
 import { refused } from './router.ts'
 import type { Router } from './router.ts'
 import { reasonOf } from '../errors.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import type { PublishJob } from './publish-job.ts'
 
 /**
  * What must exist on the broker before certain messages can be sent. Each part remembers what it has done for a
- * session.
+ * connection.
  */
 export interface Prerequisites {
   /** The queue of a dead-letter topic; undefined when it exists. */
-  storage(session: Session, topic: string): Promise<void> | undefined
+  storage(live: LiveConnection, topic: string): Promise<void> | undefined
   /** How many queues the group of a copy has; undefined when that is known. */
-  copyGroup(session: Session, message: OutgoingMessage): Promise<void> | undefined
+  copyGroup(live: LiveConnection, message: OutgoingMessage): Promise<void> | undefined
   /** A copy reached no queue. `queue`: where it was sent to, if it was given. */
-  groupGone(session: Session, message: OutgoingMessage, queue: string | undefined): void
+  groupGone(live: LiveConnection, message: OutgoingMessage, queue: string | undefined): void
   /** The way for copies to that queue; undefined when it exists. */
-  way(session: Session, queue: string): Promise<void> | undefined
+  way(live: LiveConnection, queue: string): Promise<void> | undefined
   /** What delays need up to that rung of the ladder; undefined when it exists. */
-  delay(session: Session, rung: number): Promise<void> | undefined
-  /** Topology in progress on that session take too long. The next message that needs them starts over. */
-  giveUp(session: Session): void
+  delay(live: LiveConnection, rung: number): Promise<void> | undefined
+  /** Declarations in progress on that connection take too long. The next message that needs them starts over. */
+  giveUp(live: LiveConnection): void
   /** The broker reports that an exchange was deleted. Declares the base topology again. */
-  again(session: Session): Promise<void>
+  again(live: LiveConnection): Promise<void>
   /** No queue took a dead letter: the existing one was deleted. */
-  storageGone(session: Session, topic: string): void
+  storageGone(live: LiveConnection, topic: string): void
 }
 
 const MAX_MS = 10_000
@@ -37,12 +37,12 @@ const MAX_MS = 10_000
 /** Ensures, in bounded time, that everything a job's messages need exists on the broker before they are sent. */
 export class Preparation {
   readonly #clock: Clock
-  readonly #addressing: Router
+  readonly #router: Router
   readonly #prerequisites: Prerequisites
 
-  constructor(clock: Clock, addressing: Router, prerequisites: Prerequisites) {
+  constructor(clock: Clock, router: Router, prerequisites: Prerequisites) {
     this.#clock = clock
-    this.#addressing = addressing
+    this.#router = router
     this.#prerequisites = prerequisites
   }
 
@@ -50,63 +50,62 @@ export class Preparation {
    * Undefined when everything exists. Otherwise resolves when it does, or when the messages that lack something were
    * refused; never rejects.
    */
-  prepare(job: PublishJob, session: Session): Promise<void> | undefined {
+  prepare(job: PublishJob, live: LiveConnection): Promise<void> | undefined {
     const pending: Promise<void>[] = []
     let topRung = -1
     let topic: string | undefined
     let copies: Promise<void>[] | undefined
     for (let index = job.next; index < job.messages.length; index++) {
       const message = job.messages[index] as OutgoingMessage
-      const rung = this.#addressing.rungFor(message)
+      const rung = this.#router.rungFor(message)
       if (rung !== undefined && rung > topRung) topRung = rung
       if (message.group !== undefined) {
-        const copy = this.#prepareCopy(session, message, job.notes?.[index]?.queue)
+        const copy = this.#prepareCopy(live, message, job.notes?.[index]?.queue)
         if (copy !== undefined) (copies ??= []).push(copy)
         continue
       }
       if (message.topic === topic) continue
       topic = message.topic
-      const storage = isDeadLetterTopic(topic) ? this.#prerequisites.storage(session, topic) : undefined
+      const storage = isDeadLetterTopic(topic) ? this.#prerequisites.storage(live, topic) : undefined
       if (storage !== undefined)
         pending.push(
-          this.#orRefuse(job, session, (other) => other.topic === message.topic && other.group === undefined, storage),
+          this.#orRefuse(job, live, (other) => other.topic === message.topic && other.group === undefined, storage),
         )
     }
-    const delay = topRung < 0 ? undefined : this.#prerequisites.delay(session, topRung)
+    const delay = topRung < 0 ? undefined : this.#prerequisites.delay(live, topRung)
     if (copies !== undefined)
       pending.push(
         this.#orRefuse(
           job,
-          session,
+          live,
           (other) => other.group !== undefined,
           Promise.all(copies).then(() => undefined),
         ),
       )
-    if (delay !== undefined) pending.push(this.#orRefuse(job, session, (other) => other.deliverAt !== undefined, delay))
+    if (delay !== undefined) pending.push(this.#orRefuse(job, live, (other) => other.deliverAt !== undefined, delay))
     return pending.length === 0 ? undefined : Promise.all(pending).then(() => undefined)
   }
 
-  #prepareCopy(session: Session, message: OutgoingMessage, queue: string | undefined): Promise<void> | undefined {
-    const known = queue === undefined ? this.#prerequisites.copyGroup(session, message) : undefined
-    const way = (): Promise<void> | undefined =>
-      this.#prerequisites.way(session, queue ?? this.#addressing.queueOf(message))
+  #prepareCopy(live: LiveConnection, message: OutgoingMessage, queue: string | undefined): Promise<void> | undefined {
+    const known = queue === undefined ? this.#prerequisites.copyGroup(live, message) : undefined
+    const way = (): Promise<void> | undefined => this.#prerequisites.way(live, queue ?? this.#router.queueOf(message))
     return known === undefined ? way() : known.then(way)
   }
 
   /**
-   * Messages that lack a prerequisite can't be sent; the rest of the job can. After a lost session it is tried again on
+   * Messages that lack a prerequisite can't be sent; the rest of the job can. After a lost connection it is tried again on
    * the next.
    */
   async #orRefuse(
     job: PublishJob,
-    session: Session,
+    live: LiveConnection,
     needs: (message: OutgoingMessage) => boolean,
     doing: Promise<void>,
   ): Promise<void> {
     try {
-      await this.#inTime(session, doing)
+      await this.#inTime(live, doing)
     } catch (error) {
-      if (!session.isOpen) return
+      if (!live.isOpen) return
       for (let index = job.next; index < job.messages.length; index++) {
         const message = job.messages[index] as OutgoingMessage
         if (!needs(message)) continue
@@ -116,9 +115,9 @@ export class Preparation {
     }
   }
 
-  async #inTime(session: Session, doing: Promise<void>): Promise<void> {
+  async #inTime(live: LiveConnection, doing: Promise<void>): Promise<void> {
     if (await settledWithin(this.#clock, MAX_MS, doing)) return
-    this.#prerequisites.giveUp(session)
+    this.#prerequisites.giveUp(live)
     throw new TimeoutError(`the broker did not answer the declarations within ${MAX_MS} ms`)
   }
 }

@@ -8,7 +8,7 @@ import { channelWriter } from '../wire/channel-writer.ts'
 import type { ChannelWriter } from '../wire/writer.ts'
 import { Confirms } from './confirms.ts'
 import { reasonOf } from '../errors.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import { readMessage, topicOf } from '../wire/read-message.ts'
 import type { OutgoingFrame } from './outgoing-frame.ts'
 import type { PublishJob } from './publish-job.ts'
@@ -37,8 +37,8 @@ export class PublishChannel {
   #isAck = true
   readonly #onAnswer = (job: PublishJob, index: number): void => this.#host.answered(job, index, this.#isAck)
 
-  static async open(session: Session, clock: Clock, host: PublishChannelHost): Promise<PublishChannel> {
-    const channel = await session.confirmChannel((error) => opened.#end(error))
+  static async open(live: LiveConnection, clock: Clock, host: PublishChannelHost): Promise<PublishChannel> {
+    const channel = await live.confirmChannel((error) => opened.#end(error))
     const opened = new PublishChannel(channel, clock, host)
     return opened
   }
@@ -73,8 +73,8 @@ export class PublishChannel {
   }
 
   /** Throws a RangeError when the message does not fit into AMQP; nothing is written then. */
-  publish(parcel: OutgoingFrame, job: PublishJob, index: number): void {
-    this.#writer.publish(parcel)
+  publish(frame: OutgoingFrame, job: PublishJob, index: number): void {
+    this.#writer.publish(frame)
     this.#confirms.sent(job, index)
   }
 

@@ -25,7 +25,7 @@ export class PublishJob {
   next = 0
   /** When its last message was sent, in monotonic ms. */
   sentAt = 0
-  /** The session on which everything the messages need has been prepared. */
+  /** The connection on which everything the messages need has been prepared. */
   preparedFor: unknown = undefined
   readonly #outcomes: PublishOutcome[]
   readonly #signal: AbortSignal | undefined

@@ -7,7 +7,7 @@ import { refused } from './router.ts'
 import type { Router } from './router.ts'
 import { ChannelRenewal } from './channel-renewal.ts'
 import { REPLY, reasonOf, replyCode } from '../errors.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import { OutgoingFrame } from './outgoing-frame.ts'
 import { PublishChannel } from './publish-channel.ts'
 import { PublishJob } from './publish-job.ts'
@@ -15,11 +15,11 @@ import type { CopyNotes } from './publish-job.ts'
 
 export interface LaneParts {
   readonly clock: Clock
-  readonly addressing: Router
+  readonly router: Router
   readonly maxInFlight: number
   readonly isBlocked: () => boolean
   /** An exchange is missing. Resolves when it exists again. */
-  readonly again: (session: Session) => Promise<void>
+  readonly again: (live: LiveConnection) => Promise<void>
   /** A channel ended, or could not be opened, and another one will be. */
   readonly failed: (error: unknown) => void
   /** The broker has confirmed a message this long after the last one of its call was sent. */
@@ -29,11 +29,11 @@ export interface LaneParts {
 /** What differs between lanes. */
 export interface LaneWork {
   /** Prepares what the messages of a job need on the broker; undefined when it exists. Never rejects. */
-  readonly prepare?: (job: PublishJob, session: Session) => Promise<void> | undefined
+  readonly prepare?: (job: PublishJob, live: LiveConnection) => Promise<void> | undefined
   /** The broker has that message. */
   readonly confirmed: (job: PublishJob, index: number, message: OutgoingMessage) => void
   /** No queue takes that message. */
-  readonly returned: (job: PublishJob, index: number, message: OutgoingMessage, session: Session) => void
+  readonly returned: (job: PublishJob, index: number, message: OutgoingMessage, live: LiveConnection) => void
 }
 
 const REOPEN_DELAY_MS = 200
@@ -49,16 +49,16 @@ export class PublishLane {
   readonly #parts: LaneParts
   readonly #work: LaneWork
   readonly #queue = new Queue<PublishJob>()
-  readonly #parcel = new OutgoingFrame()
+  readonly #frame = new OutgoingFrame()
   readonly #renewal: ChannelRenewal
-  #session: Session | undefined
+  #live: LiveConnection | undefined
   #channel: PublishChannel | undefined
-  /** The session on which a channel is being opened, or will be in a moment. */
-  #opening: Session | undefined
+  /** The connection on which a channel is being opened, or will be in a moment. */
+  #opening: LiveConnection | undefined
   #timer: Timer | undefined
   #waitsForDrain = false
-  /** The session on which something is being prepared. */
-  #preparing: Session | undefined
+  /** The connection on which something is being prepared. */
+  #preparing: LiveConnection | undefined
   #isClosed = false
   #answered: PublishJob | undefined
 
@@ -89,14 +89,14 @@ export class PublishLane {
 
   // --- the connection ------------------------------------------------------------------------------------------------
 
-  /** There is a new session. Call `pump` to continue sending. */
-  attach(session: Session): void {
-    this.#session = session
+  /** There is a new connection. Call `pump` to continue sending. */
+  attach(live: LiveConnection): void {
+    this.#live = live
   }
 
-  detach(session: Session, error: Error): void {
-    if (this.#session !== session) return
-    this.#session = undefined
+  detach(live: LiveConnection, error: Error): void {
+    if (this.#live !== live) return
+    this.#live = undefined
     this.#dropChannel(error)
   }
 
@@ -107,11 +107,11 @@ export class PublishLane {
     this.#dropChannel(new Error('The transport was closed'))
   }
 
-  /** Opens the channel of a new session. Rejects when that fails. */
-  async open(session: Session): Promise<void> {
-    this.#opening = session
-    const channel: PublishChannel = await PublishChannel.open(session, this.#parts.clock, this.#hostFor(session))
-    if (this.#session !== session || this.#isClosed) {
+  /** Opens the channel of a new connection. Rejects when that fails. */
+  async open(live: LiveConnection): Promise<void> {
+    this.#opening = live
+    const channel: PublishChannel = await PublishChannel.open(live, this.#parts.clock, this.#hostFor(live))
+    if (this.#live !== live || this.#isClosed) {
       channel.close()
       return
     }
@@ -120,48 +120,48 @@ export class PublishLane {
     this.#waitsForDrain = false
   }
 
-  #hostFor(session: Session): Parameters<typeof PublishChannel.open>[2] {
+  #hostFor(live: LiveConnection): Parameters<typeof PublishChannel.open>[2] {
     const { isBlocked } = this.#parts
     return {
       get isBlocked() {
         return isBlocked()
       },
-      answered: (job, index, isAck) => this.#answer(job, index, isAck, session),
+      answered: (job, index, isAck) => this.#answer(job, index, isAck, live),
       settled: () => this.#settled(),
-      ended: (error) => this.#channelEnded(session, error),
+      ended: (error) => this.#channelEnded(live, error),
     }
   }
 
-  #reopen(session: Session, isSomethingGone: boolean): void {
-    this.#opening = session
-    const ready = isSomethingGone ? this.#parts.again(session) : Promise.resolve()
+  #reopen(live: LiveConnection, isSomethingGone: boolean): void {
+    this.#opening = live
+    const ready = isSomethingGone ? this.#parts.again(live) : Promise.resolve()
     ready
-      .then(() => this.open(session))
+      .then(() => this.open(live))
       .then(
         () => this.pump(),
         (error: unknown) => {
-          if (session.isOpen && !this.#isClosed) this.#parts.failed(error)
-          this.#reopenLater(session, isSomethingGone, RETRY_DELAY_MS)
+          if (live.isOpen && !this.#isClosed) this.#parts.failed(error)
+          this.#reopenLater(live, isSomethingGone, RETRY_DELAY_MS)
         },
       )
   }
 
-  #reopenLater(session: Session, isSomethingGone: boolean, delayMs = REOPEN_DELAY_MS): void {
-    if (this.#session !== session || !session.isOpen || this.#isClosed) return
-    this.#opening = session
+  #reopenLater(live: LiveConnection, isSomethingGone: boolean, delayMs = REOPEN_DELAY_MS): void {
+    if (this.#live !== live || !live.isOpen || this.#isClosed) return
+    this.#opening = live
     this.#timer?.cancel()
     this.#timer = this.#parts.clock.setTimer(delayMs, () => {
       this.#timer = undefined
-      if (this.#session === session && session.isOpen) this.#reopen(session, isSomethingGone)
+      if (this.#live === live && live.isOpen) this.#reopen(live, isSomethingGone)
     })
   }
 
-  #channelEnded(session: Session, error: Error | undefined): void {
+  #channelEnded(live: LiveConnection, error: Error | undefined): void {
     this.#leaveChannel()
-    if (this.#session !== session || !session.isOpen || this.#isClosed || error === undefined) return
+    if (this.#live !== live || !live.isOpen || this.#isClosed || error === undefined) return
     // The broker closes a channel for one bad message: a deleted exchange, a missing permission, a body over its limit.
     this.#parts.failed(error)
-    this.#reopenLater(session, replyCode(error) === REPLY.notFound)
+    this.#reopenLater(live, replyCode(error) === REPLY.notFound)
   }
 
   #leaveChannel(): void {
@@ -176,11 +176,11 @@ export class PublishLane {
   }
 
   #replaceChannel(): void {
-    const [channel, session] = [this.#channel, this.#session]
-    if (channel === undefined || session === undefined) return
+    const [channel, live] = [this.#channel, this.#live]
+    if (channel === undefined || live === undefined) return
     this.#leaveChannel()
     channel.close()
-    this.#reopen(session, false)
+    this.#reopen(live, false)
   }
 
   // --- sending -------------------------------------------------------------------------------------------------------
@@ -189,17 +189,17 @@ export class PublishLane {
   pump(): void {
     // What was given up meanwhile would otherwise stay in memory until there is a connection.
     while (this.#queue.peek()?.isSettled === true) this.#queue.shift()
-    const [session, channel] = [this.#session, this.#channel]
-    if (session === undefined || this.#queue.size === 0) return
+    const [live, channel] = [this.#live, this.#channel]
+    if (live === undefined || this.#queue.size === 0) return
     if (channel === undefined) {
-      if (this.#opening !== session) this.#reopen(session, false)
+      if (this.#opening !== live) this.#reopen(live, false)
       return
     }
     if (this.#parts.isBlocked() || this.#waitsForDrain || this.#renewal.isHolding) return
-    if (this.#preparing === session) return
+    if (this.#preparing === live) return
     for (let job = this.#queue.peek(); job !== undefined; job = this.#queue.peek()) {
       if (!job.isSettled) {
-        if (!this.#isPrepared(job, session)) break
+        if (!this.#isPrepared(job, live)) break
         this.#send(job, channel)
         if (!job.isSettled && job.next < job.messages.length) break
         job.sentAt = this.#parts.clock.monotonic()
@@ -210,30 +210,30 @@ export class PublishLane {
   }
 
   /** True when prepared. Otherwise starts the preparation, then pumps again. */
-  #isPrepared(job: PublishJob, session: Session): boolean {
+  #isPrepared(job: PublishJob, live: LiveConnection): boolean {
     const { prepare } = this.#work
-    if (prepare === undefined || job.preparedFor === session) return true
-    const preparing = prepare(job, session)
+    if (prepare === undefined || job.preparedFor === live) return true
+    const preparing = prepare(job, live)
     if (preparing === undefined) {
-      job.preparedFor = session
+      job.preparedFor = live
       return true
     }
-    this.#preparing = session
+    this.#preparing = live
     void preparing.then(() => {
-      if (this.#preparing !== session) return
+      if (this.#preparing !== live) return
       this.#preparing = undefined
-      // Nothing could be prepared on a session that has ended.
-      if (!session.isOpen) return
-      job.preparedFor = session
+      // Nothing could be prepared on a connection that has ended.
+      if (!live.isOpen) return
+      job.preparedFor = live
       this.pump()
     })
     return false
   }
 
   #send(job: PublishJob, channel: PublishChannel): void {
-    const { addressing, maxInFlight } = this.#parts
+    const { router, maxInFlight } = this.#parts
     const { messages } = job
-    const parcel = this.#parcel
+    const frame = this.#frame
     while (job.next < messages.length && channel.unanswered < maxInFlight) {
       if (channel.isFull) {
         this.#waitForDrain(channel)
@@ -243,8 +243,8 @@ export class PublishLane {
       if (job.isDone(index)) continue
       const message = messages[index] as OutgoingMessage
       try {
-        const error = addressing.address(parcel, message, job.notes?.[index])
-        if (error === undefined) channel.publish(parcel, job, index)
+        const error = router.address(frame, message, job.notes?.[index])
+        if (error === undefined) channel.publish(frame, job, index)
         else job.settle(index, { error })
       } catch (error) {
         job.settle(index, { error: refused(message.topic, reasonOf(error), error) })
@@ -263,7 +263,7 @@ export class PublishLane {
 
   // --- answers -------------------------------------------------------------------------------------------------------
 
-  #answer(job: PublishJob, index: number, isAck: boolean, session: Session): void {
+  #answer(job: PublishJob, index: number, isAck: boolean, live: LiveConnection): void {
     this.#answered = job
     const message = job.messages[index] as OutgoingMessage
     if (!isAck) {
@@ -273,7 +273,7 @@ export class PublishLane {
         { outcome: 'unknown', retryable: true },
       )
       job.settle(index, { error })
-    } else if (job.wasReturned(index)) this.#work.returned(job, index, message, session)
+    } else if (job.wasReturned(index)) this.#work.returned(job, index, message, live)
     else this.#work.confirmed(job, index, message)
   }
 

@@ -5,7 +5,7 @@ import { isDeadLetterTopic } from '../../../core/topic.ts'
 import type { PublishOutcome } from '../../../core/transport.ts'
 import { refused } from './router.ts'
 import type { Router } from './router.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import type { ResolvedRabbitMqOptions } from '../options.ts'
 import { Preparation } from './preparation.ts'
 import type { Prerequisites } from './preparation.ts'
@@ -16,7 +16,7 @@ import type { LaneParts } from './publish-lane.ts'
 
 export interface PublisherParts {
   readonly options: ResolvedRabbitMqOptions
-  readonly addressing: Router
+  readonly router: Router
   readonly clock: Clock
   readonly events: BusEvents
   readonly transportName: string
@@ -44,23 +44,23 @@ export class RabbitMqPublisher {
 
   constructor(parts: PublisherParts) {
     this.#parts = parts
-    const { clock, addressing, options, prerequisites, events, transportName, onDelayed } = parts
+    const { clock, router, options, prerequisites, events, transportName, onDelayed } = parts
     const laneParts: LaneParts = {
       clock,
-      addressing,
+      router,
       maxInFlight: options.maxInFlight,
       isBlocked: () => this.#blockedBy !== undefined,
-      again: (session) => prerequisites.again(session),
+      again: (live) => prerequisites.again(live),
       failed: (error) => events.emit('error', { transport: transportName, error, doing: 'publishing' }),
       took: (ms) => {
         this.confirmMs = this.confirmMs === 0 ? ms : 0.8 * this.confirmMs + 0.2 * ms
       },
     }
-    const preparation = new Preparation(clock, addressing, prerequisites)
-    const prepare = (job: PublishJob, session: Session): Promise<void> | undefined => preparation.prepare(job, session)
+    const preparation = new Preparation(clock, router, prerequisites)
+    const prepare = (job: PublishJob, live: LiveConnection): Promise<void> | undefined => preparation.prepare(job, live)
     const confirmed = (job: PublishJob, index: number): void => job.settle(index, CONFIRMED)
-    const returned = (job: PublishJob, index: number, message: OutgoingMessage, session: Session): void =>
-      this.#unroutable(job, index, message, session)
+    const returned = (job: PublishJob, index: number, message: OutgoingMessage, live: LiveConnection): void =>
+      this.#unroutable(job, index, message, live)
     this.#plain = new PublishLane(laneParts, { confirmed, returned })
     this.#prepared = new PublishLane(laneParts, { prepare, confirmed, returned })
     this.#delayed = new PublishLane(laneParts, {
@@ -132,19 +132,19 @@ export class RabbitMqPublisher {
     return [this.#plain, this.#delayed, this.#prepared]
   }
 
-  /** Opens the channel for plain messages on a new session. Call `resume` to continue sending. */
-  async attach(session: Session): Promise<void> {
+  /** Opens the channel for plain messages on a new connection. Call `resume` to continue sending. */
+  async attach(live: LiveConnection): Promise<void> {
     this.#blockedBy = undefined
-    for (const lane of this.#lanes) lane.attach(session)
-    await this.#plain.open(session)
+    for (const lane of this.#lanes) lane.attach(live)
+    await this.#plain.open(live)
   }
 
   resume(): void {
     for (const lane of this.#lanes) lane.pump()
   }
 
-  detach(session: Session, error: Error): void {
-    for (const lane of this.#lanes) lane.detach(session, error)
+  detach(live: LiveConnection, error: Error): void {
+    for (const lane of this.#lanes) lane.detach(live, error)
   }
 
   /** The broker blocks publishers for that reason (memory, disk), or no longer does. */
@@ -159,9 +159,9 @@ export class RabbitMqPublisher {
 
   // --- answers -------------------------------------------------------------------------------------------------------
 
-  #unroutable(job: PublishJob, index: number, message: OutgoingMessage, session: Session): void {
+  #unroutable(job: PublishJob, index: number, message: OutgoingMessage, live: LiveConnection): void {
     const { topic, group } = message
-    if (group !== undefined) this.#parts.prerequisites.groupGone(session, message, job.notes?.[index]?.queue)
+    if (group !== undefined) this.#parts.prerequisites.groupGone(live, message, job.notes?.[index]?.queue)
     // The queue of a dead letter was deleted, and is declared for the next attempt.
     if (this.#parts.options.unroutable === 'drop' && group === undefined && !isDeadLetterTopic(topic)) {
       this.#parts.events.emit('loss', {
@@ -175,7 +175,7 @@ export class RabbitMqPublisher {
       job.settle(index, CONFIRMED)
       return
     }
-    if (isDeadLetterTopic(topic) && group === undefined) this.#parts.prerequisites.storageGone(session, topic)
+    if (isDeadLetterTopic(topic) && group === undefined) this.#parts.prerequisites.storageGone(live, topic)
     const why =
       group === undefined
         ? `reached no queue: no group consumes the topic yet. Start a consumer first, declare its group (option groups of rabbitmq()), or set unroutable to 'drop'`

@@ -35,33 +35,33 @@ export class Router {
     this.#clock = clock
   }
 
-  /** Fills in the parcel; returns an error when the message can't be sent at all. */
-  address(parcel: OutgoingFrame, message: OutgoingMessage, notes: CopyNotes | undefined): PublishError | undefined {
+  /** Fills in the frame; returns an error when the message can't be sent at all. */
+  address(frame: OutgoingFrame, message: OutgoingMessage, notes: CopyNotes | undefined): PublishError | undefined {
     const { maxMessageBytes, properties } = this.#options
     const { topic } = message
     const error = tooLarge(message, maxMessageBytes, 'rabbitmq')
     if (error !== undefined) return error
-    parcel.message = message
-    parcel.isCopy = message.group !== undefined
-    parcel.isOfDeadLetters = false
-    parcel.groupQueue = notes?.groupQueue
-    parcel.attempts = notes?.attempts ?? 0
-    parcel.firstAt = notes?.firstAt
-    parcel.rungs = 0
-    parcel.delayMs = 0
-    parcel.mandatory = true
-    parcel.isCompact = this.#options.envelope === 'compact'
+    frame.message = message
+    frame.isCopy = message.group !== undefined
+    frame.isOfDeadLetters = false
+    frame.groupQueue = notes?.groupQueue
+    frame.attempts = notes?.attempts ?? 0
+    frame.firstAt = notes?.firstAt
+    frame.rungs = 0
+    frame.delayMs = 0
+    frame.mandatory = true
+    frame.isCompact = this.#options.envelope === 'compact'
     const given = properties?.(message)
     const isToPassOn = given !== undefined && isPassedOn(message, notes)
     const problem = given && propertyProblem(given)
     if (problem !== undefined && !isToPassOn) return refused(topic, `gets from properties() ${problem.text}`)
-    parcel.properties = problem && given ? withoutProblems(given) : given
-    parcel.typedHeaders = undefined
+    frame.properties = problem && given ? withoutProblems(given) : given
+    frame.typedHeaders = undefined
     const carried = notes?.carried ?? (message.group === undefined ? undefined : carriedBy(message))
-    if (carried !== undefined) this.#carry(parcel, message, carried)
-    const unfit = addHeaders(parcel, given?.headers, isToPassOn)
+    if (carried !== undefined) this.#carry(frame, message, carried)
+    const unfit = addHeaders(frame, given?.headers, isToPassOn)
     if (unfit !== undefined) return unfit
-    const custom = this.#route(parcel, message, notes)
+    const custom = this.#route(frame, message, notes)
     if (message.deliverAt === undefined) return undefined
     const delayMs = message.deliverAt - this.#clock.now()
     if (delayMs <= 0) return undefined
@@ -70,60 +70,60 @@ export class Router {
         topic,
         'is delayed and sent elsewhere by route(): what comes out of a delay goes to the exchange of the bus',
       )
-    return this.#delay(parcel, topic, delayMs, notes !== undefined)
+    return this.#delay(frame, topic, delayMs, notes !== undefined)
   }
 
-  #carry(parcel: OutgoingFrame, message: OutgoingMessage, carried: CarriedProperties): void {
+  #carry(frame: OutgoingFrame, message: OutgoingMessage, carried: CarriedProperties): void {
     const { userId, expiration, groupQueue: _, headers, ...properties } = carried
-    parcel.message = withLeftovers(message, { userId, expiration })
-    parcel.properties = { ...parcel.properties, ...properties }
-    parcel.typedHeaders = headers ?? NO_TYPED_HEADERS
+    frame.message = withLeftovers(message, { userId, expiration })
+    frame.properties = { ...frame.properties, ...properties }
+    frame.typedHeaders = headers ?? NO_TYPED_HEADERS
   }
 
   /** True when the user's `route` decided. */
-  #route(parcel: OutgoingFrame, message: OutgoingMessage, notes: CopyNotes | undefined): boolean {
+  #route(frame: OutgoingFrame, message: OutgoingMessage, notes: CopyNotes | undefined): boolean {
     const names = this.#names
     const { topic, group } = message
     if (group !== undefined) {
-      parcel.exchange = names.queues
-      parcel.routingKey = notes?.queue ?? this.#queues.queueOf(message)
-      parcel.topic = topic
+      frame.exchange = names.queues
+      frame.routingKey = notes?.queue ?? this.#queues.queueOf(message)
+      frame.topic = topic
       return false
     }
     const key = routingKeyOf(topic)
     const bucket = message.key === undefined ? this.#turn++ % BUCKETS : bucketOf(message.key)
-    parcel.topic = key === topic ? undefined : topic
+    frame.topic = key === topic ? undefined : topic
     const route =
       this.#options.route === undefined || isDeadLetterTopic(topic) ? undefined : this.#options.route(message)
     if (route === undefined) {
-      parcel.exchange = names.exchangeOf(topic)
-      parcel.routingKey = bucketed(key, bucket)
+      frame.exchange = names.exchangeOf(topic)
+      frame.routingKey = bucketed(key, bucket)
       return false
     }
-    parcel.exchange = route.exchange
-    parcel.routingKey = route.routingKey
-    if (route.routingKey !== topic) parcel.topic = topic
+    frame.exchange = route.exchange
+    frame.routingKey = route.routingKey
+    if (route.routingKey !== topic) frame.topic = topic
     return true
   }
 
-  #delay(parcel: OutgoingFrame, topic: string, delayMs: number, roughly: boolean): PublishError | undefined {
-    parcel.isOfDeadLetters = !parcel.isCopy && isDeadLetterTopic(topic)
+  #delay(frame: OutgoingFrame, topic: string, delayMs: number, roughly: boolean): PublishError | undefined {
+    frame.isOfDeadLetters = !frame.isCopy && isDeadLetterTopic(topic)
     const limit = this.usesPlugin ? MAX_PLUGIN_DELAY_MS : MAX_DELAY_MS
     if (delayMs > limit)
       return refused(topic, `is to be delayed by ${delayMs} ms; the longest is ${limit} ms, about 49 days`)
     if (this.usesPlugin) {
-      parcel.exchange = this.#names.delayed
-      parcel.delayMs = Math.ceil(delayMs)
+      frame.exchange = this.#names.delayed
+      frame.delayMs = Math.ceil(delayMs)
       // Marks it as delayed, like those of the ladder.
-      parcel.rungs = 1
+      frame.rungs = 1
       // The plugin routes a message only when it is due, so the broker reports "no route" for every message.
-      parcel.mandatory = false
+      frame.mandatory = false
       return undefined
     }
     // A message that expires before a rung releases it would come too early.
-    if (parcel.properties?.expiration !== undefined) parcel.properties = { ...parcel.properties, expiration: undefined }
-    parcel.rungs = rungsOf(delayMs, roughly)
-    parcel.exchange = this.#names.delay(topRung(parcel.rungs))
+    if (frame.properties?.expiration !== undefined) frame.properties = { ...frame.properties, expiration: undefined }
+    frame.rungs = rungsOf(delayMs, roughly)
+    frame.exchange = this.#names.delay(topRung(frame.rungs))
     return undefined
   }
 
@@ -152,14 +152,14 @@ function isPassedOn({ topic, group }: OutgoingMessage, notes: CopyNotes | undefi
 
 /** Adds the headers that the user's `properties` gave. Copies have them already, like the message's own. */
 function addHeaders(
-  parcel: OutgoingFrame,
+  frame: OutgoingFrame,
   given: MessageProperties['headers'],
   isToPassOn: boolean,
 ): PublishError | undefined {
   if (given === undefined) return undefined
-  const { message } = parcel
+  const { message } = frame
   const headers = Object.assign(Object.create(null) as Record<string, string>, message.headers)
-  const typed: Record<string, unknown> = { ...parcel.typedHeaders }
+  const typed: Record<string, unknown> = { ...frame.typedHeaders }
   for (const name in given) {
     if (name in headers) continue
     if (isEnvelopeHeader(name)) {
@@ -170,8 +170,8 @@ function addHeaders(
     headers[name] = ''
     typed[toWireName(name)] = given[name]
   }
-  parcel.message = { ...message, headers }
-  parcel.typedHeaders = typed
+  frame.message = { ...message, headers }
+  frame.typedHeaders = typed
   return undefined
 }
 

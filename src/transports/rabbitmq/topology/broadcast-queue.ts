@@ -3,7 +3,7 @@ import { keepsQueuesOfDeadNodes, serverInfo } from '../connection/amqp.ts'
 import type { ResolvedConsumerOptions } from '../consume/consumer-options.ts'
 import { DeclareChannel } from './declare-channel.ts'
 import { REPLY, replyCode } from '../errors.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 
 /** How long the queue of a process that died stays. */
 const EXPIRES_MS = 60_000
@@ -15,7 +15,7 @@ const EXPIRES_NO_ACK_MS = 600_000
  * exclusive queue can't be deleted then, but this one can, by its consumer once connected to another node.
  */
 export function broadcastQueue(
-  { model }: Session,
+  { model }: LiveConnection,
   { arguments: args, noAck }: Pick<ResolvedConsumerOptions, 'arguments' | 'noAck'>,
 ): Options.AssertQueue {
   if (!keepsQueuesOfDeadNodes(serverInfo(model))) return { exclusive: true, durable: false, arguments: args }
@@ -24,8 +24,8 @@ export function broadcastQueue(
 }
 
 /** Deletes queues that the consumer had on earlier connections. */
-export async function deleteBroadcasts(session: Session, queues: readonly string[]): Promise<void> {
-  const declaring = new DeclareChannel(session)
+export async function deleteBroadcasts(live: LiveConnection, queues: readonly string[]): Promise<void> {
+  const declaring = new DeclareChannel(live)
   try {
     for (const queue of queues)
       await declaring

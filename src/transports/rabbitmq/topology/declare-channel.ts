@@ -2,7 +2,7 @@ import type { Channel, Options } from 'amqplib'
 import { ConnectionError } from '../../../core/errors.ts'
 import { closeQuietly } from '../connection/amqp.ts'
 import { REPLY, replyCode } from '../errors.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import { isNodeAway } from './places.ts'
 
 /**
@@ -10,19 +10,19 @@ import { isNodeAway } from './places.ts'
  * one gets a new channel.
  */
 export class DeclareChannel {
-  readonly #session: Session
+  readonly #live: LiveConnection
   #last: Promise<unknown> = Promise.resolve()
   #isClosed = false
   #channel: Promise<Channel> | undefined
   /** Resolves with the reason why the current channel ended. */
   #ended: Promise<Error | undefined> | undefined
 
-  constructor(session: Session) {
-    this.#session = session
+  constructor(live: LiveConnection) {
+    this.#live = live
   }
 
-  get session(): Session {
-    return this.#session
+  get live(): LiveConnection {
+    return this.#live
   }
 
   /** Runs one operation after another: a refusal would end those beside it. Rejects with the broker's refusal. */
@@ -56,7 +56,7 @@ export class DeclareChannel {
   #open(): Promise<Channel> {
     const { promise, resolve } = Promise.withResolvers<Error | undefined>()
     this.#ended = promise
-    const opening = this.#session.channel((error) => {
+    const opening = this.#live.channel((error) => {
       if (this.#channel === opening) this.#channel = undefined
       resolve(error)
     })

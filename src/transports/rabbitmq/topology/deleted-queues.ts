@@ -3,7 +3,7 @@ import type { SubscriptionSpec, TransportHost } from '../../../core/transport.ts
 import { DeclareChannel } from './declare-channel.ts'
 import { CONSUMERS_END_MS } from './group-topology.ts'
 import type { Declaring } from '../partitions/queue-assignment.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 
 const DELETED_POLL_MS = 20
 
@@ -33,14 +33,14 @@ export class DeletedQueues {
    * the first messages in them for ones that it had delivered before.
    */
   async look(
-    session: Session,
+    live: LiveConnection,
     which: Declaring,
     expected: ReadonlySet<string>,
     lost: Set<string>,
     watched: ReadonlySet<string>,
   ): Promise<ReadonlySet<string>> {
     const { clock } = this.#host
-    const declaring = new DeclareChannel(session)
+    const declaring = new DeclareChannel(live)
     const until = clock.monotonic() + CONSUMERS_END_MS
     let queues = this.#queues.filter((queue) => (which === 'cancelled' ? expected.has(queue) : !watched.has(queue)))
     try {

@@ -3,7 +3,7 @@ import type { Clock } from '../../../core/clock.ts'
 import type { BrokerLocks } from '../admin/broker-lock.ts'
 import { QueueBrowser } from '../admin/queue-browser.ts'
 import { REPLY, replyCode } from '../errors.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import { deadKeyOf, findDeadKey } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
 import type { GroupRecord } from './known-groups.ts'
@@ -31,23 +31,23 @@ export class GroupRegistry {
     return Buffer.from(JSON.stringify([topic, deadKeyOf(layout, group)]))
   }
 
-  async list(session: Session): Promise<readonly GroupRecord[]> {
+  async list(live: LiveConnection): Promise<readonly GroupRecord[]> {
     const found: GroupRecord[] = []
-    await this.#browse(session, (record) => {
+    await this.#browse(live, (record) => {
       found.push(record)
       return false
     })
     return found
   }
 
-  async remove(session: Session, topic: string, group: string): Promise<void> {
-    await this.#browse(session, (record) => record.topic === topic && record.group === group)
+  async remove(live: LiveConnection, topic: string, group: string): Promise<void> {
+    await this.#browse(live, (record) => record.topic === topic && record.group === group)
   }
 
-  async #browse(session: Session, isToRemove: (record: GroupRecord) => boolean): Promise<void> {
+  async #browse(live: LiveConnection, isToRemove: (record: GroupRecord) => boolean): Promise<void> {
     const queue = this.#names.groups
-    await this.#locks.with(session, queue, async () => {
-      const browser = await QueueBrowser.open(this.#clock, session, queue)
+    await this.#locks.with(live, queue, async () => {
+      const browser = await QueueBrowser.open(this.#clock, live, queue)
       try {
         for (const message of await browser.next(MOST)) {
           const record = decode(message)

@@ -3,7 +3,7 @@ import type { Clock } from '../../../core/clock.ts'
 import { ConnectionError } from '../../../core/errors.ts'
 import { closeQuietly } from '../connection/amqp.ts'
 import { REPLY, replyCode } from '../errors.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 
 /** Number of queues, each on another node, so that a classic queue is available at any time. */
 export const PLACES = 3
@@ -26,9 +26,13 @@ export function isNodeAway(error: unknown): boolean {
  * is down; since 4.2 it waits a minute for the node to come back. So this rejects when the broker leaves this question
  * open and answers a later one. The channel that asked is then useless until the minute is over.
  */
-export async function unlessNodeAway<Result>(clock: Clock, session: Session, asking: Promise<Result>): Promise<Result> {
+export async function unlessNodeAway<Result>(
+  clock: Clock,
+  live: LiveConnection,
+  asking: Promise<Result>,
+): Promise<Result> {
   const done = new AbortController()
-  const away = answeredLater(clock, session, done.signal)
+  const away = answeredLater(clock, live, done.signal)
   try {
     return await Promise.race([asking, away])
   } finally {
@@ -39,10 +43,10 @@ export async function unlessNodeAway<Result>(clock: Clock, session: Session, ask
   }
 }
 
-async function answeredLater(clock: Clock, session: Session, signal: AbortSignal): Promise<never> {
+async function answeredLater(clock: Clock, live: LiveConnection, signal: AbortSignal): Promise<never> {
   await sleep(clock, ANSWER_MS, signal)
   // A broker that is stuck or too busy does not answer this either.
-  await closeQuietly(await session.channel())
+  await closeQuietly(await live.channel())
   await sleep(clock, GRACE_MS, signal)
   throw new NodeAwayError('The node of the queue does not answer')
 }
@@ -50,12 +54,12 @@ async function answeredLater(clock: Clock, session: Session, signal: AbortSignal
 /** Creates a queue at the first place whose node is up; resolves with that place. */
 export async function makeAtPlace(
   clock: Clock,
-  session: Session,
+  live: LiveConnection,
   make: (place: number) => Promise<void>,
 ): Promise<number> {
   for (let place = 0; ; place++) {
     try {
-      await unlessNodeAway(clock, session, make(place))
+      await unlessNodeAway(clock, live, make(place))
       return place
     } catch (error) {
       if (!isNodeAway(error) || place === PLACES - 1) throw error

@@ -28,7 +28,7 @@ import {
 } from './group-topology.ts'
 import type { DeclaredGroup, GroupSpec, QueueArguments, QueueType } from './group-topology.ts'
 import type { KnownGroups } from './known-groups.ts'
-import type { Session } from '../connection/link.ts'
+import type { LiveConnection } from '../connection/live-connection.ts'
 import type { Names } from './names.ts'
 import { isNodeAway } from './places.ts'
 import type { Prerequisites } from '../publish/preparation.ts'
@@ -52,7 +52,7 @@ export interface TopologyParts {
   readonly names: Names
   readonly clock: Clock
   readonly connector: Connector
-  readonly addressing: Router
+  readonly router: Router
   readonly groups: KnownGroups
   readonly queues: GroupQueues
   readonly registry: GroupRegistry
@@ -70,7 +70,7 @@ export interface TopologyParts {
   readonly closing: AbortSignal
 }
 
-/** What one session has declared. Valid only for that session, since a broker may come back empty. */
+/** What one connection has declared. Valid only for that connection, since a broker may come back empty. */
 class Known {
   readonly declaring: DeclareChannel
   readonly storages = new Map<string, Promise<void> | 'there'>()
@@ -86,12 +86,12 @@ class Known {
   }
 }
 
-/** Everything that the transport declares on the broker: once for each session, when first needed. */
+/** Everything that the transport declares on the broker: once for each connection, when first needed. */
 export class Topology implements Prerequisites {
   readonly #parts: TopologyParts
-  readonly #known = new WeakMap<Session, Known>()
+  readonly #known = new WeakMap<LiveConnection, Known>()
   /** Sessions on which everything is being declared again. */
-  readonly #restoring = new WeakMap<Session, Promise<void>>()
+  readonly #restoring = new WeakMap<LiveConnection, Promise<void>>()
   #queueType: QueueType | undefined
   #plugin: boolean | undefined
   /** Number of rungs that this process uses. */
@@ -111,13 +111,13 @@ export class Topology implements Prerequisites {
     return storageArguments(this.queueType, this.#parts.options.quorumArguments)
   }
 
-  /** Must be called on each new session before it is used. */
-  async restore(session: Session, purpose: Purpose): Promise<void> {
+  /** Must be called on each new connection before it is used. */
+  async restore(live: LiveConnection, purpose: Purpose): Promise<void> {
     const { options, names } = this.#parts
     const { queueType, afterConnect } = options
     this.#queueType =
-      queueType === 'auto' ? (hasQuorumQueues(serverInfo(session.model)) ? 'quorum' : 'classic') : queueType
-    const { declaring } = this.#of(session)
+      queueType === 'auto' ? (hasQuorumQueues(serverInfo(live.model)) ? 'quorum' : 'classic') : queueType
+    const { declaring } = this.#of(live)
     if (afterConnect !== undefined) await declaring.run(async (channel) => afterConnect(channel, purpose))
     if (!options.declare) return
     this.#report(await declareExchanges(declaring, names, this.#storageArguments))
@@ -125,29 +125,29 @@ export class Topology implements Prerequisites {
   }
 
   /** Each lane that misses an exchange asks for it. */
-  again(session: Session): Promise<void> {
-    let restoring = this.#restoring.get(session)
+  again(live: LiveConnection): Promise<void> {
+    let restoring = this.#restoring.get(live)
     if (restoring === undefined) {
-      restoring = this.#restoreAll(session).finally(() => this.#restoring.delete(session))
-      this.#restoring.set(session, restoring)
+      restoring = this.#restoreAll(live).finally(() => this.#restoring.delete(live))
+      this.#restoring.set(live, restoring)
     }
     return restoring
   }
 
-  async #restoreAll(session: Session): Promise<void> {
+  async #restoreAll(live: LiveConnection): Promise<void> {
     // What others are declaring on its channel goes on.
-    this.#known.set(session, new Known(this.#of(session).declaring))
-    await this.restore(session, 'publish')
+    this.#known.set(live, new Known(this.#of(live).declaring))
+    await this.restore(live, 'publish')
     this.#parts.onGone()
     if (!this.#parts.options.declare) return
-    await this.standingGroups(session, this.#parts.options.groups)
+    await this.standingGroups(live, this.#parts.options.groups)
     // Consumers in other processes do not notice, and their bindings are gone too.
-    for (const { topic, group, layout } of await this.#parts.registry.list(session))
-      if (layout !== undefined) await this.renewBindings(session, { topic, group, layout, options: undefined })
+    for (const { topic, group, layout } of await this.#parts.registry.list(live))
+      if (layout !== undefined) await this.renewBindings(live, { topic, group, layout, options: undefined })
   }
 
   /** Rejects with `ConfigurationError` for a group whose queue would have the name of the topic's stream. */
-  async group(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
+  async group(live: LiveConnection, spec: GroupSpec): Promise<DeclaredGroup> {
     const { names, groups, onRestored } = this.#parts
     const { topic, group } = spec
     const first = names.group(topic, group)
@@ -155,7 +155,7 @@ export class Topology implements Prerequisites {
       throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
         { path: 'group', message: `can't have this name: "${first}" is the stream of the topic` },
       ])
-    const declared = await this.#declareGroup(session, spec)
+    const declared = await this.#declareGroup(live, spec)
     groups.set(topic, group, declared.layout)
     this.#report(declared.drifts)
     // A member that misses a queue of its own reports that itself.
@@ -163,16 +163,16 @@ export class Topology implements Prerequisites {
     return declared
   }
 
-  async #declareGroup(session: Session, spec: GroupSpec): Promise<DeclaredGroup> {
+  async #declareGroup(live: LiveConnection, spec: GroupSpec): Promise<DeclaredGroup> {
     const { clock, names, options } = this.#parts
     const { quorumArguments, deliveryLimit } = options
-    const declaring = new DeclareChannel(session)
+    const declaring = new DeclareChannel(live)
     try {
       if (!options.declare) return await checkGroup(declaring, names, spec)
       const context = { clock, names, queueType: this.queueType, quorumArguments, deliveryLimit }
       const declared = await this.#withExchanges(declaring, () => declareGroup(declaring, context, spec))
       const { isNew, restored } = declared
-      const existed = !isNew || (restored.length > 0 && (await this.#isListed(session, spec)))
+      const existed = !isNew || (restored.length > 0 && (await this.#isListed(live, spec)))
       if (!existed) await this.#register(spec.topic, spec.group, declared.layout)
       // Delayed copies may be on their way to queues that were made again.
       if (spec.missing !== undefined || restored.length > 0)
@@ -186,9 +186,9 @@ export class Topology implements Prerequisites {
   }
 
   /** Assumes that it is when the list can't be read: a loss too many is better than one that is not reported. */
-  async #isListed(session: Session, spec: GroupSpec): Promise<boolean> {
+  async #isListed(live: LiveConnection, spec: GroupSpec): Promise<boolean> {
     try {
-      const records = await this.#parts.registry.list(session)
+      const records = await this.#parts.registry.list(live)
       return records.some(({ topic, group }) => topic === spec.topic && group === spec.group)
     } catch {
       return true
@@ -232,10 +232,10 @@ export class Topology implements Prerequisites {
   }
 
   /** Declares again what all groups share; resolves with the number of requests. */
-  async renewShared(session: Session): Promise<number> {
+  async renewShared(live: LiveConnection): Promise<number> {
     const { names, options, onSharedLost } = this.#parts
     if (!options.declare) return 0
-    const declaring = new DeclareChannel(session)
+    const declaring = new DeclareChannel(live)
     const rungs = Array.from({ length: this.#rungs }, (_, rung) => names.delay(rung))
     const gone: string[] = []
     try {
@@ -252,10 +252,10 @@ export class Topology implements Prerequisites {
   }
 
   /** Binds the queues of a group again; resolves with the number of bindings. */
-  async renewBindings(session: Session, spec: GroupSpec): Promise<number> {
+  async renewBindings(live: LiveConnection, spec: GroupSpec): Promise<number> {
     const { names, options } = this.#parts
     if (!options.declare) return 0
-    const declaring = new DeclareChannel(session)
+    const declaring = new DeclareChannel(live)
     const queues = queuesOf(names.group(spec.topic, spec.group), spec.layout)
     try {
       return await this.#withExchanges(declaring, () => bindGroup(declaring, names, spec, queues))
@@ -265,9 +265,9 @@ export class Topology implements Prerequisites {
   }
 
   /** Declares the queue of notes about the attempts of a group. */
-  async notes(session: Session, queue: string): Promise<void> {
+  async notes(live: LiveConnection, queue: string): Promise<void> {
     if (!this.#parts.options.declare) return
-    const declaring = new DeclareChannel(session)
+    const declaring = new DeclareChannel(live)
     try {
       this.#report(await declareQueue(declaring, queue, { durable: true, arguments: notesArguments() }, []))
       await this.#bindAlone(declaring, [queue])
@@ -277,25 +277,25 @@ export class Topology implements Prerequisites {
   }
 
   /** Declares the groups that must exist whether they have members or not. */
-  async standingGroups(session: Session, groups: readonly Required<GroupDeclaration>[]): Promise<void> {
+  async standingGroups(live: LiveConnection, groups: readonly Required<GroupDeclaration>[]): Promise<void> {
     for (const { topic, group, order, arguments: args } of groups) {
-      const { queues } = await this.group(session, {
+      const { queues } = await this.group(live, {
         topic,
         group,
         layout: { order: order ?? 'key', partitions: order === 'key' ? this.#parts.options.partitions : 1 },
         options: { arguments: args },
       })
       // Its members may not be allowed to do that.
-      await this.#bindAlone(this.#of(session).declaring, queues)
+      await this.#bindAlone(this.#of(live).declaring, queues)
     }
   }
 
-  storage(session: Session, topic: string): Promise<void> | undefined {
+  storage(live: LiveConnection, topic: string): Promise<void> | undefined {
     if (!this.#parts.options.declare) return undefined
-    const { storages } = this.#of(session)
+    const { storages } = this.#of(live)
     const known = storages.get(topic)
     if (known !== undefined) return known === 'there' ? undefined : known
-    const doing = this.#declareStorage(this.#of(session), topic).then(
+    const doing = this.#declareStorage(this.#of(live), topic).then(
       () => void storages.set(topic, 'there'),
       (error: unknown) => {
         storages.delete(topic)
@@ -321,20 +321,20 @@ export class Topology implements Prerequisites {
     if (isLost) onStorageLost(topic, queue)
   }
 
-  storageGone(session: Session, topic: string): void {
-    const { gone, storages } = this.#of(session)
+  storageGone(live: LiveConnection, topic: string): void {
+    const { gone, storages } = this.#of(live)
     if (storages.get(topic) === 'there') gone.set(topic, false)
     storages.delete(topic)
   }
 
-  copyGroup(session: Session, message: OutgoingMessage): Promise<void> | undefined {
+  copyGroup(live: LiveConnection, message: OutgoingMessage): Promise<void> | undefined {
     const { queues } = this.#parts
     const first = queues.firstOf(message)
-    return queues.isKnown(first) ? undefined : this.#countQueues(session, first)
+    return queues.isKnown(first) ? undefined : this.#countQueues(live, first)
   }
 
-  async #countQueues(session: Session, first: string): Promise<void> {
-    const declaring = new DeclareChannel(session)
+  async #countQueues(live: LiveConnection, first: string): Promise<void> {
+    const declaring = new DeclareChannel(live)
     try {
       this.#parts.queues.learn(first, Math.max(1, await countQueues(declaring, first)))
     } finally {
@@ -342,15 +342,15 @@ export class Topology implements Prerequisites {
     }
   }
 
-  groupGone(session: Session, message: OutgoingMessage, queue: string | undefined): void {
+  groupGone(live: LiveConnection, message: OutgoingMessage, queue: string | undefined): void {
     const { queues } = this.#parts
-    this.#of(session).ways.delete(queue ?? queues.queueOf(message))
+    this.#of(live).ways.delete(queue ?? queues.queueOf(message))
     queues.forget(message)
   }
 
-  way(session: Session, queue: string): Promise<void> | undefined {
+  way(live: LiveConnection, queue: string): Promise<void> | undefined {
     if (!this.#parts.options.declare) return undefined
-    const { ways, declaring } = this.#of(session)
+    const { ways, declaring } = this.#of(live)
     const known = ways.get(queue)
     if (known !== undefined) return known === 'there' ? undefined : known
     const doing = this.#bindAlone(declaring, [queue]).then(
@@ -371,29 +371,29 @@ export class Topology implements Prerequisites {
     await declaring.run((channel) => Promise.all(queues.map((queue) => channel.bindQueue(queue, names.queues, queue))))
   }
 
-  delay(session: Session, rung: number): Promise<void> | undefined {
-    const known = this.#of(session)
+  delay(live: LiveConnection, rung: number): Promise<void> | undefined {
+    const known = this.#of(live)
     if (known.rungs > rung) return undefined
     // One after another: a second caller may need more rungs than the first.
     known.delay = (known.delay ?? Promise.resolve()).catch(() => undefined).then(() => this.#declareDelay(known, rung))
     return known.delay
   }
 
-  giveUp(session: Session): void {
+  giveUp(live: LiveConnection): void {
     // A channel that does not answer may not close either.
-    void this.#known.get(session)?.declaring.close()
-    this.#known.delete(session)
+    void this.#known.get(live)?.declaring.close()
+    this.#known.delete(live)
   }
 
   async #declareDelay(known: Known, rung: number): Promise<void> {
-    const { names, options, connector, closing, addressing } = this.#parts
-    const { session } = known.declaring
+    const { names, options, connector, closing, router } = this.#parts
+    const { live } = known.declaring
     if (known.rungs > rung) return
     if (options.delay !== 'ladder') {
-      this.#plugin ??= options.delay === 'plugin' || (await hasDelayPlugin(connector, names, session.attempt, closing))
+      this.#plugin ??= options.delay === 'plugin' || (await hasDelayPlugin(connector, names, live.attempt, closing))
       if (this.#plugin) {
         if (options.declare) this.#report(await declareDelayExchange(known.declaring, names, this.#storageArguments))
-        addressing.usesPlugin = true
+        router.usesPlugin = true
         known.rungs = Infinity
         return
       }
@@ -420,11 +420,11 @@ export class Topology implements Prerequisites {
     }
   }
 
-  #of(session: Session): Known {
-    let known = this.#known.get(session)
+  #of(live: LiveConnection): Known {
+    let known = this.#known.get(live)
     if (known === undefined) {
-      known = new Known(new DeclareChannel(session))
-      this.#known.set(session, known)
+      known = new Known(new DeclareChannel(live))
+      this.#known.set(live, known)
     }
     return known
   }

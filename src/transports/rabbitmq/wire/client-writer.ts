@@ -30,11 +30,11 @@ export class ClientWriter implements ChannelWriter {
     this.#channel = channel
   }
 
-  publish(parcel: OutgoingFrame): void {
-    const { message, properties } = parcel
-    const isCompact = parcel.isCompact && compactMark(message) !== undefined
+  publish(frame: OutgoingFrame): void {
+    const { message, properties } = frame
+    const isCompact = frame.isCompact && compactMark(message) !== undefined
     const options: Options.Publish = {
-      mandatory: parcel.mandatory,
+      mandatory: frame.mandatory,
       persistent: properties?.persistent !== false,
       contentType: short(contentTypeToWrite(message, isCompact ? 'compact' : 'cloudevents')),
       contentEncoding: properties?.contentEncoding,
@@ -47,11 +47,11 @@ export class ClientWriter implements ChannelWriter {
       type: properties?.type,
       userId: properties?.userId,
       appId: properties?.appId ?? (isCompact ? short(message.source) : undefined),
-      headers: wireHeaders(parcel),
+      headers: wireHeaders(frame),
     }
     const body = bodyOf(message)
     const content = Buffer.from(body.buffer, body.byteOffset, body.byteLength)
-    if (!this.#channel.publish(parcel.exchange, parcel.routingKey, content, options)) this.#full()
+    if (!this.#channel.publish(frame.exchange, frame.routingKey, content, options)) this.#full()
   }
 
   ack(deliveryTag: number, multiple: boolean): void {
@@ -83,14 +83,14 @@ function short(text: string): string | undefined {
   return text === '' || Buffer.byteLength(text) > MAX_SHORT ? undefined : text
 }
 
-/** All headers of a parcel as an object; the frame writer writes the same ones. */
-export function wireHeaders(parcel: OutgoingFrame): Record<string, unknown> {
-  const { message, properties, typedHeaders } = parcel
+/** All headers of a frame as an object; the frame writer writes the same ones. */
+export function wireHeaders(frame: OutgoingFrame): Record<string, unknown> {
+  const { message, properties, typedHeaders } = frame
   const native = {
     id: short(message.id),
     source: properties?.appId === undefined ? short(message.source) : undefined,
   }
-  const envelope = parcel.isCompact
+  const envelope = frame.isCompact
     ? toCompactHeaders(message, CLOUD_EVENTS, native)
     : toCloudEventHeaders(message, CLOUD_EVENTS)
   const headers: Record<string, unknown> = Object.create(null) as Record<string, unknown>
@@ -102,15 +102,15 @@ export function wireHeaders(parcel: OutgoingFrame): Record<string, unknown> {
     headers[wireName] = isTyped ? typedHeaders[wireName] : value
   }
   if (typedHeaders !== undefined) delete headers[CARRIED]
-  if (parcel.isCopy) headers[COPY] = true
+  if (frame.isCopy) headers[COPY] = true
   if (message.body === null) headers[NO_BODY] = true
-  if (parcel.isOfDeadLetters) headers[OF_DEAD_LETTERS] = true
-  if (parcel.groupQueue !== undefined) headers[GROUP_QUEUE] = parcel.groupQueue
-  if (parcel.topic !== undefined) headers[TOPIC] = parcel.topic
-  if (parcel.attempts > 0) headers[ATTEMPTS] = { '!': 'int32', value: parcel.attempts }
-  if (parcel.firstAt !== undefined) headers[FIRST_AT] = { '!': 'int64', value: parcel.firstAt }
-  if (parcel.delayMs > 0) headers[PLUGIN_DELAY] = { '!': 'int64', value: parcel.delayMs }
-  for (let level = 0; parcel.rungs >>> level > 0; level++)
-    if ((parcel.rungs >>> level) & 1) headers[rungHeader(level)] = true
+  if (frame.isOfDeadLetters) headers[OF_DEAD_LETTERS] = true
+  if (frame.groupQueue !== undefined) headers[GROUP_QUEUE] = frame.groupQueue
+  if (frame.topic !== undefined) headers[TOPIC] = frame.topic
+  if (frame.attempts > 0) headers[ATTEMPTS] = { '!': 'int32', value: frame.attempts }
+  if (frame.firstAt !== undefined) headers[FIRST_AT] = { '!': 'int64', value: frame.firstAt }
+  if (frame.delayMs > 0) headers[PLUGIN_DELAY] = { '!': 'int64', value: frame.delayMs }
+  for (let level = 0; frame.rungs >>> level > 0; level++)
+    if ((frame.rungs >>> level) & 1) headers[rungHeader(level)] = true
   return headers
 }

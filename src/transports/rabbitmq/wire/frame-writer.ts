@@ -153,16 +153,16 @@ export class FrameWriter implements ChannelWriter {
     out.end(begin)
   }
 
-  publish(parcel: OutgoingFrame): void {
+  publish(frame: OutgoingFrame): void {
     const out = this.#out
-    const body = bodyOf(parcel.message)
+    const body = bodyOf(frame.message)
     const most = out.frameMax - FRAME_OVERHEAD
     const bodyFrames = Math.ceil(body.byteLength / most)
-    out.reserve(boundOf(parcel) + body.byteLength + bodyFrames * FRAME_OVERHEAD)
+    out.reserve(boundOf(frame) + body.byteLength + bodyFrames * FRAME_OVERHEAD)
     const before = out.position
     try {
-      this.#method(parcel)
-      this.#header(parcel)
+      this.#method(frame)
+      this.#header(frame)
     } catch (error) {
       out.rollback(before)
       throw error
@@ -187,21 +187,21 @@ export class FrameWriter implements ChannelWriter {
     out.end(begin)
   }
 
-  #header(parcel: OutgoingFrame): void {
+  #header(frame: OutgoingFrame): void {
     const out = this.#out
-    const { message, properties } = parcel
+    const { message, properties } = frame
     const begin = out.begin(HEADER)
     out.short(BASIC)
     out.short(0)
     out.long(bodyBytes(message))
     const flagsAt = out.skip(2)
-    const mark = parcel.isCompact ? compactMark(message) : undefined
+    const mark = frame.isCompact ? compactMark(message) : undefined
     let flags = HAS.headers | HAS.deliveryMode
     const isTyped = message.contentType !== '' && (mark === undefined || message.contentType !== COMPACT_CONTENT_TYPE)
     if (isTyped && out.shortText(message.contentType, MAX_SHORT)) flags |= HAS.contentType
     if (this.#optional(properties?.contentEncoding)) flags |= HAS.contentEncoding
-    if (mark === undefined) this.#table(parcel)
-    else this.#compactTable(parcel, mark)
+    if (mark === undefined) this.#table(frame)
+    else this.#compactTable(frame, mark)
     out.byte(properties?.persistent === false ? TRANSIENT : PERSISTENT)
     if (properties?.priority !== undefined) {
       out.byte(properties.priority)
@@ -227,9 +227,9 @@ export class FrameWriter implements ChannelWriter {
       )
   }
 
-  #table(parcel: OutgoingFrame): void {
+  #table(frame: OutgoingFrame): void {
     const out = this.#out
-    const { message } = parcel
+    const { message } = frame
     const lengthAt = out.skip(4)
     out.bytes(SPEC_VERSION)
     this.#field(ID, message.id)
@@ -238,14 +238,14 @@ export class FrameWriter implements ChannelWriter {
     this.#field(TIME, this.#isoTime(message.time))
     if (message.key !== undefined) this.#field(PARTITION_KEY, message.key)
     if (message.correlationId !== undefined) this.#field(CORRELATION_ID, message.correlationId)
-    this.#commonFields(parcel)
+    this.#commonFields(frame)
     out.setLength(lengthAt)
   }
 
   /** Without what a reader derives, or finds in AMQP's own properties. */
-  #compactTable(parcel: OutgoingFrame, mark: string): void {
+  #compactTable(frame: OutgoingFrame, mark: string): void {
     const out = this.#out
-    const { message, properties } = parcel
+    const { message, properties } = frame
     const lengthAt = out.skip(4)
     out.bytes(MARKS[mark] as Buffer)
     if (!isShort(message.id)) this.#field(ID, message.id)
@@ -255,19 +255,19 @@ export class FrameWriter implements ChannelWriter {
     if (message.key !== undefined) this.#field(PARTITION_KEY, message.key)
     if (message.correlationId !== undefined && message.correlationId !== message.id)
       this.#field(CORRELATION_ID, message.correlationId)
-    this.#commonFields(parcel)
+    this.#commonFields(frame)
     out.setLength(lengthAt)
   }
 
-  #commonFields(parcel: OutgoingFrame): void {
+  #commonFields(frame: OutgoingFrame): void {
     const out = this.#out
-    const { message } = parcel
+    const { message } = frame
     if (message.causationId !== undefined) this.#field(CAUSATION_ID, message.causationId)
     if (message.traceparent !== undefined) this.#field(TRACE_PARENT, message.traceparent)
     this.#rareFields(message)
-    this.#transportFields(parcel)
+    this.#transportFields(frame)
     const { headers } = message
-    if (parcel.typedHeaders !== undefined) this.#typedHeaders(headers, parcel.typedHeaders)
+    if (frame.typedHeaders !== undefined) this.#typedHeaders(headers, frame.typedHeaders)
     else if (headers !== NO_HEADERS)
       for (const name in headers) {
         if (isForgedMark(name, headers[name] as string)) continue
@@ -296,26 +296,26 @@ export class FrameWriter implements ChannelWriter {
     if (message.expiresAt !== undefined) this.#field(EXPIRY_TIME, new Date(message.expiresAt).toISOString())
   }
 
-  #transportFields(parcel: OutgoingFrame): void {
+  #transportFields(frame: OutgoingFrame): void {
     const out = this.#out
-    if (parcel.isCopy) out.bytes(IS_COPY)
-    if (parcel.message.body === null) out.bytes(HAS_NO_BODY)
-    if (parcel.isOfDeadLetters) out.bytes(IS_OF_DEAD_LETTERS)
-    if (parcel.groupQueue !== undefined) this.#field(GROUP_QUEUE_NAME, parcel.groupQueue)
-    if (parcel.topic !== undefined) this.#field(TOPIC_NAME, parcel.topic)
-    if (parcel.attempts > 0) {
+    if (frame.isCopy) out.bytes(IS_COPY)
+    if (frame.message.body === null) out.bytes(HAS_NO_BODY)
+    if (frame.isOfDeadLetters) out.bytes(IS_OF_DEAD_LETTERS)
+    if (frame.groupQueue !== undefined) this.#field(GROUP_QUEUE_NAME, frame.groupQueue)
+    if (frame.topic !== undefined) this.#field(TOPIC_NAME, frame.topic)
+    if (frame.attempts > 0) {
       out.bytes(ATTEMPT_COUNT)
-      out.int(parcel.attempts)
+      out.int(frame.attempts)
     }
-    if (parcel.firstAt !== undefined) {
+    if (frame.firstAt !== undefined) {
       out.bytes(FIRST_ATTEMPT)
-      out.long(parcel.firstAt)
+      out.long(frame.firstAt)
     }
-    if (parcel.delayMs > 0) {
+    if (frame.delayMs > 0) {
       out.bytes(DELAY_MS)
-      out.long(parcel.delayMs)
+      out.long(frame.delayMs)
     }
-    for (let rungs = parcel.rungs, level = 0; rungs > 0; rungs >>>= 1, level++)
+    for (let rungs = frame.rungs, level = 0; rungs > 0; rungs >>>= 1, level++)
       if (rungs & 1) out.bytes(RUNGS[level] as Buffer)
   }
 
@@ -353,7 +353,7 @@ function isForgedMark(name: string, value: string): boolean {
   return name === COMPACT_MARK && compactForm(value) !== undefined
 }
 
-/** An upper bound for the size of a parcel's method and header frames: UTF-8 needs at most three bytes per UTF-16 unit. */
+/** An upper bound for the size of a frame's method and header frames: UTF-8 needs at most three bytes per UTF-16 unit. */
 function boundOf({
   message,
   exchange,

@@ -110,7 +110,7 @@ export class Claimer {
   }
 
   /**
-   * Recovers entries lost with the consumer of a dead owner, because the consumer was deleted. True when there may be
+   * Recovers entries lost with a consumer that was deleted: that of a dead owner, or ours while a reply to it was lost. True when there may be
    * more.
    */
   async #recoverDeleted(source: Source): Promise<boolean> {
@@ -127,7 +127,7 @@ export class Claimer {
     if (count > 0)
       context.reports.warn(
         'redis-consumer-deleted',
-        `The consumer ${former.consumer} of group "${spec.group}" on ${source.stream} was deleted after it had died, with what it had pending (XGROUP DELCONSUMER). Which entries those were is unknown, so the ${count} since its last sign of life are delivered again`,
+        `The consumer ${former.consumer || this.#member.consumer} of group "${spec.group}" on ${source.stream} was deleted with what it had pending, which no member had in hand (XGROUP DELCONSUMER). Which entries those were is unknown, so the ${count} after its last known position are delivered again`,
       )
     partition.former = String(next) === '' ? undefined : { consumer: former.consumer, floor: String(next) }
     return partition.former !== undefined

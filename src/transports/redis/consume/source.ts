@@ -29,7 +29,10 @@ export interface SourcePartition {
   lastRead: string | undefined
   /** The group was created again: entries up to here may have been handed out before. */
   againUntil: string | undefined
-  /** A member that owned it died: the name of its consumer, and its last floor. */
+  /**
+   * A member that owned it died: the name of its consumer, and its last floor. Or a reply to this one was lost: an empty name, and
+   * the last id that it has seen.
+   */
   former: { readonly consumer: string; readonly floor: string } | undefined
   /** Something was settled: if nothing is in flight any more, it can be handed over. */
   notifyQuiet(): void

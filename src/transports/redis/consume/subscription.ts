@@ -16,7 +16,7 @@ import type {
 import { noteAttempts } from './attempt-notes.ts'
 import { Claimer } from './claimer.ts'
 import type { RedisContext } from '../context.ts'
-import { LostReplyError, messageOf, NotSentError } from '../errors.ts'
+import { LostReplyError, messageOf, NotSentError, replyCode } from '../errors.ts'
 import { extendLeases } from './entry-leases.ts'
 import { noteEphemeral, removeEphemeral } from '../topology/ephemeral.ts'
 import { releaseDeliveries } from './release.ts'
@@ -162,6 +162,8 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       partition.inspectAt = 0
       if (partition.phase !== 'held') continue
       partition.reads.reset()
+      // What was in a lost reply is pending, unless our consumer was deleted meanwhile: nobody has seen what comes after this.
+      if (this.owned) partition.former ??= { consumer: '', floor: partition.lastRead ?? '' }
       for (const source of partition.sources) this.#claimer.recover(source, this.owned ? 'all' : 'mine')
     }
     this.context.maintenance.soon(0)
@@ -364,7 +366,11 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
         }
         return
       }
-      for (const deliveries of unsettled) await this.#giveUp(deliveries)
+      for (const deliveries of unsettled)
+        await this.#giveUp(deliveries).catch((error: unknown) => {
+          // Leaving hands them back as well; only their attempts are not noted then.
+          if (replyCode(error) !== 'NOGROUP') throw error
+        })
       await Promise.all([...this.#memberships.values()].map((membership) => membership.leave()))
     } catch (error) {
       this.context.reports.error(error, `leaving group "${this.spec.group}"`)

@@ -4,6 +4,7 @@ import type { MemberContext } from '../consume/member-context.ts'
 import type { Readers } from '../consume/readers.ts'
 import { Source } from '../consume/source.ts'
 import { INSPECT } from '../scripts/group.ts'
+import { STREAM_STATES } from '../scripts/look.ts'
 import { ownerName } from '../topology/join-group.ts'
 import type { PartitionState } from './partition-state.ts'
 
@@ -61,15 +62,16 @@ export class Inspection {
     await Promise.all(running)
   }
 
-  /** Nothing is known to have happened, and nothing has: three plain commands, whatever the number of partitions. */
+  /**
+   * Nothing is known to have happened, and nothing has: three plain commands, whatever the number of partitions, and from time to
+   * time a script that compares what other programs may have changed.
+   */
   async #isUntouched(partitions: readonly PartitionState[], hasAssignment: boolean): Promise<boolean> {
     const { owned, context } = this.#of.member
     const { commands } = context
-    if (
-      !owned ||
-      !partitions.every((partition) => partition.isQuiet && partition.inspectAt > 0 && this.#isSwept(partition))
-    )
-      return false
+    if (!owned || !partitions.every(({ isQuiet, inspectAt }) => isQuiet && inspectAt > 0)) return false
+    const unswept = partitions.filter((partition) => !this.#isSwept(partition))
+    if (unswept.some(({ lastSeen }) => lastSeen === '')) return false
     const key = (partitions[0] as PartitionState).keys.stream
     const metas = partitions.map(({ group }) => group.meta)
     const beside = partitions.flatMap(({ keys, group: { later, side, sideLater, delayed } }) => [
@@ -79,12 +81,25 @@ export class Inspection {
       sideLater,
       delayed,
     ])
-    const [revision, groups, others] = await Promise.all([
+    const [seen, revision, groups, others] = await Promise.all([
+      this.#lookAt(unswept),
       hasAssignment ? commands.call(key, ['HGET', this.#of.assignment, '#revision']) : this.#of.revision(),
       commands.call(key, ['EXISTS', ...metas]),
       commands.call(key, ['EXISTS', ...beside]),
     ])
-    return String(revision) === this.#of.revision() && Number(groups) === metas.length && Number(others) === 0
+    if (unswept.some(({ lastSeen }, at) => seen[at] !== lastSeen) || String(revision) !== this.#of.revision())
+      return false
+    if (Number(groups) !== metas.length || Number(others) !== 0) return false
+    for (const partition of unswept) partition.sweptAt = context.host.clock.monotonic()
+    return true
+  }
+
+  /** What has happened in these streams, as far as the server knows. */
+  async #lookAt(partitions: readonly PartitionState[]): Promise<readonly string[]> {
+    if (partitions.length === 0) return []
+    const { scripts } = this.#of.member.context
+    const streams = partitions.map(({ keys }) => keys.stream)
+    return ((await scripts.run(STREAM_STATES, streams, [this.#of.group])) as readonly Buffer[]).map(String)
   }
 
   async #inspectChunk(partitions: readonly PartitionState[], quietUntil: number): Promise<void> {
@@ -159,11 +174,18 @@ export class Inspection {
     if (this.#isSwept(partition)) return
     partition.sweptAt = member.context.host.clock.monotonic()
     partition.wasBusy = false
-    void this.lookForLoss(partition).then(async () => {
+    void this.#look(partition).then(async () => {
       // What is compared must be compared before anything is claimed: what others have pending is no loss.
       if (partition.reads.isOpen) await readers.interrupt(partition)
       for (const source of partition.sources) claimer.recover(source, 'orphans')
     })
+  }
+
+  /** What is seen first is the older state: what changes until the loss is looked for will differ from it. */
+  async #look(partition: PartitionState): Promise<void> {
+    const [state = ''] = await this.#lookAt([partition]).catch(() => [])
+    partition.lastSeen = state
+    await this.lookForLoss(partition)
   }
 
   #isSwept({ wasBusy, sweptAt }: PartitionState): boolean {

@@ -427,7 +427,7 @@ export class Membership implements Maintained {
     const { context } = member
     const { generation } = partition
     await readers.remove(partition)
-    for (const source of partition.sources) await releaseDeliveries(member, source, source.takeReady())
+    for (const source of partition.sources) await this.#giveBack(partition, source)
     await this.#quiet(partition)
     if (partition.phase !== 'revoking') return
     if (partition.outstanding > 0) partition.lose('the partition was handed over before its messages were handled')
@@ -441,6 +441,22 @@ export class Membership implements Maintained {
     partition.generation = ''
     // Refused when the group was moved meanwhile: we are still its owner then, and tell the server later.
     partition.mayBeOwned = reply === 0
+  }
+
+  /** What waits here goes back. If data of the group was deleted, it is put back first: nobody else knows of these. */
+  async #giveBack(partition: PartitionState, source: Source): Promise<void> {
+    const { member } = this.#parts
+    for (;;) {
+      const ready = source.takeReady()
+      try {
+        await releaseDeliveries(member, source, ready)
+        return
+      } catch (error) {
+        if (replyCode(error) !== 'NOGROUP' || partition.phase !== 'revoking') throw error
+        source.ready = ready
+        await restoreGroup(member, partition)
+      }
+    }
   }
 
   /** The server may know this member as the owner of a partition that it lost: others would wait for it forever. */

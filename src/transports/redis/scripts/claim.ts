@@ -1,13 +1,25 @@
 import { FENCE, NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 
+/** Maximum number of entries that get their place again in one script. */
+const PUT_BACK_AT_ONCE = 1_000
+
 /**
  * KEYS stream, later · ARGV group, from, count, minIdleMs · a page of pending entries, in order, without those that
  * wait for their time. Returns the id after which to continue (empty at the end), then alternating id and consumer.
+ * First, what was handed back and lost its place, because another program deleted the consumer that holds it, gets it
+ * again: it would come after newer ones.
  */
 export const PENDING: Script = script(
   'pending',
   `${NOW}
+if ARGV[4] == '0' and ARGV[2] == '-' then
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, ${PUT_BACK_AT_ONCE})) do
+    if not redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1] then
+      redis.call('XCLAIM', KEYS[1], ARGV[1], '@later', 0, id, 'FORCE', 'JUSTID')
+    end
+  end
+end
 local page
 if ARGV[4] == '0' then page = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], '+', ARGV[3])
 else page = redis.call('XPENDING', KEYS[1], ARGV[1], 'IDLE', ARGV[4], ARGV[2], '+', ARGV[3]) end
@@ -76,7 +88,8 @@ return { taken, gone, first[2] and math.max(0, tonumber(first[2]) - now) or -1 }
 /**
  * KEYS stream, meta · ARGV group, generation, consumer of the former owner, id after which to look, count
  *
- * The former owner died, and then its consumer was deleted with what it had pending. Which entries those were is
+ * The former owner died, and then its consumer was deleted with what it had pending. (Empty: a reply to this owner was lost, and
+ * it has not seen what comes after the id, whether its consumer exists or not.) Which entries those were is
  * unknown; all after its last sign of life are made pending again, to be handled twice rather than never. Returns how
  * many, and the id after which to continue (empty at the end).
  */

@@ -30,7 +30,7 @@ end
 `
 
 /**
- * KEYS stream, meta · ARGV group, start, partition · creates the consumer group where it is missing. If members have read in it
+ * KEYS stream, meta · ARGV group, start, partition, leaseMs · creates the consumer group where it is missing. If members have read in it
  * before, it continues at their position. Returns 0 when it existed, 1 when it was created, 2 when it was created
  * again; its generation; when it was created, after which id; and when created again, the newest id of the stream, and
  * the stream's state.
@@ -48,7 +48,11 @@ if floor then
 end
 local made = place('CREATE', KEYS[1], KEYS[2], ARGV[1], floor or ARGV[2], part)
 if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
-redis.call('HSETNX', KEYS[2], part .. 'generation', string.format('%.0f', now))
+local isNew = redis.call('HSETNX', KEYS[2], part .. 'generation', string.format('%.0f', now)) == 1
+-- The hash was deleted, perhaps under a living owner, who does not know yet, and puts it back.
+if isNew and made.err and #redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1]) > 0 then
+  redis.call('HSET', KEYS[2], part .. 'owner', '?', part .. 'until', string.format('%.0f', now + tonumber(ARGV[4])))
+end
 local generation = part .. redis.call('HGET', KEYS[2], part .. 'generation')
 if made.err then return { 0, generation } end
 if not floor then return { 1, generation, redis.call('HGET', KEYS[2], part .. 'floor') } end
@@ -255,7 +259,8 @@ return redis.call('HDEL', KEYS[1], part .. 'owner', part .. 'reader')
  * is in flight
  *
  * Records up to where everything is acked (the floor; empty when unknown), moves due entries into the streams, and looks
- * at what exists beside them. Returns the revision of the assignment, and for each partition: [still ours, generation,
+ * at what exists beside them. Returns the revision of the assignment, and for each partition: [still ours, generation (empty
+ * while it is unknown whether there is an owner),
  * side stream exists, ms until the next: later, side later, delayed, pending entries or -1 when not requested, and -2 when
  * the group is missing].
  */
@@ -266,6 +271,7 @@ local function inspect(stream, meta, later, side, sideLater, delayed, own, gener
   local part = partOf(generation)
   local stored = redis.call('HMGET', meta, part .. 'generation', part .. 'owner', part .. 'floor', part .. 'reader')
   stored[1] = stored[1] and part .. stored[1]
+  local current = stored[2] ~= '?' and stored[1] or ''
   local ours = (stored[1] == generation and (ARGV[2] == '' or stored[2] == ARGV[2])) and 1 or 0
   local pending = -1
   if ours == 1 and isBusy then
@@ -282,13 +288,13 @@ local function inspect(stream, meta, later, side, sideLater, delayed, own, gener
     if ARGV[2] ~= '' and stored[4] ~= ARGV[3] then redis.call('HSET', meta, part .. 'reader', ARGV[3]) end
   end
   if redis.call('EXISTS', later, side, sideLater, delayed, own) == 0 then
-    return { ours, stored[1] or '', 0, -1, -1, -1, pending }
+    return { ours, current, 0, -1, -1, -1, pending }
   end
   moveDue(delayed, stream, nil)
   moveDue(own, side, ARGV[1])
   local next, nextOwn = untilNext(delayed), untilNext(own)
   if next < 0 or (nextOwn >= 0 and nextOwn < next) then next = nextOwn end
-  return { ours, stored[1] or '', redis.call('EXISTS', side), untilNext(later), untilNext(sideLater), next, pending }
+  return { ours, current, redis.call('EXISTS', side), untilNext(later), untilNext(sideLater), next, pending }
 end
 local result, at = { redis.call('HGET', KEYS[1], '#revision') or '' }, 4
 for key = 2, #KEYS, 7 do
@@ -314,8 +320,10 @@ export const RESTORE: Script = script(
   'restore',
   `${NOW}${FENCE}${PLACE}${STREAM_STATE}
 local part, number = partOf(ARGV[2])
-local fenced = redis.call('HEXISTS', KEYS[2], part .. 'generation') == 1 and fence(KEYS[2], ARGV[2])
+local isUnknown = ARGV[5] ~= '' and redis.call('HGET', KEYS[2], part .. 'owner') == '?'
+local fenced = not isUnknown and redis.call('HEXISTS', KEYS[2], part .. 'generation') == 1 and fence(KEYS[2], ARGV[2])
 if fenced then return fenced end
+if isUnknown then redis.call('HDEL', KEYS[2], part .. 'generation', part .. 'until') end
 local start, state, made = '0', 1, nil
 if ARGV[3] == 'side' then
   -- Made again with the next copy.
@@ -328,7 +336,8 @@ else
 end
 if made.err and not string.find(made.err, 'BUSYGROUP') then return made end
 if redis.call('HSETNX', KEYS[2], part .. 'generation', number) == 1 and ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[2], part .. 'owner', ARGV[5])
+  -- Its connection follows with the next sign of life.
+  redis.call('HSET', KEYS[2], part .. 'owner', ARGV[5], part .. 'reader', '  ' .. ARGV[4])
 end
 local restored = 0
 local function restore(consumer, id)

@@ -204,7 +204,39 @@ return readState(KEYS[1], KEYS[2], ARGV[1], partOf(ARGV[2]))
   { allowOutOfMemory: true },
 )
 
-/** KEYS stream · ARGV group, member, id · how many entries after that id other consumers than the member have pending. */
+/**
+ * KEYS streams · ARGV group · for each what changes when something is added, removed, read or moved; empty when the group has
+ * something pending, or is missing.
+ */
+export const STREAM_STATES: Script = script(
+  'stream-states',
+  `
+local function named(flat)
+  local found = {}
+  for at = 1, #flat, 2 do found[flat[at]] = flat[at + 1] end
+  return found
+end
+local result = {}
+for at, stream in ipairs(KEYS) do
+  result[at] = ''
+  local reply = redis.pcall('XINFO', 'STREAM', stream)
+  if not reply.err then
+    local info = named(reply)
+    for _, flat in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+      local group = named(flat)
+      if group.name == ARGV[1] and group.pending == 0 then
+        result[at] = table.concat({
+          info.length, info['last-generated-id'], info['entries-added'] or '', group['last-delivered-id']
+        }, ' ')
+      end
+    end
+  end
+end
+return result
+`,
+)
+
+/** KEYS stream · ARGV group, consumer, id · how many entries after that id other consumers have pending. */
 export const PENDING_ELSEWHERE: Script = script(
   'pending-elsewhere',
   `

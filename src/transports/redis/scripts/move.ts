@@ -52,6 +52,8 @@ local function moveGroup(stream, meta, later, notes, group, start, part)
     if moved.err then return moved end
   end
   redis.call('UNLINK', later, notes)
+  -- An owner who is yet to notice that the hash was deleted must not put its generation back.
+  if redis.call('HGET', meta, part .. 'owner') == '?' then redis.call('HDEL', meta, part .. 'owner', part .. 'until') end
   return nextGeneration(meta, part)
 end
 `

@@ -36,7 +36,7 @@ end
 
 /**
  * Ends a script if, since its caller got its generation, the caller lost the partition or the group was moved; and also if
- * the hash was deleted, which its owner puts back (NOGROUP). A generation
+ * the hash was deleted, which its owner puts back (NOGROUP), even if others know by now that it is missing (owner `?`). A generation
  * names its partition, because one hash has the fields of all partitions: `3:1700000000000`.
  */
 export const FENCE = `
@@ -48,7 +48,8 @@ end
 local function fence(meta, generation)
   if isCurrent(meta, generation) then return nil end
   local part = partOf(generation)
-  if part and redis.call('HEXISTS', meta, part .. 'generation') == 0 then
+  local found = part and redis.call('HMGET', meta, part .. 'generation', part .. 'owner')
+  if found and (not found[1] or found[2] == '?') then
     return redis.error_reply('NOGROUP the data of the group was deleted')
   end
   return redis.error_reply('FENCED the group was moved, or the partition has another owner')

@@ -12,7 +12,7 @@ export async function joinGroup(member: MemberContext, partition: PartitionState
   const [made, generation, floor, newest, state] = (await context.scripts.run(
     JOIN,
     [partition.keys.stream, partition.group.meta],
-    [spec.group, start, String(partition.keys.partition)],
+    [spec.group, start, String(partition.keys.partition), String(context.options.leaseMs)],
   )) as readonly [number, Buffer, Buffer?, Buffer?, number?]
   // A group for one subscription alone: no other member has read in it.
   if (made === 1 && spec.ephemeral) partition.lastRead = String(floor)

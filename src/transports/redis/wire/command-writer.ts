@@ -3,6 +3,8 @@ import type { Arg } from '../connection/given-client.ts'
 const CHUNK_BYTES = 65_536
 /** Larger bytes are written as they are, without a copy. */
 const MAX_COPIED_BYTES = 8_192
+/** Up to this length, writing character by character is faster than a call of Node. */
+const MAX_SHORT = 32
 const LENGTHS: readonly string[] = Array.from({ length: 1_024 }, (_, length) => `$${length}\r\n`)
 
 /** Encodes commands, those of a turn in one piece. */
@@ -23,6 +25,7 @@ export class CommandWriter {
       this.bytes(arg)
       return
     }
+    if (arg.length <= MAX_SHORT && this.#short(arg)) return
     const length = Buffer.byteLength(arg)
     this.text(LENGTHS[length] ?? `$${length}\r\n`)
     this.#reserve(length + 2)
@@ -49,7 +52,30 @@ export class CommandWriter {
   /** ASCII text that is part of the protocol. */
   text(text: string): void {
     this.#reserve(text.length)
-    this.#at += this.#chunk.write(text, this.#at, 'latin1')
+    if (text.length > MAX_SHORT) {
+      this.#at += this.#chunk.write(text, this.#at, 'latin1')
+      return
+    }
+    const chunk = this.#chunk
+    for (let at = 0; at < text.length; at++) chunk[this.#at++] = text.charCodeAt(at)
+  }
+
+  /** False when it is not ASCII, with nothing written. */
+  #short(arg: string): boolean {
+    const { length } = arg
+    const head = LENGTHS[length] as string
+    this.#reserve(head.length + length + 2)
+    const chunk = this.#chunk
+    let to = this.#at + head.length
+    for (let at = 0; at < length; at++) {
+      const code = arg.charCodeAt(at)
+      if (code > 0x7f) return false
+      chunk[to++] = code
+    }
+    this.text(head)
+    this.#at = to
+    this.#end()
+    return true
   }
 
   /** Bytes that were encoded before. */

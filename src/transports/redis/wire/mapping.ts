@@ -4,6 +4,7 @@ import type { EnvelopeForm } from '../../../core/compact-envelope.ts'
 import { bodyOf, NO_HEADERS } from '../../../core/message.ts'
 import type { EncodedMessage, Headers } from '../../../core/message.ts'
 import { EnvelopeReader, EnvelopeWriter } from './envelope.ts'
+import { BODY_NAME, ENVELOPE_NAME } from './reply-parser.ts'
 
 /** Prefix of CloudEvents attributes in separate fields. */
 const PREFIX = 'ce-'
@@ -83,8 +84,10 @@ export class EntryReader {
   #packed(fields: EntryFields, place: EntryPlace): EncodedMessage | undefined {
     if (fields.length !== 4) return undefined
     const [first, envelope, second, body] = fields as readonly [Buffer, Buffer, Buffer, Buffer]
-    if (first.length !== 2 || second.length !== 4 || envelope[0] !== BRACE) return undefined
-    if (first.toString() !== ENVELOPE_FIELD || second.toString() !== BODY_FIELD) return undefined
+    if (envelope[0] !== BRACE) return undefined
+    // A given client makes a buffer of each name.
+    if (first !== ENVELOPE_NAME && !ENVELOPE_NAME.equals(first)) return undefined
+    if (second !== BODY_NAME && !BODY_NAME.equals(second)) return undefined
     return this.#envelopes.read(envelope.toString(), place.topic, body)
   }
 

@@ -1,6 +1,9 @@
 const CR = 0x0d
 const [STRING, ERROR, NUMBER, BULK, ARRAY] = [0x2b, 0x2d, 0x3a, 0x24, 0x2a]
 const EMPTY = Buffer.alloc(0)
+/** The names of the two fields of our entries: always the same bytes, so that each entry needs none of its own. */
+export const ENVELOPE_NAME: Buffer = Buffer.from('ce')
+export const BODY_NAME: Buffer = Buffer.from('data')
 
 /** An array of which elements are still to come. */
 interface Frame {
@@ -76,7 +79,7 @@ export class ReplyParser {
           return at
         }
         at = end + 2
-        this.#deliver(value === 0 ? EMPTY : bytes.subarray(next, end))
+        this.#deliver(value <= 4 ? shortOf(bytes, next, value) : bytes.subarray(next, end))
         continue
       }
       at = next
@@ -98,4 +101,12 @@ export class ReplyParser {
       value = frame.items
     }
   }
+}
+
+function shortOf(bytes: Buffer, at: number, length: number): Buffer {
+  if (length === 0) return EMPTY
+  if (length === 2 && bytes[at] === 0x63 && bytes[at + 1] === 0x65) return ENVELOPE_NAME
+  const isBody =
+    length === 4 && bytes[at] === 0x64 && bytes[at + 1] === 0x61 && bytes[at + 2] === 0x74 && bytes[at + 3] === 0x61
+  return isBody ? BODY_NAME : bytes.subarray(at, at + length)
 }

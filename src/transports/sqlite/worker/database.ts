@@ -22,7 +22,7 @@ export const SQLITE = {
 } as const
 
 /** Size to which the write-ahead log is limited after a burst. A larger one is shrunk, unless a reader prevents that. */
-export const MAX_WAL_BYTES = 67_108_864
+const MAX_WAL_BYTES = 67_108_864
 /**
  * A pause between two attempts to get the lock takes about a millisecond; at most this much of a pause counts, however
  * long it was.
@@ -141,7 +141,7 @@ export class Database {
     }
   }
 
-  /** Throws when the path leads to another file, or to none: nobody would ever find what is written to ours. */
+  /** Throws when the path leads to another file, or to none: no other process would find what is written to ours. */
   checkFile(): void {
     if (inodeOf(this.#path) !== this.#inode)
       throw new FileError('file-gone', 'the file was deleted, moved or replaced while it was in use')

@@ -298,6 +298,6 @@ describe('options', () => {
     [{ heartbeatIntervalMs: 20_000 }],
     [{ revokeTimeoutMs: 55_000, rebalanceTimeoutMs: 60_000 }],
   ])('that contradict each other are refused: %o', (options) => {
-    expect(() => new ConsumerSim().consumer(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTION' }))
+    expect(() => new ConsumerSim().consumer(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTIONS' }))
   })
 })

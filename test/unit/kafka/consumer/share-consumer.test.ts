@@ -30,6 +30,7 @@ function run(
       seen.push({ value: record.record.valueText ?? '', count: record.deliveryCount, at: sim.clock.now() })
       return handler(record)
     },
+    onError: () => {},
   })
   return seen
 }
@@ -107,6 +108,27 @@ describe('verdicts of a share group (KIP-932)', () => {
     expect(seen.flat().length).toBe(800)
     expect(seen.filter((each) => each.length > 0).length).toBe(3)
     await end(sim, ...consumers)
+  })
+})
+
+describe('a handler that throws', () => {
+  it('without onError, ends the run with its error when the others have ended; its record comes again', async () => {
+    const { sim, stateOf } = setUp()
+    sim.append('t', 0, ['a', 'b', 'c'])
+    const consumer = sim.shareConsumer()
+    const ended: string[] = []
+    const running = consumer.run({
+      concurrency: 2,
+      handler: async ({ record }) => {
+        if (record.valueText === 'b') throw new Error('mine')
+        await new Promise<void>((resolve) => sim.clientClock.setTimer(resolve, 1_000))
+        ended.push(record.valueText ?? '')
+      },
+    })
+    await expect(sim.run(running)).rejects.toThrow('mine')
+    expect(ended).toEqual(['a'])
+    await end(sim, consumer)
+    expect([0, 1, 2].map((offset) => stateOf(offset))).toEqual(['acknowledged', 'available', 'available'])
   })
 })
 

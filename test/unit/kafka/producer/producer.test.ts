@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { SendManyError } from '../../../../src/kafka/producer/deliveries.ts'
+import { Producer } from '../../../../src/kafka/producer/producer.ts'
 import type { BatchEvent } from '../../../../src/kafka/producer/producer-hooks.ts'
 import { CODECS } from '../../../../src/kafka/records/batch-format.ts'
 import { partitionOfKey } from '../../../../src/kafka/records/murmur2.ts'
@@ -164,19 +165,19 @@ describe('a producer', () => {
 
   it('reports each batch, whatever the hook does', async () => {
     const events: BatchEvent[] = []
-    const { sim, producer } = setUp({
-      onBatch: (event) => {
-        events.push(event)
-        throw new Error('the hook')
-      },
-    })
+    const { sim, context } = setUp()
+    const onBatch = (event: BatchEvent) => {
+      events.push(event)
+      throw new Error('the hook')
+    }
+    const producer = new Producer({}, { ...context, onBatch })
     await sim.run(producer.sendMany('t', values(7)))
     expect(events).toMatchObject([{ topic: 't', partition: 0, records: 7, error: undefined }])
   })
 
   it('refuses options that make no sense, all at once', () => {
     expect(() => setUp({ acks: 2 as never, lingerMs: -1, batchBytes: 5, transactionalId: '' })).toThrow(
-      /lingerMs is -1.*batchBytes is 5.*acks is 2.*transactionalId is empty/,
+      /acks is 2.*lingerMs is -1.*batchBytes is 5.*transactionalId is empty/,
     )
   })
 })

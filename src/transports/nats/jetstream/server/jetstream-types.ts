@@ -62,8 +62,6 @@ export interface ConsumerConfig {
 interface SequenceInfo {
   readonly consumer_seq: number
   readonly stream_seq: number
-  /** Time of the last delivery or ack. */
-  readonly last_active?: string
 }
 
 export interface ConsumerInfo {

@@ -164,7 +164,7 @@ export class DurableConsumers {
     if (!spec.ephemeral && (config.inactive_threshold ?? 0) > 0)
       session.warning(
         'nats-consumer-expires',
-        `the server deletes consumer "${name}" when no member has been there for ${(config.inactive_threshold ?? 0) / MS} ms (consumer_limits.inactive_threshold of its stream); the group then goes on from where it was last noted`,
+        `the server deletes consumer "${name}" when no member has been there for ${(config.inactive_threshold ?? 0) / MS} ms (consumer_limits.inactive_threshold of its stream); the group then continues from where it was last noted`,
       )
     if (drift.length > 0)
       session.warning(

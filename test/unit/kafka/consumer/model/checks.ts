@@ -1,9 +1,7 @@
-import type { WorkingMember } from './working-member.ts'
-
 export interface ModelSpan {
   readonly topic: string
   readonly partition: number
-  readonly member: WorkingMember
+  readonly member: { readonly name: string; readonly memberId: string; readonly isRunning: boolean }
 }
 
 /** What must hold at every moment, whoever crashes: collects what did not. */
@@ -68,9 +66,5 @@ export class Checks {
   /** The first offset that was never handled. */
   contiguous(key: string): number {
     return this.#contiguous.get(key) ?? 0
-  }
-
-  holderOf(key: string): ModelSpan | undefined {
-    return this.#holders.get(key)
   }
 }

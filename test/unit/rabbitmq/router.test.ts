@@ -12,9 +12,9 @@ import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/resolve
 import type { MessageProperties } from '../../../src/transports/rabbitmq/options.ts'
 import { OutgoingFrame } from '../../../src/transports/rabbitmq/publish/outgoing-frame.ts'
 import type { CopyNotes } from '../../../src/transports/rabbitmq/publish/publish-job.ts'
-import { foreignMessage } from './random-parcels.ts'
+import { foreignMessage } from './random-frames.ts'
 
-/** A parcel for a message with these headers, and with those of `properties`. */
+/** A frame for a message with these headers, and with those of `properties`. */
 function addressed(headers: Record<string, string>, given: Record<string, unknown>) {
   return addressedWith({ headers: given }, { headers })
 }
@@ -22,22 +22,22 @@ function addressed(headers: Record<string, string>, given: Record<string, unknow
 function addressedWith(properties: MessageProperties, some: Partial<OutgoingMessage>, notes?: CopyNotes) {
   const options = resolveRabbitMqOptions({ properties: () => properties })
   const names = new Names('busbar')
-  const addressing = new Router(options, names, manualClock(), new GroupQueues(names))
-  const parcel = new OutgoingFrame()
-  const message = { ...parcel.message, id: '1', topic: 'orders', type: 'orders', source: 's', ...some }
-  const error = addressing.address(parcel, message, notes)
-  return { parcel, error }
+  const router = new Router(options, names, manualClock(), new GroupQueues(names))
+  const frame = new OutgoingFrame()
+  const message = { ...frame.message, id: '1', topic: 'orders', type: 'orders', source: 's', ...some }
+  const error = router.address(frame, message, notes)
+  return { frame, error }
 }
 
 test('headers of properties() keep their types, beside the headers of the message', () => {
-  const { parcel } = addressed({ tenant: 'a' }, { weight: 5, list: [1, 'two'], text: 'x' })
-  const { tenant, weight, list, text } = wireHeaders(parcel)
+  const { frame } = addressed({ tenant: 'a' }, { weight: 5, list: [1, 'two'], text: 'x' })
+  const { tenant, weight, list, text } = wireHeaders(frame)
   assert.deepEqual({ tenant, weight, list, text }, { tenant: 'a', weight: 5, list: [1, 'two'], text: 'x' })
 })
 
 test('a header of the message wins, and one that means something to the broker is sent under another name', () => {
-  const { parcel } = addressed({ weight: 'heavy' }, { weight: 5, CC: ['copy'] })
-  const headers = wireHeaders(parcel)
+  const { frame } = addressed({ weight: 'heavy' }, { weight: 5, CC: ['copy'] })
+  const headers = wireHeaders(frame)
   assert.equal(headers['weight'], 'heavy')
   assert.equal(headers['CC'], undefined)
   assert.deepEqual(headers['busbar-user-CC'], ['copy'])
@@ -61,11 +61,11 @@ test('what properties() gets wrong is refused by name, but left out of dead lett
   const wrong = { type: long, correlationId: long, priority: 256, appId: 'mine', headers: { traceparent: 'x', n: 5 } }
   assert.match(addressedWith(wrong, {}).error?.message ?? '', /properties\(\) priority 256/)
   for (const [some, notes] of PASSED_ON) {
-    const { parcel, error } = addressedWith(wrong, some, notes)
+    const { frame, error } = addressedWith(wrong, some, notes)
     assert.equal(error, undefined)
-    const { type, correlationId, priority, appId } = parcel.properties ?? {}
+    const { type, correlationId, priority, appId } = frame.properties ?? {}
     assert.deepEqual([type, correlationId, priority, appId], [undefined, undefined, undefined, 'mine'])
-    assert.deepEqual(parcel.typedHeaders, { n: 5 })
+    assert.deepEqual(frame.typedHeaders, { n: 5 })
   }
 })
 
@@ -75,11 +75,7 @@ test('a property of a foreign message that is too long as text is left out of it
   const foreign = foreignMessage(seededRandom('bytes'))
   Object.assign(foreign.properties, { correlationId, type: 'order.v1' })
   const { carried } = readMessage(new IncomingMessage(), foreign)
-  const { parcel, error } = addressedWith(
-    {},
-    { topic: 'orders.mail.dlq' },
-    { attempts: 0, firstAt: undefined, carried },
-  )
+  const { frame, error } = addressedWith({}, { topic: 'orders.mail.dlq' }, { attempts: 0, firstAt: undefined, carried })
   assert.equal(error, undefined)
-  assert.deepEqual([parcel.properties?.correlationId, parcel.properties?.type], [undefined, 'order.v1'])
+  assert.deepEqual([frame.properties?.correlationId, frame.properties?.type], [undefined, 'order.v1'])
 })

@@ -5,10 +5,10 @@ import { TokenBucket } from './token-bucket.ts'
 import type { Rate } from './token-bucket.ts'
 
 /** Messages that share one token bucket. They wait for tokens in the order of arrival. */
-export class ThrottleLane {
-  /** Links to the lanes of other keys. */
-  previous: ThrottleLane | undefined = undefined
-  next: ThrottleLane | undefined = undefined
+export class ThrottleQueue {
+  /** Links to the queues of other keys. */
+  previous: ThrottleQueue | undefined = undefined
+  next: ThrottleQueue | undefined = undefined
   readonly key: string
   readonly #bucket: TokenBucket
   // A set keeps the order of insertion and allows removal from the middle.

@@ -23,9 +23,9 @@ export function written(write: (writer: FrameWriter) => void, frameMax: number =
   return Buffer.concat(sent)
 }
 
-export function passedOn(parcel: OutgoingFrame, deliveryTag: number): Buffer {
+export function passedOn(frame: OutgoingFrame, deliveryTag: number): Buffer {
   return encodePassedOn(
-    written((writer) => writer.publish(parcel)),
+    written((writer) => writer.publish(frame)),
     deliveryTag,
   )
 }

@@ -5,15 +5,15 @@ import type { ChannelModel } from 'amqplib'
 import { AuthorizationError, ConnectionError } from 'busbar'
 import { manualClock } from 'busbar/testing'
 import type { Clock } from '../../../src/core/clock.ts'
-import { Link } from '../../../src/transports/rabbitmq/connection/link.ts'
+import { Connection } from '../../../src/transports/rabbitmq/connection/connection.ts'
 
 const HEARTBEAT_S = 10
 
-/** A link whose addresses answer as given: with an error, or with a connection. */
-function linkTo(addresses: readonly (Error | EventEmitter)[], clock: Clock = manualClock()) {
+/** A connection whose addresses answer as given: with an error, or with a connection. */
+function connectionTo(addresses: readonly (Error | EventEmitter)[], clock: Clock = manualClock()) {
   const asked: number[] = []
   const downs: Error[] = []
-  const link = new Link({
+  const connection = new Connection({
     purpose: 'publish',
     clock,
     backoff: { type: 'stop', minMs: 1, maxMs: 1 },
@@ -30,16 +30,16 @@ function linkTo(addresses: readonly (Error | EventEmitter)[], clock: Clock = man
     hooks: {
       restore: () => Promise.resolve(),
       up: () => undefined,
-      down: (_session, error) => void downs.push(error),
+      down: (_live, error) => void downs.push(error),
       trouble: () => undefined,
       blocked: () => undefined,
       bug: () => undefined,
     },
   })
-  return { link, asked, downs }
+  return { connection, asked, downs }
 }
 
-function connection(): EventEmitter {
+function amqpConnection(): EventEmitter {
   return Object.assign(new EventEmitter(), { connection: { heartbeat: HEARTBEAT_S }, close: () => Promise.resolve() })
 }
 
@@ -47,11 +47,11 @@ const refused = new AuthorizationError('the virtual host is down on this node')
 const absent = new ConnectionError('ECONNREFUSED')
 
 test('when the first of several addresses refuses, the next ones are tried', async () => {
-  const { link, asked } = linkTo([refused, absent, connection()])
-  await link.open()
+  const { connection, asked } = connectionTo([refused, absent, amqpConnection()])
+  await connection.open()
   assert.deepEqual(asked, [0, 1, 2])
-  assert.equal(link.session?.attempt, 2)
-  await link.close(100)
+  assert.equal(connection.live?.attempt, 2)
+  await connection.close(100)
 })
 
 test('when no address works, a refusal is the reason, wherever it came from', async () => {
@@ -59,8 +59,8 @@ test('when no address works, a refusal is the reason, wherever it came from', as
     [absent, refused],
     [refused, absent],
   ]) {
-    const { link, asked } = linkTo(addresses)
-    await assert.rejects(link.open(), (error) => error === refused)
+    const { connection, asked } = connectionTo(addresses)
+    await assert.rejects(connection.open(), (error) => error === refused)
     assert.equal(asked.length, 2)
   }
 })
@@ -68,9 +68,9 @@ test('when no address works, a refusal is the reason, wherever it came from', as
 test('a connection that is lost after the event loop was blocked for a heartbeat says so', async () => {
   const clock = manualClock()
   let blockedMs = 0
-  const model = connection()
-  const { link, downs } = linkTo([model], { ...clock, monotonic: () => clock.monotonic() + blockedMs })
-  await link.open()
+  const model = amqpConnection()
+  const { connection, downs } = connectionTo([model], { ...clock, monotonic: () => clock.monotonic() + blockedMs })
+  await connection.open()
   await clock.advance(5_000)
   blockedMs = HEARTBEAT_S * 1_000 + 5_000
   model.emit('close', new Error('write ECONNRESET'))

@@ -14,43 +14,43 @@ const MANY = 50
 
 function made(host: Partial<QueueAssignmentHost>) {
   const clock = manualClock()
-  const intake = new QueueAssignment({
+  const assignment = new QueueAssignment({
     host: host as QueueAssignmentHost,
     clock,
     membership: undefined,
     id: 'm',
     isShared: false,
   })
-  return { clock, intake }
+  return { clock, assignment }
 }
 
-test('an intake whose failures cannot be reported pauses, and tries again', async () => {
+test('an assignment whose failures cannot be reported pauses, and tries again', async () => {
   let declared = 0
-  const { clock, intake } = made({
+  const { clock, assignment } = made({
     declare: async () => {
       // A loop without a pause would never let this test end.
       if (++declared === MANY) return new Promise(() => undefined)
-      intake.update()
+      assignment.update()
       throw new Error('no')
     },
     failed: () => {
       throw new Error('a fault in a listener')
     },
   })
-  intake.begin(fakeSession().session, [])
-  intake.redeclare()
+  assignment.begin(fakeSession().live, [])
+  assignment.redeclare()
   await clock.advance(0)
   assert.equal(declared, 1)
   await clock.advance(1_000)
   assert.ok(declared > 1 && declared < 10, `${declared} attempts`)
-  assert.equal(intake.trouble, 'no')
+  assert.equal(assignment.trouble, 'no')
 })
 
-test('an intake whose session has ended waits for the next one', async () => {
+test('an assignment whose live has ended waits for the next one', async () => {
   let notes = 0
   const reader: Partial<QueueConsumer> = { queue: 'q', isOpen: true, handed: 0 }
-  const { clock, intake } = made({
-    makeSeat: (_, partition): AssignedQueue => ({
+  const { clock, assignment } = made({
+    makeAssignedQueue: (_, partition): AssignedQueue => ({
       reader: reader as QueueConsumer,
       partition,
       isLeaving: true,
@@ -62,29 +62,29 @@ test('an intake whose session has ended waits for the next one', async () => {
     }),
     noteReturned: () => (++notes === MANY ? new Promise(() => undefined) : Promise.reject(new Error('no connection'))),
   })
-  intake.begin({ ...fakeSession().session, isOpen: false }, ['q'])
-  intake.update()
+  assignment.begin({ ...fakeSession().live, isOpen: false }, ['q'])
+  assignment.update()
   await clock.advance(0)
   assert.equal(notes, 1)
-  intake.attach({ ...fakeSession().session, isOpen: false })
+  assignment.attach({ ...fakeSession().live, isOpen: false })
   await clock.advance(0)
   assert.equal(notes, 2)
 })
 
-test('an intake that pauses after failures begins at once on a new session', async () => {
+test('an assignment that pauses after failures begins at once on a new live', async () => {
   const sessions: unknown[] = []
-  const { clock, intake } = made({
-    declare: async (session) => {
-      sessions.push(session)
+  const { clock, assignment } = made({
+    declare: async (live) => {
+      sessions.push(live)
       throw new Error('no')
     },
     failed: () => undefined,
   })
-  const [first, second] = [fakeSession().session, fakeSession().session]
-  intake.begin(first, [])
-  intake.redeclare()
+  const [first, second] = [fakeSession().live, fakeSession().live]
+  assignment.begin(first, [])
+  assignment.redeclare()
   await clock.advance(60_000)
-  intake.attach(second)
+  assignment.attach(second)
   await clock.advance(0)
   assert.equal(sessions.at(-1), second)
 })

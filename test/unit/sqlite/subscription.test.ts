@@ -4,7 +4,7 @@ import type { SqliteDelivery } from '../../../src/transports/sqlite/delivery.ts'
 import { toColumns } from '../../../src/transports/sqlite/mapping.ts'
 import { StoredWriter } from '../../../src/transports/sqlite/worker/columns.ts'
 import type { Command, SubscribeSpec } from '../../../src/transports/sqlite/protocol.ts'
-import { SqliteSubscription } from '../../../src/transports/sqlite/subscriber.ts'
+import { SqliteSubscription } from '../../../src/transports/sqlite/subscription.ts'
 import type { DatabaseThread } from '../../../src/transports/sqlite/thread.ts'
 
 const SPEC: SubscribeSpec = {

@@ -256,7 +256,7 @@ export class SqliteSubscription implements TransportSubscription {
       this.#outstanding.set(delivery.token, delivery)
       deliveries.push(delivery)
     }
-    if (unwanted.length > 0) this.#sendBack(unwanted)
+    if (unwanted.length > 0) this.#release(unwanted)
     if (deliveries.length > 0) this.#sink.receive(deliveries)
   }
 
@@ -277,7 +277,7 @@ export class SqliteSubscription implements TransportSubscription {
   }
 
   /** Deliveries that were in transit when it was decided to return them: returned untouched, with their credit. */
-  #sendBack(unwanted: readonly SqliteDelivery[]): void {
+  #release(unwanted: readonly SqliteDelivery[]): void {
     const { thread } = this.#host
     if (thread === undefined || this.#closing !== undefined) return
     const tokens = Float64Array.from(unwanted, ({ token }) => token)

@@ -1,0 +1,30 @@
+import { createClient, KafkaError } from 'busbar/kafka/client'
+import type { ConsumerBatch } from 'busbar/kafka/client'
+
+const brokers = process.env['KAFKA_BROKERS']?.split(',') ?? ['localhost:9092']
+const kafka = createClient({ clientId: 'invoicing', brokers })
+const producer = kafka.producer({ transactionalId: true })
+const consumer = kafka.consumer({ group: 'invoicing', topics: ['orders'], autoCommit: false })
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void kafka.close())
+
+for await (const batch of consumer) {
+  while (!batch.isLost && !(await invoice(batch))) console.log('aborted; once more')
+  batch.done()
+}
+
+/** The invoices and the offsets of their orders: all of it, or nothing. False if the transaction was aborted. */
+async function invoice(batch: ConsumerBatch): Promise<boolean> {
+  try {
+    await producer.transaction(async (tx) => {
+      const invoices = batch.records.map(({ key, valueText }) => ({ key, value: `invoice for ${valueText}` }))
+      await tx.sendMany('invoices', invoices)
+      tx.offsets(consumer, [{ topic: batch.topic, partition: batch.partition, offset: batch.nextOffset }])
+    })
+    console.log(`${batch.count} invoices`)
+    return true
+  } catch (error) {
+    if (error instanceof KafkaError && error.action === 'abort') return false
+    throw error
+  }
+}

@@ -1,0 +1,151 @@
+import { createAdmin } from './admin/admin.ts'
+import type { Admin } from './admin/admin.ts'
+import type { AdminOptions } from './admin/admin-context.ts'
+import { readHooks } from './client-hooks.ts'
+import type { ClientHooks } from './client-hooks.ts'
+import { Cluster } from './cluster/cluster.ts'
+import { closedError } from './cluster/cluster-errors.ts'
+import type { ClusterOptions } from './cluster/cluster-options.ts'
+import { Consumer } from './consumer/consumer.ts'
+import type { ConsumerContext } from './consumer/consumer-context.ts'
+import type { ConsumerOptions } from './consumer/consumer-options.ts'
+import { ShareConsumer } from './consumer/share/share-consumer.ts'
+import type { ShareConsumerOptions } from './consumer/share/share-options.ts'
+import { systemClock } from './network/clock.ts'
+import type { Clock } from './network/clock.ts'
+import { Producer } from './producer/producer.ts'
+import type { ProducerOptions } from './producer/producer-options.ts'
+
+/** What {@link createClient} takes. Only `brokers` is required. */
+export interface ClientOptions extends ClusterOptions {
+  /** Called for what happens on the way, for logs and metrics. @default none */
+  readonly hooks?: ClientHooks | undefined
+}
+
+/**
+ * A client of one Kafka cluster. Makes no connection before it is used. Its producers and consumers share what is known about the cluster,
+ * and nothing else: each has connections of its own, so none waits for another. One client per process and cluster is usual.
+ */
+export interface KafkaClient {
+  /** Makes a producer. Throws an {@link InvalidOptionsError} if options can't be used. */
+  producer(options?: ProducerOptions): Producer
+  /** Makes a consumer; it reads nothing before its first `next` or `run`. Throws an {@link InvalidOptionsError} if options can't be used. */
+  consumer(options: ConsumerOptions): Consumer
+  /** Makes a member of a share group (KIP-932, Kafka 4.2). Throws an {@link InvalidOptionsError} if options can't be used. */
+  shareConsumer(options: ShareConsumerOptions): ShareConsumer
+  /** Manages the cluster. It need not be closed. Throws an {@link InvalidOptionsError} if options can't be used. */
+  admin(options?: AdminOptions): Admin
+  /**
+   * Closes everything that was made by this client: consumers finish what runs, commit and leave their groups, then producers send what they
+   * have. Resolves after `deadlineMs` at the latest (default 30,000), with no socket and no timer left; what was not done by then fails. May
+   * be called again: the first call counts.
+   */
+  close(options?: { readonly deadlineMs?: number }): Promise<void>
+  /** Closes it at the end of an `await using`. */
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/**
+ * Makes a client: the beginning of everything else. Throws an {@link InvalidOptionsError} that says, for each option that can't be used, what
+ * to give instead.
+ *
+ * ```ts
+ * const kafka = createClient({ brokers: ['localhost:9092'], clientId: 'shop' })
+ * const producer = kafka.producer()
+ * await producer.send({ topic: 'orders', key: 'ord-1', value: '{"total":42}' })
+ * await kafka.close()
+ * ```
+ */
+export function createClient(options: ClientOptions): KafkaClient {
+  return new Client(options)
+}
+
+const CLOSE_MS = 30_000
+
+interface Closable {
+  close(options: { readonly deadlineMs: number }): Promise<void>
+}
+
+class Client implements KafkaClient {
+  readonly #cluster: Cluster
+  readonly #clock: Clock
+  readonly #random: () => number
+  readonly #hooks: ClientHooks
+  readonly #producers = new Set<Closable>()
+  readonly #consumers = new Set<Closable>()
+  #closing: Promise<void> | undefined
+
+  constructor(options: ClientOptions) {
+    this.#cluster = new Cluster(options, readHooks)
+    const { clock = systemClock, random = Math.random, hooks = {} } = options
+    this.#clock = clock
+    this.#random = random
+    this.#hooks = hooks
+  }
+
+  producer(options: ProducerOptions = {}): Producer {
+    this.#check()
+    const { onBatch } = this.#hooks
+    const context = { cluster: this.#cluster, clock: this.#clock, random: this.#random, onBatch }
+    const producer: Producer = new Producer(options, { ...context, onClosed: () => this.#producers.delete(producer) })
+    this.#producers.add(producer)
+    return producer
+  }
+
+  consumer(options: ConsumerOptions): Consumer {
+    const consumer: Consumer = new Consumer(
+      this.#consumerContext(() => consumer),
+      options,
+    )
+    this.#consumers.add(consumer)
+    return consumer
+  }
+
+  shareConsumer(options: ShareConsumerOptions): ShareConsumer {
+    const consumer: ShareConsumer = new ShareConsumer(
+      this.#consumerContext(() => consumer),
+      options,
+    )
+    this.#consumers.add(consumer)
+    return consumer
+  }
+
+  admin(options: AdminOptions = {}): Admin {
+    this.#check()
+    return createAdmin(this.#cluster, options)
+  }
+
+  close({ deadlineMs = CLOSE_MS }: { readonly deadlineMs?: number } = {}): Promise<void> {
+    this.#closing ??= this.#close(deadlineMs)
+    return this.#closing
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close()
+  }
+
+  /** Handlers of consumers may still send, so these are closed first. */
+  async #close(deadlineMs: number): Promise<void> {
+    const end = this.#clock.now() + deadlineMs
+    for (const all of [this.#consumers, this.#producers]) {
+      const left = Math.max(0, end - this.#clock.now())
+      await Promise.all([...all].map((each) => each.close({ deadlineMs: left })))
+    }
+    this.#cluster.close()
+  }
+
+  #consumerContext(made: () => Closable): ConsumerContext {
+    this.#check()
+    return {
+      cluster: this.#cluster,
+      clock: this.#clock,
+      random: this.#random,
+      hooks: this.#hooks,
+      onClosed: () => void this.#consumers.delete(made()),
+    }
+  }
+
+  #check(): void {
+    if (this.#closing !== undefined) throw closedError()
+  }
+}

@@ -1,0 +1,202 @@
+import { describe, expect, it } from 'vitest'
+import { createClient } from '../../../src/kafka/index.ts'
+import type { ClientHooks, KafkaClient } from '../../../src/kafka/index.ts'
+import { partitionOfKey } from '../../../src/kafka/records/murmur2.ts'
+import { partitionForKey } from '../../../src/kafka/index.ts'
+import { SimCluster } from './sim/sim-cluster.ts'
+import type { SimOptions } from './sim/sim-cluster.ts'
+
+interface Parts {
+  readonly sim: SimCluster
+  readonly kafka: KafkaClient
+}
+
+function setUp(hooks: ClientHooks = {}, options: SimOptions = {}): Parts {
+  const sim = new SimCluster(options)
+  sim.createTopic('t', 2)
+  return { sim, kafka: createClient({ ...sim.clientOptions(), hooks }) }
+}
+
+/** Sockets and timers of the client. */
+async function left({ sim }: Parts): Promise<readonly [number, number]> {
+  await sim.advance(1_000)
+  return [sim.network.open, sim.clientClock.timers]
+}
+
+describe('a client', () => {
+  it('makes no connection before it is used', async () => {
+    const parts = setUp()
+    const { sim, kafka } = parts
+    kafka.producer()
+    kafka.consumer({ topics: ['t'] })
+    kafka.admin()
+    await sim.advance(10_000)
+    expect(sim.network.dialled).toEqual([])
+    await sim.run(kafka.close())
+    expect(await left(parts)).toEqual([0, 0])
+  })
+
+  it('sends, reads and manages, and leaves nothing when it is closed', async () => {
+    const parts = setUp()
+    const { sim, kafka } = parts
+    const producer = kafka.producer()
+    const consumer = kafka.consumer({ topics: ['t'], group: 'g' })
+    const values: string[] = []
+    const running = consumer.run({ handler: (record) => values.push(record.valueText ?? '') as never })
+    await sim.run(
+      producer.sendMany('t', [
+        { value: 'a', partition: 0 },
+        { value: 'b', partition: 1 },
+      ]),
+    )
+    expect(await sim.run(kafka.admin().topics.list())).toEqual(['t'])
+    await sim.advance(5_000)
+    expect(values.toSorted()).toEqual(['a', 'b'])
+    await sim.run(kafka.close())
+    await sim.run(running)
+    expect(sim.groups.offsets('g').get('t', 0)?.offset).toBe(1)
+    expect(await left(parts)).toEqual([0, 0])
+  })
+
+  it('closes consumers before producers, so that handlers that run can still send', async () => {
+    const parts = setUp()
+    const { sim, kafka } = parts
+    const producer = kafka.producer()
+    await sim.run(producer.send({ topic: 't', value: 'in', partition: 0 }))
+    const consumer = kafka.consumer({ topics: ['t'], group: 'g' })
+    const started = Promise.withResolvers<void>()
+    const running = consumer.run({
+      handler: async (record) => {
+        if (record.valueText !== 'in') return
+        started.resolve()
+        await new Promise<void>((resolve) => sim.clientClock.setTimer(resolve, 3_000))
+        await producer.send({ topic: 't', value: 'out', partition: 1 })
+      },
+    })
+    await sim.run(started.promise)
+    await sim.run(kafka.close())
+    await sim.run(running)
+    expect(sim.log('t', 1).batches.length).toBe(1)
+    expect(await left(parts)).toEqual([0, 0])
+  })
+
+  it('closes by its deadline though brokers hang, a handler too, and everything settles', async () => {
+    const parts = setUp()
+    const { sim, kafka } = parts
+    const producer = kafka.producer()
+    const consumer = kafka.consumer({ topics: ['t'], group: 'g' })
+    await sim.run(producer.send({ topic: 't', value: 'a', partition: 0 }))
+    const never = Promise.withResolvers<void>()
+    const started = Promise.withResolvers<void>()
+    const running = consumer.run({
+      handler: () => {
+        started.resolve()
+        return never.promise
+      },
+    })
+    await sim.run(started.promise)
+    for (const id of [1, 2, 3]) sim.broker(id).freeze()
+    const outcomes: string[] = []
+    for (let index = 0; index < 100; index++) {
+      producer.send({ topic: 't', value: `${index}` }).then(
+        () => outcomes.push('confirmed'),
+        (error: unknown) => outcomes.push((error as { outcome: string }).outcome),
+      )
+    }
+    const start = sim.clock.now()
+    await sim.run(kafka.close({ deadlineMs: 3_000 }))
+    expect(sim.clock.now() - start).toBeLessThanOrEqual(3_500)
+    await sim.advance(1)
+    expect(outcomes.length).toBe(100)
+    never.resolve()
+    await sim.run(running)
+    expect(await left(parts)).toEqual([0, 0])
+  })
+
+  it('refuses to make anything once it is closed, and may be closed again', async () => {
+    const { sim, kafka } = setUp()
+    await sim.run(Promise.all([kafka.close(), kafka.close()]))
+    const closed = expect.objectContaining({ code: 'CLOSED' })
+    expect(() => kafka.producer()).toThrow(closed)
+    expect(() => kafka.consumer({ topics: ['t'] })).toThrow(closed)
+    expect(() => kafka.shareConsumer({ topics: ['t'], group: 'g' })).toThrow(closed)
+    expect(() => kafka.admin()).toThrow(closed)
+  })
+
+  it('keeps nothing of producers and consumers that were closed before', async () => {
+    const parts = setUp()
+    const { sim, kafka } = parts
+    for (let index = 0; index < 20; index++) {
+      const producer = kafka.producer()
+      await sim.run(producer.send({ topic: 't', value: 'a' }))
+      await sim.run(producer.close())
+    }
+    const consumer = kafka.consumer({ topics: ['t'] })
+    await sim.run(consumer.next())
+    await sim.run(consumer.close())
+    await sim.advance(1_000)
+    // Those that all parts share: one to each broker, one for bootstrapping.
+    expect(sim.network.open).toBeLessThanOrEqual(4)
+    await sim.run(kafka.close())
+    expect(await left(parts)).toEqual([0, 0])
+  })
+
+  it('is closed at the end of a block that owns it', async () => {
+    const parts = setUp()
+    const { sim, kafka } = parts
+    const producer = kafka.producer()
+    await sim.run(producer.send({ topic: 't', value: 'a' }))
+    await sim.run(producer[Symbol.asyncDispose]())
+    await sim.run(kafka[Symbol.asyncDispose]())
+    expect(await left(parts)).toEqual([0, 0])
+  })
+})
+
+describe('hooks', () => {
+  it('report connections, requests, batches, rebalances and losses, and disturb nothing by throwing', async () => {
+    const seen: string[] = []
+    const report = (text: string): void => {
+      seen.push(text)
+      throw new Error('a hook')
+    }
+    const parts = setUp({
+      onConnection: ({ type, purpose }) => report(`connection ${type} ${purpose}`),
+      onRequest: ({ api, error }) => report(`request ${api} ${error?.code ?? 'answered'}`),
+      onBatch: ({ topic, partition, records, error }) =>
+        report(`batch ${topic}[${partition}] ${records} ${error?.code}`),
+      onRebalance: ({ type, group, partitions }) => report(`rebalance ${type} ${group} ${partitions.length}`),
+      onLoss: ({ type, partition, from, to }) => report(`loss ${type} ${partition.partition} ${from} ${to}`),
+    })
+    const { sim, kafka } = parts
+    const producer = kafka.producer()
+    await sim.run(
+      producer.sendMany('t', [
+        { value: 'a', partition: 0 },
+        { value: 'b', partition: 0 },
+      ]),
+    )
+    const consumer = kafka.consumer({ topics: ['t'], group: 'g' })
+    const { value: batch } = await sim.run(consumer.next())
+    batch?.done()
+    consumer.seek({ topic: 't', partition: 0, offset: 50 })
+    await sim.run(consumer.next())
+    await sim.run(kafka.close())
+    expect(seen).toEqual(
+      expect.arrayContaining([
+        'connection connected data',
+        'request Produce answered',
+        'batch t[0] 2 undefined',
+        'rebalance assigned g 2',
+        'loss reset 0 50 0',
+        'rebalance revoking g 2',
+        'connection closed data',
+      ]),
+    )
+    expect(await left(parts)).toEqual([0, 0])
+  })
+})
+
+it('partitionForKey says where a key goes', () => {
+  expect(partitionForKey('ord-1', 12)).toBe(partitionOfKey(Buffer.from('ord-1'), 12))
+  expect(partitionForKey(Buffer.from('ord-1'), 12)).toBe(partitionForKey('ord-1', 12))
+})
