@@ -4,6 +4,7 @@ import type { ReadRecordsOptions } from '../records/read-records.ts'
 import type { RecordBatch } from '../records/record-batch.ts'
 import type { KafkaRecord } from '../records/record.ts'
 import { ConsumerBatch } from './consumer-batch.ts'
+import type { BatchHost } from './consumer-batch.ts'
 import type { OwnedPartition } from './owned-partition.ts'
 
 export interface DeliveryOptions {
@@ -17,6 +18,7 @@ export interface DeliveryOptions {
   readonly moved: (owned: OwnedPartition) => void
   /** Nothing of the partition is unfinished any more. */
   readonly idle: (owned: OwnedPartition) => void
+  readonly groupMetadata: BatchHost['groupMetadata']
   /** A batch can't be read. */
   readonly failed: (owned: OwnedPartition, offset: number, error: KafkaError) => void
 }
@@ -33,10 +35,11 @@ export class Delivery {
   readonly #held = new Map<OwnedPartition, ConsumerBatch>()
   readonly #decoding = new Set<OwnedPartition>()
   #waiting: PromiseWithResolvers<void> | undefined
-  readonly #done = (batch: ConsumerBatch): void => this.#finished(batch)
+  readonly #host: BatchHost
 
   constructor(options: DeliveryOptions) {
     this.#options = options
+    this.#host = { finished: (batch) => this.#finished(batch), groupMetadata: options.groupMetadata }
   }
 
   /** A partition may have records to deliver. */
@@ -106,7 +109,7 @@ export class Delivery {
     const epoch = isLast || last === undefined ? chunk.lastEpoch : last.leaderEpoch
     const { version } = fetch.position
     const made = (records: readonly KafkaRecord[]) =>
-      new ConsumerBatch(owned, withoutBefore(records, chunk.fromOffset), nextOffset, epoch, this.#done)
+      new ConsumerBatch(owned, withoutBefore(records, chunk.fromOffset), nextOffset, epoch, this.#host)
     let records: readonly KafkaRecord[] | Promise<readonly KafkaRecord[]>
     try {
       records = decode(batches, this.#options.read)
