@@ -160,7 +160,8 @@ export class Transactions {
     const { requests } = this.#options
     const { identity, isV2 } = this.#state
     for (const { group, offsets } of this.#groups.values()) {
-      if (this.#state.phase !== 'open' || identity === undefined || offsets.length === 0) return
+      if (this.#state.phase !== 'open' || identity === undefined) return
+      if (offsets.length === 0) continue
       this.#state.touched()
       try {
         await requests.commitOffsets(this.#transactionalId, identity, isV2, group, offsets)

@@ -151,4 +151,17 @@ describe('offsets of a transaction', () => {
     })
     await close()
   })
+
+  it('of a group are committed, though another group has none', async () => {
+    const { sim, producer, close } = setUp()
+    await sim.run(
+      producer.transaction((tx) => {
+        tx.offsets(memberOf('empty'), [])
+        tx.offsets(memberOf('g'), five)
+      }),
+    )
+    await sim.advance(1_000)
+    expect(sim.committed(0)).toBe(5)
+    await close()
+  })
 })
