@@ -9,6 +9,8 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
   readonly nextOffset: number
   /** Of the leader that has written it; -1 if it is not known. */
   readonly leaderEpoch: number
+  /** @internal How many handlers of a run are at work on it; undefined if whoever has it says `done`. */
+  running: number | undefined
   readonly #owned: OwnedPartition
   readonly #done: (batch: ConsumerBatch) => void
 

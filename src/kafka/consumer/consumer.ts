@@ -165,13 +165,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
    * the whole consumer from it. Ends when the consumer is closed.
    */
   next(): Promise<IteratorResult<ConsumerBatch, undefined>> {
-    this.#start()
-    if (this.#isDelivering && !this.#turns.isDue()) {
-      const batch = this.#delivery.take()
-      if (batch !== undefined && !(batch instanceof Promise)) return Promise.resolve({ done: false, value: batch })
-      return this.#nextOf(batch)
-    }
-    return this.#nextOf(undefined)
+    return this.#next(() => false)
   }
 
   /** For `for await`. Leaving the loop does not close the consumer. */
@@ -182,18 +176,25 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   /**
    * Calls a handler for each record until the consumer is closed, `concurrency` at a time; what is finished without a gap is committed. A
    * handler that throws, or rejects, ends the run: it rejects with that error when the others have ended, and the record is not
-   * committed.
+   * committed. Called again, it begins with the first record of each partition that is not finished: those behind it that are come again.
    */
   async run(options: RunOptions): Promise<void> {
-    await new HandlerRun(
+    const run = new HandlerRun(
       {
-        next: () => this.next(),
+        next: (isOver) => this.#next(isOver),
+        wake: () => this.#delivery.wake(),
         finishOne: (batch, index) => this.#delivery.finishOne(batch, index),
+        rested: (batch) => this.#delivery.rested(batch),
         check: () => this.#session?.check(),
         turns: this.#turns,
       },
       options,
-    ).run()
+    )
+    try {
+      await run.run()
+    } finally {
+      this.#rewind()
+    }
   }
 
   /** Delivers nothing of these partitions, or of all, until they are resumed. What was fetched is kept. */
@@ -363,12 +364,23 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     for (const owned of revoked) this.#remove(owned)
   }
 
-  /** Until nothing of it is unfinished, or it is lost. */
-  #idle(owned: OwnedPartition): Promise<void> {
-    if (owned.isOver || owned.prefix.unfinished === 0) return Promise.resolve()
+  /** What a run was given and has left unfinished is delivered again. */
+  #rewind(): void {
+    for (const owned of this.#owned.values()) {
+      const { prefix, fetch } = owned
+      if (fetch.isStopped || prefix.unfinished === 0 || !prefix.isAtRest) continue
+      this.#moveTo(owned, prefix.floor, prefix.leaderEpoch)
+    }
+  }
+
+  /** Until nobody is at work on it, or it is lost. */
+  async #idle(owned: OwnedPartition): Promise<void> {
+    // A handler that calls `close` is counted when it has returned its promise.
+    await undefined
+    if (owned.isOver || owned.prefix.isAtRest) return
     const waiting = this.#untilIdle.get(owned) ?? Promise.withResolvers<void>()
     this.#untilIdle.set(owned, waiting)
-    return waiting.promise
+    await waiting.promise
   }
 
   #lost(lost: readonly OwnedPartition[], reason: LossReason | 'recreated'): void {
@@ -543,13 +555,25 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     return this.#errors.length === 0 && this.#fatal === undefined && this.#closing === undefined
   }
 
+  #next(isOver: () => boolean): Promise<IteratorResult<ConsumerBatch, undefined>> {
+    this.#start()
+    if (this.#isDelivering && !this.#turns.isDue()) {
+      const batch = this.#delivery.take()
+      if (batch !== undefined && !(batch instanceof Promise)) return Promise.resolve({ done: false, value: batch })
+      return this.#nextOf(batch, isOver)
+    }
+    return this.#nextOf(undefined, isOver)
+  }
+
   async #nextOf(
     taken: Promise<ConsumerBatch | undefined> | undefined,
+    isOver: () => boolean,
   ): Promise<IteratorResult<ConsumerBatch, undefined>> {
     let batch = await taken
     if (batch === undefined && this.#turns.isDue()) await this.#turns.next()
     for (;;) {
       if (batch !== undefined) return { done: false, value: batch }
+      if (isOver()) return { done: true, value: undefined }
       if (this.#fatal !== undefined) throw this.#fatal
       const error = this.#errors.shift()
       if (error !== undefined) throw error

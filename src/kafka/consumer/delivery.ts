@@ -15,7 +15,7 @@ export interface DeliveryOptions {
   readonly taken: () => void
   /** What may be committed has moved. */
   readonly moved: (owned: OwnedPartition) => void
-  /** Nothing of the partition is unfinished any more. */
+  /** Nobody is at work on a partition that is being taken away. */
   readonly idle: (owned: OwnedPartition) => void
   /** A batch can't be read. */
   readonly failed: (owned: OwnedPartition, offset: number, error: KafkaError) => void
@@ -78,7 +78,11 @@ export class Delivery {
     const { owned } = batch
     if (owned.isOver) return
     if (owned.prefix.finishOne(batch, index)) this.#options.moved(owned)
-    if (owned.prefix.unfinished === 0) this.#options.idle(owned)
+  }
+
+  /** No handler is at work on a batch, for the moment at least. */
+  rested({ owned }: ConsumerBatch): void {
+    if (owned.fetch.isStopped && owned.prefix.isAtRest) this.#options.idle(owned)
   }
 
   #finished(batch: ConsumerBatch): void {
@@ -86,7 +90,7 @@ export class Delivery {
     const { owned } = batch
     if (owned.isOver) return
     if (owned.prefix.finish(batch)) this.#options.moved(owned)
-    if (owned.prefix.unfinished === 0) this.#options.idle(owned)
+    this.rested(batch)
   }
 
   #takeFrom(owned: OwnedPartition): ConsumerBatch | Promise<ConsumerBatch | undefined> | undefined {

@@ -29,8 +29,12 @@ export interface RunOptions {
 }
 
 export interface HandlerSource {
-  next(): Promise<IteratorResult<ConsumerBatch, undefined>>
+  /** Ends when `isOver`, which is looked at again after `wake`, or when there is nothing more. */
+  next(isOver: () => boolean): Promise<IteratorResult<ConsumerBatch, undefined>>
+  wake(): void
   finishOne(batch: ConsumerBatch, index: number): void
+  /** No handler is at work on the batch. */
+  rested(batch: ConsumerBatch): void
   check(): void
   readonly turns: Turns
 }
@@ -84,7 +88,7 @@ export class HandlerRun {
   async run(): Promise<void> {
     try {
       while (!this.#hasFailed) {
-        const { value: batch } = await this.#source.next()
+        const { value: batch } = await this.#source.next(() => this.#hasFailed)
         if (batch === undefined) break
         await this.#handle(batch)
       }
@@ -95,17 +99,21 @@ export class HandlerRun {
   }
 
   async #handle(batch: ConsumerBatch): Promise<void> {
-    const { records } = batch
+    const { records, owned } = batch
+    batch.running = 0
+    // It may have been taken away before it came here.
+    this.#source.rested(batch)
     for (let index = 0; index < records.length; index++) {
       if ((index & TURN_MASK) === TURN_MASK && this.#source.turns.isDue()) {
         await this.#source.turns.next()
         this.#source.check()
       }
-      if (this.#hasFailed || batch.isLost) return
+      const { offset } = records[index] as KafkaRecord
+      if (this.#hasFailed || !owned.mayBegin(offset)) return
       while (this.#running >= this.#concurrency || this.#queued >= MAX_QUEUED) {
         await this.#change()
-        if (this.#hasFailed || batch.isLost) return
         this.#source.check()
+        if (this.#hasFailed || !owned.mayBegin(offset)) return
       }
       const order = this.#running === 0 ? undefined : this.#orderOf(batch, index)
       const queue = order === undefined ? undefined : this.#queues.get(order)
@@ -118,30 +126,38 @@ export class HandlerRun {
   }
 
   #start(batch: ConsumerBatch, index: number): void {
+    const record = batch.records[index] as KafkaRecord
+    const { owned } = batch
+    if (record.offset > owned.begunOffset) owned.begunOffset = record.offset
     let result: unknown
     try {
-      result = this.#handler(batch.records[index] as KafkaRecord, batch)
+      result = this.#handler(record, batch)
     } catch (error) {
       return this.#failed(error)
     }
     // What returns something else, `values.push(…)` for example, is finished too.
     if (!isPromise(result)) return this.#source.finishOne(batch, index)
     this.#running++
+    batch.running = (batch.running ?? 0) + 1
     const order = this.#orderOf(batch, index)
     if (order !== undefined && !this.#queues.has(order)) this.#queues.set(order, [])
     result.then(
-      () => this.#ended(batch, index, order),
+      () => {
+        this.#source.finishOne(batch, index)
+        this.#ended(batch, order)
+      },
       (error: unknown) => {
         this.#failed(error)
-        this.#ended(undefined, index, order)
+        this.#ended(batch, order)
       },
     )
   }
 
-  #ended(batch: ConsumerBatch | undefined, index: number, order: string | undefined): void {
+  #ended(batch: ConsumerBatch, order: string | undefined): void {
     this.#running--
-    if (batch !== undefined) this.#source.finishOne(batch, index)
+    batch.running = (batch.running ?? 1) - 1
     if (order !== undefined) this.#startNext(order)
+    if (batch.running === 0) this.#source.rested(batch)
     this.#slot?.resolve()
     this.#slot = undefined
   }
@@ -156,7 +172,7 @@ export class HandlerRun {
         return
       }
       this.#queued--
-      if (this.#hasFailed || next.batch.isLost) continue
+      if (this.#hasFailed || !next.batch.owned.mayBegin(next.batch.offsetAt(next.index))) continue
       const before = this.#running
       this.#start(next.batch, next.index)
       if (this.#running > before) return
@@ -174,6 +190,7 @@ export class HandlerRun {
   #failed(error: unknown): void {
     if (!this.#hasFailed) this.#error = error
     this.#hasFailed = true
+    this.#source.wake()
   }
 
   #change(): Promise<void> {

@@ -12,6 +12,8 @@ export class OwnedPartition implements OwnershipSpan {
   /** Behind the last record that was delivered. */
   deliveredOffset = -1
   deliveredEpoch = -1
+  /** The last record with which a handler has begun; -1 if none has. */
+  begunOffset = -1
   /** What is finished has moved since the last commit. */
   mustCommit = false
   /** Nothing of it counts any more. */
@@ -28,5 +30,14 @@ export class OwnedPartition implements OwnershipSpan {
     this.prefix.moveTo(offset, lastEpoch)
     this.deliveredOffset = offset
     this.deliveredEpoch = lastEpoch
+    this.begunOffset = -1
+  }
+
+  /**
+   * Whether a handler may begin with the record at this offset. Of a partition that is being taken away only those before others with which
+   * one has begun: without them what is finished could not be committed, and the next member would repeat it.
+   */
+  mayBegin(offset: number): boolean {
+    return !this.isOver && (!this.fetch.isStopped || offset < this.begunOffset)
   }
 }

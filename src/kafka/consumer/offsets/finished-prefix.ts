@@ -5,6 +5,8 @@ export interface HandedOut {
   /** Where reading continues behind them: records that were filtered out are finished with them. */
   readonly nextOffset: number
   readonly leaderEpoch: number
+  /** How many handlers of a run are at work on it; undefined if it is finished as a whole, by whoever has it. */
+  readonly running?: number | undefined
 }
 
 interface Entry {
@@ -41,6 +43,11 @@ export class FinishedPrefix {
 
   get unfinished(): number {
     return this.#entries.length
+  }
+
+  /** Nobody is at work: what is unfinished was given to a run that begins no more of it. */
+  get isAtRest(): boolean {
+    return this.#entries.every(({ batch, prefix }) => prefix >= batch.count || batch.running === 0)
   }
 
   handOut(batch: HandedOut): void {
