@@ -183,6 +183,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       {
         next: (isOver) => this.#next(isOver),
         wake: () => this.#delivery.wake(),
+        givenToRun: (batch) => this.#delivery.givenToRun(batch),
         finishOne: (batch, index) => this.#delivery.finishOne(batch, index),
         rested: (batch) => this.#delivery.rested(batch),
         check: () => this.#session?.check(),
@@ -199,7 +200,10 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /** Delivers nothing of these partitions, or of all, until they are resumed. What was fetched is kept. */
   pause(partitions: Iterable<TopicPartition> = this.assignment): void {
-    for (const owned of this.#find(partitions)) owned.fetch.isPaused = true
+    for (const owned of this.#find(partitions)) {
+      owned.fetch.isPaused = true
+      this.#delivery.takeBack(owned)
+    }
   }
 
   /** Goes on with these partitions, or all, also after an error of theirs. Those that were not paused are not affected. */
@@ -344,6 +348,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     const deadlineMs = Math.min(this.#settings.revokeTimeoutMs, limitMs)
     for (const owned of revoked) {
       owned.fetch.stop()
+      this.#delivery.takeBack(owned)
       this.#delivery.drop(owned)
     }
     const partitions = revoked.map(({ topic, partition }) => ({ topic, partition }))
@@ -376,7 +381,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   /** Until nobody is at work on it, or it is lost. */
   async #idle(owned: OwnedPartition): Promise<void> {
     // A handler that calls `close` is counted when it has returned its promise.
-    await undefined
+    await Promise.resolve()
     if (owned.isOver || owned.prefix.isAtRest) return
     const waiting = this.#untilIdle.get(owned) ?? Promise.withResolvers<void>()
     this.#untilIdle.set(owned, waiting)
@@ -473,6 +478,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   #moveTo(owned: OwnedPartition, offset: number, lastEpoch: number): void {
+    this.#delivery.takeBack(owned)
     this.#delivery.drop(owned)
     owned.fetch.seek(offset, lastEpoch)
     owned.moveTo(offset, lastEpoch)

@@ -29,7 +29,7 @@ export class Delivery {
   readonly #options: DeliveryOptions
   /** Those with records; the first is the next. */
   readonly #ready = new Set<OwnedPartition>()
-  /** Decoded, and paused meanwhile. */
+  /** Decoded, of partitions that were paused meanwhile. */
   readonly #held = new Map<OwnedPartition, ConsumerBatch>()
   readonly #decoding = new Set<OwnedPartition>()
   #waiting: PromiseWithResolvers<void> | undefined
@@ -71,6 +71,39 @@ export class Delivery {
       if (found !== undefined) return found
     }
     return undefined
+  }
+
+  /** A run has a batch now: it begins with its records when it likes, until they are taken back. */
+  givenToRun(batch: ConsumerBatch): void {
+    const { owned } = batch
+    batch.running = 0
+    // Something may have come between.
+    if (!owned.prefix.batches.includes(batch)) batch.cutBehind(-1)
+    else if (owned.fetch.isPaused || owned.fetch.isStopped) this.takeBack(owned)
+    this.rested(batch)
+  }
+
+  /**
+   * Takes from a run all records of a partition with which it has not begun, and holds them; but not those before others with which it has:
+   * without them nothing behind could be committed.
+   */
+  takeBack(owned: OwnedPartition): void {
+    const { prefix, begunOffset } = owned
+    const batches = prefix.batches.filter((batch) => batch instanceof ConsumerBatch)
+    const from = batches.findIndex(({ records }) => (records.at(-1)?.offset ?? -1) > begunOffset)
+    const tail = from < 0 ? [] : batches.slice(from)
+    const [first] = tail
+    const last = tail.at(-1)
+    // Whoever reads batches keeps what it has.
+    const isRead = tail.some(({ running, count }) => running === undefined && count > 0)
+    if (owned.isOver || first === undefined || last === undefined || isRead) return
+    const { nextOffset, leaderEpoch } = last
+    const records = tail.flatMap((each) => each.cutBehind(begunOffset))
+    owned.deliveredOffset = first.nextOffset
+    const behind = this.#held.get(owned)
+    this.#held.set(owned, new ConsumerBatch(owned, records, nextOffset, leaderEpoch, this.#done))
+    if (behind !== undefined) this.#hold(owned, behind)
+    if (prefix.shortened(first)) this.#options.moved(owned)
   }
 
   /** One record of a batch is handled. */
@@ -130,8 +163,9 @@ export class Delivery {
           this.ready(owned)
           return undefined
         }
-        if (fetch.isPaused) {
-          this.#held.set(owned, made(decoded))
+        if (fetch.isPaused || this.#held.has(owned)) {
+          this.#hold(owned, made(decoded))
+          if (!fetch.isPaused) this.ready(owned)
           return undefined
         }
         this.#again(owned)
@@ -142,6 +176,12 @@ export class Delivery {
         return this.#failed(owned, batches, error)
       },
     )
+  }
+
+  /** Until the partition is no longer paused, behind what is held already. */
+  #hold(owned: OwnedPartition, { records, nextOffset, leaderEpoch }: ConsumerBatch): void {
+    const all = [...(this.#held.get(owned)?.records ?? []), ...records]
+    this.#held.set(owned, new ConsumerBatch(owned, all, nextOffset, leaderEpoch, this.#done))
   }
 
   /** Its turn comes after that of the others. */

@@ -32,6 +32,8 @@ export interface HandlerSource {
   /** Ends when `isOver`, which is looked at again after `wake`, or when there is nothing more. */
   next(isOver: () => boolean): Promise<IteratorResult<ConsumerBatch, undefined>>
   wake(): void
+  /** The batch is this run's: what it has not begun may be taken out of it again. */
+  givenToRun(batch: ConsumerBatch): void
   finishOne(batch: ConsumerBatch, index: number): void
   /** No handler is at work on the batch. */
   rested(batch: ConsumerBatch): void
@@ -99,21 +101,17 @@ export class HandlerRun {
   }
 
   async #handle(batch: ConsumerBatch): Promise<void> {
-    const { records, owned } = batch
-    batch.running = 0
-    // It may have been taken away before it came here.
-    this.#source.rested(batch)
-    for (let index = 0; index < records.length; index++) {
+    this.#source.givenToRun(batch)
+    for (let index = 0; index < batch.count; index++) {
       if ((index & TURN_MASK) === TURN_MASK && this.#source.turns.isDue()) {
         await this.#source.turns.next()
         this.#source.check()
       }
-      const { offset } = records[index] as KafkaRecord
-      if (this.#hasFailed || !owned.mayBegin(offset)) return
+      if (!this.#mayBegin(batch, index)) return
       while (this.#running >= this.#concurrency || this.#queued >= MAX_QUEUED) {
         await this.#change()
         this.#source.check()
-        if (this.#hasFailed || !owned.mayBegin(offset)) return
+        if (!this.#mayBegin(batch, index)) return
       }
       const order = this.#running === 0 ? undefined : this.#orderOf(batch, index)
       const queue = order === undefined ? undefined : this.#queues.get(order)
@@ -123,6 +121,10 @@ export class HandlerRun {
         queue.push({ batch, index })
       }
     }
+  }
+
+  #mayBegin(batch: ConsumerBatch, index: number): boolean {
+    return !this.#hasFailed && !batch.isLost && index < batch.count
   }
 
   #start(batch: ConsumerBatch, index: number): void {
@@ -172,7 +174,7 @@ export class HandlerRun {
         return
       }
       this.#queued--
-      if (this.#hasFailed || !next.batch.owned.mayBegin(next.batch.offsetAt(next.index))) continue
+      if (!this.#mayBegin(next.batch, next.index)) continue
       const before = this.#running
       this.#start(next.batch, next.index)
       if (this.#running > before) return
@@ -200,7 +202,7 @@ export class HandlerRun {
 }
 
 function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && 'then' in value
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
 }
 
 /** Handlers of consumers and of share consumers. */

@@ -32,12 +32,4 @@ export class OwnedPartition implements OwnershipSpan {
     this.deliveredEpoch = lastEpoch
     this.begunOffset = -1
   }
-
-  /**
-   * Whether a handler may begin with the record at this offset. Of a partition that is being taken away only those before others with which
-   * one has begun: without them what is finished could not be committed, and the next member would repeat it.
-   */
-  mayBegin(offset: number): boolean {
-    return !this.isOver && (!this.fetch.isStopped || offset < this.begunOffset)
-  }
 }

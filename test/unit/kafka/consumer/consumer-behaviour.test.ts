@@ -104,6 +104,75 @@ describe('handlers', () => {
     sim.closeClients()
   })
 
+  it.each(['key', 'partition', 'none'] as const)('begin with no more records when paused; by %s', async (orderBy) => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    for (const from of [0, 50]) sim.append('t', 0, numbers(50, from))
+    const consumer = sim.consumer({ maxBatchRecords: 30 })
+    const place = { topic: 't', partition: 0 }
+    const seen: string[] = []
+    let pauses = 0
+    const run = consumer.run({
+      concurrency: 3,
+      orderBy,
+      handler: async (record) => {
+        seen.push(record.valueText ?? '')
+        if (record.offset % 20 === 10) {
+          consumer.pause([place])
+          pauses++
+        }
+        await sim.clock.wait(10)
+      },
+    })
+    for (const until of [10, 30, 50, 70, 90]) {
+      await sim.advance(3_000)
+      expect(seen).toEqual(numbers(until + 1))
+      await sim.run(consumer.commit())
+      expect(sim.committed(0)).toBe(until + 1)
+      consumer.resume([place])
+    }
+    await sim.advance(3_000)
+    expect([seen, pauses]).toEqual([numbers(100), 5])
+    await sim.run(consumer.close())
+    await run
+    expect(sim.committed(0)).toBe(100)
+    sim.closeClients()
+  })
+
+  it('begin with nothing that was delivered before a seek', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.append('t', 0, numbers(50))
+    const consumer = sim.consumer()
+    const seen: string[] = []
+    const run = consumer.run({
+      handler: async (record) => {
+        seen.push(record.valueText ?? '')
+        await sim.clock.wait(10)
+        if (record.offset === 5) consumer.seek({ topic: 't', partition: 0, offset: 40 })
+      },
+    })
+    await sim.advance(3_000)
+    expect(seen).toEqual([...numbers(6), ...numbers(10, 40)])
+    await sim.run(consumer.close())
+    await run
+    expect(sim.committed(0)).toBe(50)
+    sim.closeClients()
+  })
+
+  it('may return what is no promise', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.append('t', 0, numbers(3))
+    const consumer = sim.consumer()
+    const run = consumer.run({ handler: () => Object.fromEntries([['then', 1]]) as never })
+    await sim.advance(3_000)
+    await sim.run(consumer.close())
+    await run
+    expect(sim.committed(0)).toBe(3)
+    sim.closeClients()
+  })
+
   it('that call close are waited for', async () => {
     const sim = new ConsumerSim({ brokers: 1 })
     sim.createTopic('t', 1)
@@ -130,7 +199,7 @@ describe('a partition that is taken away', () => {
     for (const partition of [0, 1]) sim.log('t', partition).append(keyed(keys), 0)
     const begun: { readonly member: number; readonly id: string; readonly at: number }[] = []
     const consumers = [0, 1].map(() => sim.consumer())
-    const run = (member: number) =>
+    const run = async (member: number): Promise<void> =>
       consumers[member]?.run({
         concurrency: 10,
         orderBy,
