@@ -61,3 +61,40 @@ test('while every renewal fails, the pauses between them grow; a success ends th
   assert.deepEqual(times.slice(10, 13), [1520, 1525, 1530])
   renewal.stop()
 })
+
+test('a group that is always refused is asked ever more rarely, whatever the others do; at once after a reconnect', async () => {
+  for (const bindings of [0, 5]) {
+    const clock = manualClock()
+    const start = clock.now()
+    let failures = 0
+    let renewals = 0
+    const refused = {
+      renewBindings: async () => {
+        failures++
+        throw new Error('ACCESS_REFUSED')
+      },
+    }
+    const other = {
+      renewBindings: async () => {
+        renewals++
+        return bindings
+      },
+    }
+    const renewal = new BindingRenewal(
+      clock,
+      () => [other, refused],
+      () => undefined,
+    )
+    renewal.start()
+    while (clock.now() - start < 3_600_000) await clock.advance(1_000)
+    // 7 until the pauses are 5 min long, then 11 in the rest of the hour.
+    assert.ok(failures >= 15 && failures <= 18, `asked ${failures} times in an hour`)
+    assert.ok(renewals > 200, `the other one ${renewals} times`)
+    for (const before = failures; failures === before;) await clock.advance(1_000)
+    const before = failures
+    renewal.start()
+    for (let passed = 0; passed < 30; passed++) await clock.advance(1_000)
+    assert.ok(failures > before, 'not asked soon after a reconnect')
+    renewal.stop()
+  }
+})
