@@ -147,7 +147,12 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   /** Messages with a handler, in order of arrival. */
   runningDeliveries(): readonly PendingDelivery[] {
-    return this.outstanding.toArray().filter(({ state }) => state === 'running')
+    const running: PendingDelivery[] = []
+    // They are near the front of what may be a long list.
+    let pending = this.outstanding.first
+    for (; pending !== undefined && running.length < this.runningMessages; pending = pending.next)
+      if (pending.state === 'running') running.push(pending)
+    return running
   }
 
   /** Returns messages with a handler; their outcome comes too late. */
@@ -298,6 +303,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     pending.wasHandled = true
     pending.hasDeadline = this.#options.timeoutMs !== undefined
     pending.state = 'running'
+    pending.noteAtTick = 0
     this.runningMessages++
     this.progress++
     this.#reports.begins(pending)

@@ -62,7 +62,7 @@ export class PendingDelivery {
   heldBytes = 0
   /** Noted at the broker as running. */
   isNoted = false
-  /** When its handler is to be noted, if it still runs. Written and read by `RunningNotes`. */
+  /** When its handler is to be noted, if it still runs, as counted by `RunningNotes`; 0 before its handler has started. */
   noteAtTick = 0
   /** Its handler has a deadline that ends it, so it can't be stuck. */
   hasDeadline = false

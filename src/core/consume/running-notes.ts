@@ -2,13 +2,13 @@ import type { Clock, Timer } from '../clock.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 import type { AttemptNote, TransportSubscription } from '../transport.ts'
 
-/** A handler that runs for two ticks is noted at the broker. Shorter handlers cost nothing. */
+/** A handler that runs for one or two ticks is noted at the broker. Shorter handlers cost nothing. */
 const TICK_MS = 20
 const NOTED_AFTER_TICKS = 2
 /** Maximum time a handler waits for the broker to store its note. */
 const NOTE_TIMEOUT_MS = 2_000
-/** Delay before a failed note is sent again: one second. */
-const NOTED_AGAIN_AFTER_TICKS = 50
+/** Failed notes are sent again together, at the next but one multiple of this: after one to two seconds. */
+const NOTED_AGAIN_TICKS = 50
 
 export interface RunningNotesHost {
   readonly clock: Clock
@@ -94,7 +94,9 @@ export class RunningNotes {
   readonly #onTick = (): void => {
     this.#tick++
     // Not a list of those that have started: it would keep each of them in memory for two ticks.
-    const waiting = this.#host.runningDeliveries().filter(({ isNoted, delivery }) => !isNoted && !delivery.lost)
+    const waiting = this.#host
+      .runningDeliveries()
+      .filter(({ isNoted, noteAtTick, delivery }) => !isNoted && noteAtTick > 0 && !delivery.lost)
     const due = waiting.filter(({ noteAtTick }) => noteAtTick <= this.#tick)
     this.#timer = due.length === waiting.length ? undefined : this.#host.clock.setTimer(TICK_MS, this.#onTick)
     if (due.length === 0) return
@@ -141,7 +143,7 @@ export class RunningNotes {
     pending.isNoted = false
     // A message about to start is noted again by `started`.
     if (this.#closed || pending.state !== 'running') return
-    pending.noteAtTick = this.#tick + NOTED_AGAIN_AFTER_TICKS
+    pending.noteAtTick = (Math.floor(this.#tick / NOTED_AGAIN_TICKS) + 2) * NOTED_AGAIN_TICKS
     this.#timer ??= this.#host.clock.setTimer(TICK_MS, this.#onTick)
   }
 

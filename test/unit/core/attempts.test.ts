@@ -53,6 +53,29 @@ describe('attempts', () => {
     expect(broker.notes.sort()).toEqual(['first 1 running', 'swept 1 running'])
   })
 
+  it('are noted again together, about once a second, while the broker takes no note', async () => {
+    const hand = byHand()
+    const { broker, clock } = await stage(hand.handler, { concurrency: 20 })
+    let refused = 0
+    broker.noting = () => {
+      refused++
+      return Promise.reject(new Error('no leader'))
+    }
+    // Each starts on another tick.
+    for (let number = 0; number < 20; number++) {
+      broker.deliver(delivery(`m${number}`))
+      await clock.advance(20)
+    }
+    await clock.advance(100)
+    refused = 0
+    for (let ticks = 0; ticks < 500; ticks++) await clock.advance(20)
+    expect(refused).toBeGreaterThanOrEqual(5)
+    expect(refused).toBeLessThanOrEqual(20)
+    broker.noting = () => Promise.resolve()
+    await clock.advance(2_000)
+    expect(broker.notes).toHaveLength(20)
+  })
+
   it('are not noted for one that the broker has taken back', async () => {
     const hand = byHand()
     const { broker, clock } = await stage(hand.handler)

@@ -5,6 +5,8 @@ import type { PendingDelivery } from '../../../src/core/consume/pending-delivery
 import type { Preparation } from '../../../src/core/consume/preparation.ts'
 import type { Runner, RunnerHost } from '../../../src/core/consume/runner.ts'
 import { consumeWith } from '../../../src/core/bus.ts'
+import { manualClock } from 'busbar/testing'
+import type { ManualClock } from 'busbar/testing'
 import { turn } from './stage.ts'
 import { delivery, StubTransport } from './stub-transport.ts'
 import type { StubSubscription } from './stub-transport.ts'
@@ -12,6 +14,7 @@ import type { StubSubscription } from './stub-transport.ts'
 /** Keeps what it gets, several of a key at once, until the test settles it: as a pipeline does. */
 class Holder implements Runner {
   readonly held = new Map<string, PendingDelivery>()
+  startsAtOnce = true
   readonly #host: RunnerHost
   readonly #preparation: Preparation
 
@@ -41,7 +44,11 @@ class Holder implements Runner {
   #begin(pending: PendingDelivery): void {
     if (!this.#host.begin(pending)) return
     this.held.set(pending.message.id, pending)
-    this.#host.started(pending)
+    if (this.startsAtOnce) this.#host.started(pending)
+  }
+
+  start(id: string): void {
+    this.#host.started(this.held.get(id) as PendingDelivery)
   }
 
   #take(id: string): PendingDelivery {
@@ -104,9 +111,10 @@ afterEach(async () => {
 
 async function stage(
   target: string | EventDefinition<number, string> = 'orders.placed',
+  clock?: ManualClock,
 ): Promise<{ runner: Holder; broker: StubSubscription; bus: Bus }> {
   const transport = new StubTransport()
-  const bus = createBus({ service: 'test', transport, logger: false })
+  const bus = createBus({ service: 'test', transport, logger: false, clock })
   open.push(bus)
   let runner: Holder | undefined
   const options: ConsumeOptions = { retry: { backoff: 'fixed', baseMs: 1 } }
@@ -134,6 +142,19 @@ describe('a separate runner', () => {
     runner.succeed('a3')
     await turn()
     expect(broker.outcomes()).toEqual(['a2 ack', 'a1 ack', 'b1 ack', 'a3 ack'])
+  })
+
+  it('has a delivery noted as running only after it has started it', async () => {
+    const clock = manualClock()
+    const { runner, broker } = await stage('orders.placed', clock)
+    runner.startsAtOnce = false
+    broker.deliver(delivery('preparing'), delivery('running'))
+    runner.start('running')
+    await clock.advance(100)
+    expect(broker.notes).toEqual(['running 1 running'])
+    runner.start('preparing')
+    await clock.advance(100)
+    expect(broker.notes).toEqual(['running 1 running', 'preparing 1 running'])
   })
 
   it('has a failed delivery again before those of its key that it gave back', async () => {

@@ -165,7 +165,7 @@ describe('handlers', () => {
     sim.createTopic('t', 1)
     sim.append('t', 0, numbers(3))
     const consumer = sim.consumer()
-    const run = consumer.run({ handler: () => Object.fromEntries([['then', 1]]) as never })
+    const run = consumer.run({ handler: () => JSON.parse('{"then":1}') as never })
     await sim.advance(3_000)
     await sim.run(consumer.close())
     await run
@@ -407,6 +407,42 @@ describe('records', () => {
     consumer.resume()
     expect(await sim.run(read(consumer, 1))).toEqual(['0:behind'])
     await sim.run(consumer.close())
+    sim.closeClients()
+  })
+
+  it('a broker that can not be asked any more is an error of its own partitions; those of others go on', async () => {
+    const sim = new ConsumerSim({ brokers: 3 })
+    sim.createTopic('t', 3)
+    for (const partition of [0, 1, 2]) sim.moveLeader('t', partition, partition + 1)
+    const consumer = sim.consumer()
+    const values: string[] = []
+    const errors: string[] = []
+    const reading = (async () => {
+      for (;;) {
+        try {
+          const { value: batch, done } = await consumer.next()
+          if (done === true) return
+          for (const record of batch) values.push(`${batch.partition}:${record.valueText}`)
+          batch.done()
+        } catch (error) {
+          errors.push((error as { code: string }).code)
+        }
+      }
+    })()
+    await sim.advance(3_000)
+    // Its connection ends, and the next one is refused for good.
+    sim.script.on('ApiVersions', 1, { do: 'error', code: 58 }, { broker: 2 })
+    sim.script.on('Fetch', 1, { do: 'close' }, { broker: 2 })
+    await sim.advance(5_000)
+    expect(errors).toEqual(['SASL_AUTHENTICATION_FAILED'])
+    for (const partition of [0, 1, 2]) sim.append('t', partition, ['a'])
+    await sim.advance(10_000)
+    expect(values.toSorted()).toEqual(['0:a', '2:a'])
+    consumer.resume()
+    await sim.advance(10_000)
+    expect(values.toSorted()).toEqual(['0:a', '1:a', '2:a'])
+    await sim.run(consumer.close())
+    await reading
     sim.closeClients()
   })
 
