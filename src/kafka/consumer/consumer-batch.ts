@@ -25,12 +25,12 @@ export interface BatchHost {
 
 /** Records of one partition, in order. */
 export class ConsumerBatch implements Iterable<KafkaRecord> {
-  /** In order of their offsets, which may have gaps. */
-  readonly records: readonly KafkaRecord[]
-  /** Where reading continues after it: what a transaction commits. */
-  readonly nextOffset: number
+  #records: readonly KafkaRecord[]
+  #nextOffset: number
   /** Of the leader that has written it; -1 if it is not known. */
   readonly leaderEpoch: number
+  /** @internal How many handlers of a run are at work on it; undefined if whoever has it says `done`. */
+  running: number | undefined
   readonly #owned: OwnedPartition
   /** Of the partition, when this was delivered. */
   readonly #starts: number
@@ -46,10 +46,20 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
   ) {
     this.#owned = owned
     this.#starts = owned.starts
-    this.records = records
-    this.nextOffset = nextOffset
+    this.#records = records
+    this.#nextOffset = nextOffset
     this.leaderEpoch = leaderEpoch
     this.#host = host
+  }
+
+  /** In order of their offsets, which may have gaps. */
+  get records(): readonly KafkaRecord[] {
+    return this.#records
+  }
+
+  /** Where reading continues after it: what a transaction commits. */
+  get nextOffset(): number {
+    return this.#nextOffset
   }
 
   /** Of all of its records. */
@@ -101,6 +111,15 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
   /** Its records, in order. */
   [Symbol.iterator](): Iterator<KafkaRecord> {
     return this.records[Symbol.iterator]()
+  }
+
+  /** @internal Takes away the records behind this offset, with which no handler has begun. */
+  cutBehind(offset: number): readonly KafkaRecord[] {
+    const kept = this.#records.filter((record) => record.offset <= offset)
+    const cut = this.#records.slice(kept.length)
+    if (cut[0] !== undefined) this.#nextOffset = cut[0].offset
+    this.#records = kept
+    return cut
   }
 
   /** @internal For the consumer that made it. */

@@ -159,13 +159,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
    * the whole consumer from it. Ends when the consumer is closed.
    */
   next(): Promise<IteratorResult<ConsumerBatch, undefined>> {
-    this.#start()
-    if (this.#isDelivering && !this.#turns.isDue()) {
-      const batch = this.#delivery.take()
-      if (batch !== undefined && !(batch instanceof Promise)) return Promise.resolve({ done: false, value: batch })
-      return this.#nextOf(batch)
-    }
-    return this.#nextOf(undefined)
+    return this.#next(() => false)
   }
 
   /** For `for await`. Leaving the loop does not close the consumer. */
@@ -176,23 +170,34 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   /**
    * Calls a handler for each record until the consumer is closed, `concurrency` at a time; what is finished without a gap is committed. A
    * handler that throws, or rejects, ends the run: it rejects with that error when the others have ended, and the record is not
-   * committed.
+   * committed. Called again, it begins with the first record of each partition that is not finished: those behind it that are come again.
    */
   async run(options: RunOptions): Promise<void> {
-    await new HandlerRun(
+    const run = new HandlerRun(
       {
-        next: () => this.next(),
+        next: (isOver) => this.#next(isOver),
+        wake: () => this.#delivery.wake(),
+        givenToRun: (batch) => this.#delivery.givenToRun(batch),
         finishOne: (batch, index) => this.#delivery.finishOne(batch, index),
+        rested: (batch) => this.#delivery.rested(batch),
         check: () => this.#session?.check(),
         turns: this.#turns,
       },
       options,
-    ).run()
+    )
+    try {
+      await run.run()
+    } finally {
+      this.#rewind()
+    }
   }
 
   /** Delivers nothing of these partitions, or of all, until they are resumed. What was fetched is kept. */
   pause(partitions: Iterable<TopicPartition> = this.assignment): void {
-    for (const owned of this.#find(partitions)) owned.fetch.isPaused = true
+    for (const owned of this.#find(partitions)) {
+      owned.fetch.isPaused = true
+      this.#delivery.takeBack(owned)
+    }
   }
 
   /** Goes on with these partitions, or all, also after an error of theirs. Those that were not paused are not affected. */
@@ -346,6 +351,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     const deadlineMs = Math.min(this.#settings.revokeTimeoutMs, limitMs)
     for (const owned of revoked) {
       owned.fetch.stop()
+      this.#delivery.takeBack(owned)
       this.#delivery.drop(owned)
     }
     const partitions = revoked.map(({ topic, partition }) => ({ topic, partition }))
@@ -366,12 +372,23 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     for (const owned of revoked) this.#remove(owned)
   }
 
-  /** Until nothing of it is unfinished, or it is lost. */
-  #idle(owned: OwnedPartition): Promise<void> {
-    if (owned.isOver || owned.prefix.unfinished === 0) return Promise.resolve()
+  /** What a run was given and has left unfinished is delivered again. */
+  #rewind(): void {
+    for (const owned of this.#owned.values()) {
+      const { prefix, fetch } = owned
+      if (fetch.isStopped || prefix.unfinished === 0 || !prefix.isAtRest) continue
+      this.#moveTo(owned, prefix.floor, prefix.leaderEpoch)
+    }
+  }
+
+  /** Until nobody is at work on it, or it is lost. */
+  async #idle(owned: OwnedPartition): Promise<void> {
+    // A handler that calls `close` is counted when it has returned its promise.
+    await Promise.resolve()
+    if (owned.isOver || owned.prefix.isAtRest) return
     const waiting = this.#untilIdle.get(owned) ?? Promise.withResolvers<void>()
     this.#untilIdle.set(owned, waiting)
-    return waiting.promise
+    await waiting.promise
   }
 
   #lost(lost: readonly OwnedPartition[], reason: LossReason | 'recreated'): void {
@@ -464,6 +481,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   #moveTo(owned: OwnedPartition, offset: number, lastEpoch: number): void {
+    this.#delivery.takeBack(owned)
     this.#delivery.drop(owned)
     owned.fetch.seek(offset, lastEpoch)
     owned.moveTo(offset, lastEpoch)
@@ -546,13 +564,25 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     return this.#errors.length === 0 && this.#fatal === undefined && this.#closing === undefined
   }
 
+  #next(isOver: () => boolean): Promise<IteratorResult<ConsumerBatch, undefined>> {
+    this.#start()
+    if (this.#isDelivering && !this.#turns.isDue()) {
+      const batch = this.#delivery.take()
+      if (batch !== undefined && !(batch instanceof Promise)) return Promise.resolve({ done: false, value: batch })
+      return this.#nextOf(batch, isOver)
+    }
+    return this.#nextOf(undefined, isOver)
+  }
+
   async #nextOf(
     taken: Promise<ConsumerBatch | undefined> | undefined,
+    isOver: () => boolean,
   ): Promise<IteratorResult<ConsumerBatch, undefined>> {
     let batch = await taken
     if (batch === undefined && this.#turns.isDue()) await this.#turns.next()
     for (;;) {
       if (batch !== undefined) return { done: false, value: batch }
+      if (isOver()) return { done: true, value: undefined }
       if (this.#fatal !== undefined) throw this.#fatal
       const error = this.#errors.shift()
       if (error !== undefined) throw error

@@ -16,6 +16,8 @@ export class OwnedPartition implements OwnershipSpan {
   /** Behind the last record that was delivered. */
   deliveredOffset = -1
   deliveredEpoch = -1
+  /** The last record with which a handler has begun; -1 if none has. */
+  begunOffset = -1
   /** What is finished has moved since the last commit. */
   mustCommit = false
   /** Nothing of it counts any more. */
@@ -34,5 +36,6 @@ export class OwnedPartition implements OwnershipSpan {
     this.starts++
     this.deliveredOffset = offset
     this.deliveredEpoch = lastEpoch
+    this.begunOffset = -1
   }
 }

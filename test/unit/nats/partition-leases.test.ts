@@ -661,3 +661,33 @@ test('a partition that is lost while it waits to be freed, and claimed again, is
   assert.deepEqual(ownership.owned, ['0'])
   assert.equal(leases.get('0')?.free, false)
 })
+
+test('a partition that a member has claimed again since its lease was over stays its own', async () => {
+  const bench = new Bench(3)
+  const renew = (id: string): void => bench.leases.set(`session.of ${id}`, JSON.stringify({ leaseMs: LEASE_MS }))
+  renew('x')
+  renew('f')
+  for (const unit of ['0', '1']) bench.leases.own('x', 'of x', false, unit)
+  bench.leases.own('f', 'of f', false, '2')
+  void bench.ownership.start()
+  for (const id of ['x', 'f']) bench.hear(id, 'members')
+  await bench.clock.advance(25)
+  await settled()
+  // x is cut off for longer than its lease: one of its partitions is due to us, the other one to f.
+  for (let step = 0; step < 60 && bench.acquired.length === 0; step++) {
+    renew('f')
+    await bench.clock.advance(100)
+    await settled()
+  }
+  assert.deepEqual(bench.acquired, ['0 taken'])
+  // x is back before f has looked, and reclaims the other one.
+  await bench.clock.advance(50)
+  renew('x')
+  bench.leases.own('x', 'of x', false, '1')
+  // Now that one is due to us.
+  bench.leases.own('f', 'of f', true, '2')
+  bench.hear('f', 'bye')
+  await settled()
+  assert.deepEqual(bench.acquired, ['0 taken', '2 clean'])
+  assert.equal(bench.leases.get('1')?.owner, 'x')
+})

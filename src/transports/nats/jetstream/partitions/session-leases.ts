@@ -176,7 +176,8 @@ export class SessionLeases implements SessionPart {
       peer = { seq: -1, seenAt: now, sameAt: now, leaseMs: this.leaseMs, lookedAt: -Infinity, looking: undefined }
       this.#peers.set(id, peer)
     }
-    const isDecisive = !this.isOver(id) && this.#mayBeOverInMs(id) <= 0
+    // One that was found over too: its holder may be back, and have claimed again what we are about to take.
+    const isDecisive = this.#mayBeOverInMs(id) <= 0
     if (now - peer.lookedAt < this.leaseMs / 6 && !isDecisive) return peer.looking
     peer.lookedAt = now
     peer.looking = this.#read(id, peer).finally(() => {
