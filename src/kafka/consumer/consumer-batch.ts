@@ -1,5 +1,27 @@
+import { KafkaError } from '../errors.ts'
 import type { KafkaRecord } from '../records/record.ts'
 import type { OwnedPartition } from './owned-partition.ts'
+import type { TopicPartition } from './partition-set.ts'
+
+/** Who a consumer is in its group: with the transaction that commits offsets for it, brokers check that it still is (KIP-447). */
+export interface MemberMetadata {
+  readonly groupId: string
+  readonly memberId: string
+  readonly generationId: number
+  readonly groupInstanceId: string | null
+}
+
+/** The offset of the next record of a partition. */
+export interface NextOffset extends TopicPartition {
+  readonly offset: number
+}
+
+/** What a batch needs of the consumer that has delivered it. */
+export interface BatchHost {
+  finished(batch: ConsumerBatch): void
+  /** Throws while the consumer is not a member, and for offsets of what it does not hold. */
+  groupMetadata(offsets: readonly NextOffset[]): MemberMetadata
+}
 
 /** Records of one partition, in order. */
 export class ConsumerBatch implements Iterable<KafkaRecord> {
@@ -10,7 +32,9 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
   /** @internal How many handlers of a run are at work on it; undefined if whoever has it says `done`. */
   running: number | undefined
   readonly #owned: OwnedPartition
-  readonly #done: (batch: ConsumerBatch) => void
+  /** Of the partition, when this was delivered. */
+  readonly #starts: number
+  readonly #host: BatchHost
 
   /** @internal */
   constructor(
@@ -18,13 +42,14 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
     records: readonly KafkaRecord[],
     nextOffset: number,
     leaderEpoch: number,
-    done: (batch: ConsumerBatch) => void,
+    host: BatchHost,
   ) {
     this.#owned = owned
+    this.#starts = owned.starts
     this.#records = records
     this.#nextOffset = nextOffset
     this.leaderEpoch = leaderEpoch
-    this.#done = done
+    this.#host = host
   }
 
   /** In order of their offsets, which may have gaps. */
@@ -52,9 +77,22 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
     return this.records.length
   }
 
-  /** The partition was taken from this consumer: another may read the same records, and `done` commits nothing. */
+  /**
+   * The partition was taken from this consumer, and another may read the same records; or reading has gone to another offset since: by
+   * `seek`, a reset or a truncation. `done` commits nothing then.
+   */
   get isLost(): boolean {
-    return this.#owned.isOver
+    return this.#owned.isOver || this.#owned.starts !== this.#starts
+  }
+
+  /**
+   * For `offsets` of a transaction. Throws if the batch is lost, though the consumer may have the partition again: other members may have
+   * done the work meanwhile.
+   */
+  groupMetadata(offsets: readonly NextOffset[] = [this.#next]): MemberMetadata {
+    const metadata = this.#host.groupMetadata(offsets)
+    if (this.isLost) throw notAssigned(`${this.topic}[${this.partition}] was lost after the batch was delivered`)
+    return metadata
   }
 
   /** @internal For what counts finished records. */
@@ -67,7 +105,7 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
    * partition. May be called again, and after the partition is lost, without effect.
    */
   done(): void {
-    this.#done(this)
+    this.#host.finished(this)
   }
 
   /** Its records, in order. */
@@ -88,4 +126,13 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
   get owned(): OwnedPartition {
     return this.#owned
   }
+
+  get #next(): NextOffset {
+    return { topic: this.topic, partition: this.partition, offset: this.nextOffset }
+  }
+}
+
+/** The work is another member's, or comes again. */
+export function notAssigned(message: string): KafkaError {
+  return new KafkaError(message, { code: 'NOT_ASSIGNED', action: 'rejoin', outcome: 'not-sent' })
 }

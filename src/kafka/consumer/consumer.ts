@@ -2,7 +2,8 @@
 import { errorFromBroker, KafkaError } from '../errors.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
 import { ClassicSession } from './classic/classic-session.ts'
-import type { ConsumerBatch } from './consumer-batch.ts'
+import { notAssigned } from './consumer-batch.ts'
+import type { ConsumerBatch, MemberMetadata, NextOffset } from './consumer-batch.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import { ConsumerListeners } from './consumer-events.ts'
 import type { ConsumerEventName, ConsumerEvents } from './consumer-events.ts'
@@ -105,6 +106,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       check: () => this.#session?.check(),
       taken: () => this.#fetcher.poke(),
       moved: (owned) => this.#moved(owned),
+      groupMetadata: (offsets) => this.groupMetadata(offsets),
       idle: (owned) => this.#untilIdle.get(owned)?.resolve(),
       failed: (owned, offset, error) => {
         owned.fetch.seek(offset, -1)
@@ -121,24 +123,16 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /**
    * Who this consumer is in its group, for a transaction that commits offsets for it (KIP-447). Throws while it is not a member: between
-   * two generations, or after it was given up.
+   * two generations, or after it was given up; and if it does not hold the partition of one of `offsets`, or has not delivered what is
+   * before that offset since it holds it.
    */
-  groupMetadata(): {
-    readonly groupId: string
-    readonly memberId: string
-    readonly generationId: number
-    readonly groupInstanceId: string | null
-  } {
+  groupMetadata(offsets: readonly NextOffset[] = []): MemberMetadata {
     const { group } = this.#settings
+    if (group === undefined) throw notAMember('the consumer reads without a group', 'fatal')
     this.#session?.check()
     const identity = this.#session?.machine.identity
-    if (group === undefined || identity === undefined) {
-      throw new KafkaError('the consumer is not a member of its group now', {
-        code: 'NOT_A_MEMBER',
-        action: 'rejoin',
-        outcome: 'not-sent',
-      })
-    }
+    if (identity === undefined) throw notAMember('the consumer is not a member of its group now', 'rejoin')
+    for (const each of offsets) this.#checkDelivered(each)
     const { memberId, epoch: generationId } = identity
     return { groupId: group.groupId, memberId, generationId, groupInstanceId: group.instanceId }
   }
@@ -253,6 +247,15 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   /** Closes it at the end of an `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  #checkDelivered({ topic, partition, offset }: NextOffset): void {
+    const owned = this.#owned.get(keyOf(topic, partition))
+    if (owned === undefined) throw notAssigned(`${topic}[${partition}] is not assigned to this consumer`)
+    const { startOffset, deliveredOffset } = owned
+    if (offset >= startOffset && offset <= deliveredOffset) return
+    const delivered = `this consumer has delivered ${startOffset} to ${deliveredOffset} since it has the partition`
+    throw notAssigned(`offset ${offset} of ${topic}[${partition}] can't be committed: ${delivered}`)
   }
 
   #start(): void {
@@ -607,6 +610,10 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#fetcher.close()
     onClosed?.()
   }
+}
+
+function notAMember(message: string, action: 'rejoin' | 'fatal'): KafkaError {
+  return new KafkaError(message, { code: 'NOT_A_MEMBER', action, outcome: 'not-sent' })
 }
 
 function keyOf(topic: string, partition: number): string {

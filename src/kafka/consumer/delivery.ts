@@ -4,6 +4,7 @@ import type { ReadRecordsOptions } from '../records/read-records.ts'
 import type { RecordBatch } from '../records/record-batch.ts'
 import type { KafkaRecord } from '../records/record.ts'
 import { ConsumerBatch } from './consumer-batch.ts'
+import type { BatchHost } from './consumer-batch.ts'
 import type { OwnedPartition } from './owned-partition.ts'
 
 export interface DeliveryOptions {
@@ -17,6 +18,7 @@ export interface DeliveryOptions {
   readonly moved: (owned: OwnedPartition) => void
   /** Nobody is at work on a partition that is being taken away. */
   readonly idle: (owned: OwnedPartition) => void
+  readonly groupMetadata: BatchHost['groupMetadata']
   /** A batch can't be read. */
   readonly failed: (owned: OwnedPartition, offset: number, error: KafkaError) => void
 }
@@ -33,10 +35,11 @@ export class Delivery {
   readonly #held = new Map<OwnedPartition, ConsumerBatch>()
   readonly #decoding = new Set<OwnedPartition>()
   #waiting: PromiseWithResolvers<void> | undefined
-  readonly #done = (batch: ConsumerBatch): void => this.#finished(batch)
+  readonly #host: BatchHost
 
   constructor(options: DeliveryOptions) {
     this.#options = options
+    this.#host = { finished: (batch) => this.#finished(batch), groupMetadata: options.groupMetadata }
   }
 
   /** A partition may have records to deliver. */
@@ -101,7 +104,7 @@ export class Delivery {
     const records = tail.flatMap((each) => each.cutBehind(begunOffset))
     owned.deliveredOffset = first.nextOffset
     const behind = this.#held.get(owned)
-    this.#held.set(owned, new ConsumerBatch(owned, records, nextOffset, leaderEpoch, this.#done))
+    this.#held.set(owned, new ConsumerBatch(owned, records, nextOffset, leaderEpoch, this.#host))
     if (behind !== undefined) this.#hold(owned, behind)
     if (prefix.shortened(first)) this.#options.moved(owned)
   }
@@ -143,7 +146,7 @@ export class Delivery {
     const epoch = isLast || last === undefined ? chunk.lastEpoch : last.leaderEpoch
     const { version } = fetch.position
     const made = (records: readonly KafkaRecord[]) =>
-      new ConsumerBatch(owned, withoutBefore(records, chunk.fromOffset), nextOffset, epoch, this.#done)
+      new ConsumerBatch(owned, withoutBefore(records, chunk.fromOffset), nextOffset, epoch, this.#host)
     let records: readonly KafkaRecord[] | Promise<readonly KafkaRecord[]>
     try {
       records = decode(batches, this.#options.read)
@@ -181,7 +184,7 @@ export class Delivery {
   /** Until the partition is no longer paused, behind what is held already. */
   #hold(owned: OwnedPartition, { records, nextOffset, leaderEpoch }: ConsumerBatch): void {
     const all = [...(this.#held.get(owned)?.records ?? []), ...records]
-    this.#held.set(owned, new ConsumerBatch(owned, all, nextOffset, leaderEpoch, this.#done))
+    this.#held.set(owned, new ConsumerBatch(owned, all, nextOffset, leaderEpoch, this.#host))
   }
 
   /** Its turn comes after that of the others. */
