@@ -1,5 +1,7 @@
 // Over 250 lines: what users call, and what the member, the brokers' sessions and the locks tell each other through it.
 import { randomUUID } from 'node:crypto'
+import { CloseDeadline } from '../../close-deadline.ts'
+import type { CloseOptions } from '../../close-deadline.ts'
 import type { Connections } from '../../cluster/connections.ts'
 import type { KafkaError } from '../../errors.ts'
 import { MAX_MS, OptionsReader } from '../../options-reader.ts'
@@ -65,12 +67,14 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   #waiting: PromiseWithResolvers<void> | undefined
   #isPokeDue = false
   #fatal: KafkaError | undefined
+  readonly #deadline: CloseDeadline
   #closing: Promise<void> | undefined
 
   /** @internal Throws an {@link InvalidOptionsError} if options can't be used. */
   constructor(context: ConsumerContext, options: ShareConsumerOptions) {
     this.#context = context
     this.#options = shareSettingsOf(options, context.cluster.rack)
+    this.#deadline = new CloseDeadline(context.clock, 'shareConsumer.close')
     this.#heartbeats = context.cluster.connections({ purpose: 'group' })
     this.#fetches = context.cluster.connections({ purpose: 'share' })
     this.#member = new ShareMember(
@@ -164,11 +168,13 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
 
   /**
    * Releases what was not delivered, waits for the verdicts of the rest, at most for `closeTimeoutMs`, and leaves the group. Resolves after
-   * `deadlineMs` at the latest, if it is given. May be called again: the first call counts.
+   * `deadlineMs` at the latest, if it is given. May be called again, by listeners too; a later call can make the deadline sooner.
    */
-  close({ deadlineMs }: { readonly deadlineMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(deadlineMs)
-    return this.#closing
+  async close(options: CloseOptions = {}): Promise<void> {
+    this.#deadline.set(options)
+    // Not at once: what it calls, listeners and hooks, may call close again, and must find that it has begun.
+    this.#closing ??= Promise.resolve().then(() => this.#close())
+    await this.#closing
   }
 
   /** Closes it at the end of an `await using`. */
@@ -372,22 +378,21 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     this.#waiting = undefined
   }
 
-  async #close(deadlineMs = Infinity): Promise<void> {
+  async #close(): Promise<void> {
     const { clock, onClosed } = this.#context
     for (const record of this.#ready.splice(0)) record.release()
     this.#wake()
-    const late = Promise.withResolvers<void>()
-    const cancelLate = deadlineMs === Infinity ? undefined : clock.setTimer(late.resolve, deadlineMs)
-    const end = clock.now() + Math.min(this.#options.closeTimeoutMs, deadlineMs)
-    while (this.#brokerOf.size > 0 && clock.now() < end) {
+    void this.#deadline.passed.then(() => this.#wake())
+    const end = clock.now() + this.#options.closeTimeoutMs
+    while (this.#brokerOf.size > 0 && clock.now() < end && !this.#deadline.hasPassed) {
       this.#waiting ??= Promise.withResolvers()
       const { promise, resolve } = this.#waiting
       const cancel = clock.setTimer(resolve, end - clock.now())
       await promise
       cancel()
     }
-    await Promise.race([this.#leave(), late.promise])
-    cancelLate?.()
+    await Promise.race([this.#leave(), this.#deadline.passed])
+    this.#deadline.end()
     this.#cancelHeartbeat?.()
     for (const cancel of this.#timers) cancel()
     this.#stopListening?.()
