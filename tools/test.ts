@@ -42,11 +42,14 @@ function conformanceFiles(): readonly string[] {
   return files.some((file) => !file.startsWith('-')) ? files : ['test/conformance', ...files]
 }
 
-/** Words that name neither a broker nor a folder where brokers are used need none. */
+/**
+ * Words that name neither a broker nor a folder where brokers are used need none; nor does Kafka, whose tests start their
+ * own.
+ */
 function neededFor(filters: readonly string[]): readonly BrokerName[] {
   const chosen = filters.filter((word) => !word.startsWith('-') && word !== 'test/conformance')
   if (chosen.length === 0) return TESTED
-  if (chosen.every((word) => /unit|types|package|memory|sqlite|oldest/.test(word))) return []
+  if (chosen.every((word) => /unit|types|package|memory|sqlite|kafka|oldest/.test(word))) return []
   const named = TESTED.filter((name) => chosen.some((word) => word.includes(name)))
   return named.length > 0 ? named : TESTED
 }

@@ -1,6 +1,7 @@
 import { ConnectionError } from '../../core/errors.ts'
 import type { BusEvents } from '../../core/events.ts'
 import type { SubscriptionSpec, TransportHost } from '../../core/transport.ts'
+import type { AheadLimit } from './consume/queue-share.ts'
 import { reasonOf } from './errors.ts'
 import { bucketOf } from './partitions/key-bucket.ts'
 import type { Drift } from './topology/declare-channel.ts'
@@ -75,10 +76,14 @@ export class Reports {
     )
   }
 
-  tooLarge({ topic, group, prefetchBytes }: SubscriptionSpec, bytes: number, prefetch: number): void {
+  tooLarge({ topic, group, prefetchBytes }: SubscriptionSpec, bytes: number, limit: AheadLimit | undefined): void {
+    const remedy =
+      limit === undefined
+        ? 'Raise prefetchBytes, or use fewer partitions'
+        : `Set ${limit.option} of the consumer to ${limit.value}, or raise prefetchBytes`
     this.#warn(
       'large-messages',
-      `The messages of "${topic}" that wait here for a handler of group "${group}" take ${bytes} bytes, more than prefetchBytes (${prefetchBytes}): RabbitMQ counts what it sends ahead in messages. Set prefetch of the consumer to ${prefetch}, or raise prefetchBytes. Reported once`,
+      `The messages of "${topic}" that wait here for a handler of group "${group}" take ${bytes} bytes, more than prefetchBytes (${prefetchBytes}): RabbitMQ counts what it sends ahead in messages. ${remedy}. Reported once`,
     )
   }
 

@@ -326,9 +326,8 @@ export class RabbitMqTransport implements Transport {
       const connection = makeConnection('consume', {
         up: (live) => {
           for (const subscription of subscriptions) subscription.attach(live)
-          if (number > 0) return
-          if (options.declare) void sorter.start(live)
           renewal.start()
+          if (number === 0 && options.declare) void sorter.start(live)
         },
         down: () => undefined,
       })
@@ -396,7 +395,7 @@ export class RabbitMqTransport implements Transport {
       readerLost: (subscription, reader, end) =>
         this.#readerLost(reports, consuming.connection, subscription, reader, end),
       slow: ({ spec }, { queue }, ageMs) => reports.slow(spec, queue, ageMs, this.#options.consumerTimeoutMs),
-      tooLarge: ({ spec }, bytes, prefetch) => reports.tooLarge(spec, bytes, prefetch),
+      tooLarge: ({ spec }, bytes, limit) => reports.tooLarge(spec, bytes, limit),
       misplaced: ({ spec }, topic, key) => reports.misplaced(spec, topic, key),
       dropped: ({ spec }, count) => reports.unhandled(spec, count),
       ended: (subscription) => {

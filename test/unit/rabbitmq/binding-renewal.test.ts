@@ -61,3 +61,41 @@ test('while every renewal fails, the pauses between them grow; a success ends th
   assert.deepEqual(times.slice(10, 13), [1520, 1525, 1530])
   renewal.stop()
 })
+
+test('a group that is always refused is asked ever more rarely, whatever the others do; at once after a reconnect', async () => {
+  for (const bindings of [0, 5]) {
+    const clock = manualClock()
+    const start = clock.now()
+    /** When it was asked. */
+    const asked: number[] = []
+    let renewals = 0
+    const refused = {
+      renewBindings: async () => {
+        asked.push(clock.now() - start)
+        throw new Error('ACCESS_REFUSED')
+      },
+    }
+    const other = {
+      renewBindings: async () => {
+        renewals++
+        return bindings
+      },
+    }
+    const renewal = new BindingRenewal(
+      clock,
+      () => [other, refused],
+      () => undefined,
+    )
+    renewal.start()
+    while (clock.now() - start < 3_600_000) await clock.advance(1_000)
+    // 7 until the pauses are 5 min long, then 11 in the rest of the hour.
+    assert.ok(asked.length >= 15 && asked.length <= 18, `asked ${asked.length} times in an hour`)
+    assert.ok(renewals > 200, `the other one ${renewals} times`)
+    for (const count = asked.length; asked.length === count;) await clock.advance(1_000)
+    const before = asked.length
+    renewal.start()
+    for (let passed = 0; passed < 30; passed++) await clock.advance(1_000)
+    assert.ok(asked.length > before, 'not asked soon after a reconnect')
+    renewal.stop()
+  }
+})

@@ -182,6 +182,19 @@ test('a deleted dead-letter queue is reported, also when declaring it again fail
   assert.deepEqual(lost, [queue])
 })
 
+test('a deleted dead-letter queue is reported, also when the exchange was deleted with it', async () => {
+  for (const isNoticed of [true, false]) {
+    const { live, missing, declarations, lost } = declaring({ queueType: 'quorum' })
+    const [topic, queue] = ['orders.mail.dlq', 'busbar:orders.mail.dlq']
+    await declarations.storage(live, topic)
+    missing.add(queue)
+    if (isNoticed) declarations.storageGone(live, topic)
+    await declarations.again(live)
+    await declarations.storage(live, topic)
+    assert.deepEqual(lost, [queue])
+  }
+})
+
 test('exchanges that several lanes miss are declared again once, and what others are declaring goes on', async () => {
   const { live, declarations, gone } = declaring({ queueType: 'quorum' })
   const storage = declarations.storage(live, 'orders.mail.dlq')

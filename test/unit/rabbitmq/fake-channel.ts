@@ -1,5 +1,5 @@
 import { EventEmitter } from 'node:events'
-import type { ConfirmChannel, Options } from 'amqplib'
+import type { ConfirmChannel, ConsumeMessage, Options } from 'amqplib'
 import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 
 type Confirm = (error: Error | null) => void
@@ -64,9 +64,11 @@ interface FakeBroker {
   readonly refusing: Map<string, Error>
   /** Arguments of the queues. */
   readonly queues: Map<string, Readonly<Record<string, unknown>>>
+  /** By queue, what takes its messages. */
+  readonly consumers: Map<string, (message: ConsumeMessage) => void>
 }
 
-function declaring(channel: FakeChannel, { missing, failing, refusing, queues }: FakeBroker): FakeChannel {
+function declaring(channel: FakeChannel, { missing, failing, refusing, queues, consumers }: FakeBroker): FakeChannel {
   const refuse = (error: Error): never => {
     channel.emit('close', error)
     // As the client library does it with all operations but one.
@@ -88,6 +90,11 @@ function declaring(channel: FakeChannel, { missing, failing, refusing, queues }:
         if (found[name] !== (wanted as Readonly<Record<string, unknown>>)[name])
           refuse(Object.assign(new Error(`inequivalent arg '${name}' for queue '${queue}'`), { code: 406 }))
     },
+    async consume(queue: string, onMessage: (message: ConsumeMessage) => void): Promise<{ consumerTag: string }> {
+      consumers.set(queue, onMessage)
+      return { consumerTag: queue }
+    },
+    async cancel(): Promise<void> {},
     async checkQueue(queue: string): Promise<void> {
       await operation('checkQueue')()
       if (missing.has(queue)) throw Object.assign(new Error('NOT_FOUND'), { code: 404 })
@@ -98,7 +105,13 @@ function declaring(channel: FakeChannel, { missing, failing, refusing, queues }:
 /** A connection on which each channel is a new fake; they are kept in the order of their opening. */
 export function fakeSession(): FakeBroker & { readonly live: LiveConnection; readonly channels: FakeChannel[] } {
   const channels: FakeChannel[] = []
-  const broker: FakeBroker = { missing: new Set(), failing: new Set(), refusing: new Map(), queues: new Map() }
+  const broker: FakeBroker = {
+    missing: new Set(),
+    failing: new Set(),
+    refusing: new Map(),
+    queues: new Map(),
+    consumers: new Map(),
+  }
   const open = async (onClosed?: (error: Error | undefined) => void): Promise<ConfirmChannel> => {
     const channel = declaring(new FakeChannel(), broker)
     channels.push(channel)

@@ -10,11 +10,12 @@ import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/resolve-options.ts'
 import type { RabbitMqSubscription } from '../../../src/transports/rabbitmq/consume/subscription.ts'
 import { createSubscription } from '../../../src/transports/rabbitmq/consume/create-subscription.ts'
+import type { RabbitMqConsumerOptions } from '../../../src/transports/rabbitmq/consume/consumer-options.ts'
+import { Reports } from '../../../src/transports/rabbitmq/reports.ts'
 import type { SubscribingParts } from '../../../src/transports/rabbitmq/consume/create-subscription.ts'
 import type { SubscriptionContext } from '../../../src/transports/rabbitmq/consume/subscription-context.ts'
 import { fakeSession } from './fake-channel.ts'
 
-const LAYOUT = { order: 'none', partitions: 1 } as const
 const SPEC: SubscriptionSpec = {
   topic: 'orders',
   group: 'mail',
@@ -22,7 +23,7 @@ const SPEC: SubscriptionSpec = {
   ephemeral: false,
   from: 'latest',
   prefetch: 10,
-  prefetchBytes: 1_000,
+  prefetchBytes: 4_000,
   maxPerKey: 1,
   consumerId: 'member',
 }
@@ -36,23 +37,31 @@ interface Subscribed {
   readonly assignment: QueueAssignment
   /** Reasons of the reported losses. */
   readonly losses: string[]
+  /** What the reported warnings say. */
+  readonly warnings: string[]
   /** What each declaration of the group does; without an entry it succeeds. */
   readonly declarations: ((spec: GroupSpec) => void)[]
 }
 
-/** A subscription of one queue whose broker is the test. */
-export async function subscribed(): Promise<Subscribed> {
+/** A subscription whose broker is the test; of one queue, unless there are more partitions. */
+export async function subscribed(native: RabbitMqConsumerOptions = {}, partitions = 1): Promise<Subscribed> {
   const clock = manualClock()
   const broker = fakeSession()
   const events = new BusEvents(silentLogger)
   const losses: string[] = []
   events.on('loss', ({ reason }) => void losses.push(reason))
+  const warnings: string[] = []
+  events.on('warning', ({ detail }) => void warnings.push(detail))
+  const host = { clock, events, name: 'main' } as Partial<TransportHost> as TransportHost
+  const reports = new Reports(host)
+  const queues = Array.from({ length: partitions }, (_, index) => (index === 0 ? QUEUE : `${QUEUE}:${index}`))
   const declarations: ((spec: GroupSpec) => void)[] = []
   const context: Partial<SubscriptionContext> = {
     clock,
     live: () => undefined,
     failed: () => undefined,
     slow: () => undefined,
+    tooLarge: ({ spec }, bytes, limit) => reports.tooLarge(spec, bytes, limit),
     ended: () => Promise.resolve(),
   }
   const parts: Partial<SubscribingParts> = {
@@ -62,19 +71,19 @@ export async function subscribed(): Promise<Subscribed> {
     declarations: {
       group: async (_, spec) => {
         declarations.shift()?.(spec)
-        return { queues: [QUEUE], layout: LAYOUT, drifts: [], restored: [], isNew: false }
+        return { queues, layout: { order: 'none', partitions }, drifts: [], restored: [], isNew: false }
       },
       notes: () => Promise.resolve(),
     } as Partial<Topology> as Topology,
-    host: { clock, events, name: 'main' } as Partial<TransportHost> as TransportHost,
+    host,
     whenUp: async () => broker.live,
   }
   const subscription = await createSubscription(
-    SPEC,
+    { ...SPEC, native },
     { receive: () => undefined, lost: () => undefined, recall: () => undefined },
     {
       ...parts,
     } as SubscribingParts,
   )
-  return { clock, broker, subscription, assignment: subscription.assignment, losses, declarations }
+  return { clock, broker, subscription, assignment: subscription.assignment, losses, warnings, declarations }
 }

@@ -25,6 +25,7 @@ import type { Names } from '../topology/names.ts'
 import type { ResolvedRabbitMqOptions } from '../options.ts'
 import type { ControlPublisher } from '../publish/control-publisher.ts'
 import { QueueConsumer } from './queue-consumer.ts'
+import { shareOf } from './queue-share.ts'
 import { RabbitMqSubscription } from './subscription.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
 
@@ -282,13 +283,11 @@ function makeReader(
   native: ResolvedConsumerOptions,
   partitions: number,
 ): QueueConsumer {
-  // Each queue gets its share, and one more so that rounding does not starve a single busy one.
-  const share = (most: number): number => (partitions === 1 ? most : Math.ceil(most / partitions) + 1)
   return new QueueConsumer({
     clock,
     queue,
-    prefetch: native.prefetch ?? Math.min(65_535, share(spec.prefetch)),
-    maxHeld: share(native.maxBuffered),
+    prefetch: native.prefetch ?? Math.min(65_535, shareOf(spec.prefetch, partitions)),
+    maxHeld: shareOf(native.maxBuffered, partitions),
     isStrict: spec.order === 'strict',
     options: native,
     host,

@@ -2,6 +2,7 @@ import type { Clock } from '../../../core/clock.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import type { RabbitMqPublisher } from '../publish/publisher.ts'
 import type { QueueConsumer, ConsumerEnd } from './queue-consumer.ts'
+import type { AheadLimit } from './queue-share.ts'
 import type { SubscriptionSpec } from '../../../core/transport.ts'
 import type { QueueAssignment } from '../partitions/queue-assignment.ts'
 
@@ -32,8 +33,8 @@ export interface SubscriptionContext {
   readerLost(subscription: LiveSubscription, reader: QueueConsumer, end: ConsumerEnd): void
   /** Messages wait here for so long that the broker may take them back; fewer will be sent ahead. */
   slow(subscription: LiveSubscription, reader: QueueConsumer, ageMs: number): void
-  /** The broker sent more bytes ahead than `prefetchBytes`; with that prefetch it would not have. Reported once. */
-  tooLarge(subscription: LiveSubscription, bytes: number, prefetch: number): void
+  /** The broker sent more bytes ahead than `prefetchBytes`; the limit that would have prevented it, if one can. Reported once. */
+  tooLarge(subscription: LiveSubscription, bytes: number, limit: AheadLimit | undefined): void
   /** The broker sent this many messages without waiting for acks, and they were never handled. */
   dropped(subscription: LiveSubscription, count: number): void
   /** Its publisher gave the message a key, but not the bucket of that key. Reported once. */

@@ -29,6 +29,7 @@ import type { QueueAssignment, AssignedQueue } from '../partitions/queue-assignm
 import { withMetadata } from './amqp-metadata.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import type { LostDeliveries, QueueConsumer, ConsumerEnd, QueueConsumerHost } from './queue-consumer.ts'
+import { aheadLimit } from './queue-share.ts'
 import { Republisher } from '../publish/republisher.ts'
 import type { Pending } from '../publish/republisher.ts'
 import { StreamCursor } from './stream-cursor.ts'
@@ -437,8 +438,10 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   #watchBytes(): void {
     if (this.#wasTooLarge) return
     const { assignedQueues } = this.assignment
-    let [bytes, held, handed] = [0, 0, 0]
-    for (const { reader } of assignedQueues) {
+    let [bytes, held, handed, reading] = [0, 0, 0, 0]
+    for (const { reader, standsByFor } of assignedQueues) {
+      // The broker gives the messages of a queue that another member owns to that member.
+      if (reader.isOpen && (standsByFor === undefined || reader.hasReceived)) reading++
       bytes += reader.bytes
       held += reader.held.length
       handed += reader.handed
@@ -446,10 +449,9 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     const { prefetchBytes } = this.spec
     if (held === 0 || bytes <= prefetchBytes) return
     this.#wasTooLarge = true
-    // Each of several queues takes one more than its share, and shares are rounded up.
-    const rounding = assignedQueues.length === 1 ? 0 : 2 * assignedQueues.length - 1
-    const fitting = Math.floor(((held + handed) * prefetchBytes) / bytes) - rounding
-    this.#context.tooLarge(this, bytes, Math.max(1, fitting))
+    const fitting = Math.floor(((held + handed) * prefetchBytes) / bytes)
+    const here = { handed, fitting, queues: assignedQueues.length, reading: Math.max(1, reading) }
+    this.#context.tooLarge(this, bytes, aheadLimit(this.#options, here))
   }
 
   // --- what goes -------------------------------------------------------------------------------------------------------

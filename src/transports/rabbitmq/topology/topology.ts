@@ -75,14 +75,15 @@ class Known {
   readonly declaring: DeclareChannel
   readonly storages = new Map<string, Promise<void> | 'there'>()
   /** Dead-letter topics whose queue no longer takes messages; true when it was found to be missing. */
-  readonly gone = new Map<string, boolean>()
+  readonly gone: Map<string, boolean>
   /** Queues that copies can be sent to. */
   readonly ways = new Map<string, Promise<void> | 'there'>()
   rungs = 0
   delay: Promise<void> | undefined
 
-  constructor(declaring: DeclareChannel) {
+  constructor(declaring: DeclareChannel, gone = new Map<string, boolean>()) {
     this.declaring = declaring
+    this.gone = gone
   }
 }
 
@@ -90,7 +91,7 @@ class Known {
 export class Topology implements Prerequisites {
   readonly #parts: TopologyParts
   readonly #known = new WeakMap<LiveConnection, Known>()
-  /** Sessions on which everything is being declared again. */
+  /** Connections on which everything is being declared again. */
   readonly #restoring = new WeakMap<LiveConnection, Promise<void>>()
   #queueType: QueueType | undefined
   #plugin: boolean | undefined
@@ -136,7 +137,10 @@ export class Topology implements Prerequisites {
 
   async #restoreAll(live: LiveConnection): Promise<void> {
     // What others are declaring on its channel goes on.
-    this.#known.set(live, new Known(this.#of(live).declaring))
+    const { declaring, gone, storages } = this.#of(live)
+    // Queues that were bound to what was deleted may be deleted too.
+    for (const [topic, state] of storages) if (state === 'there') gone.set(topic, false)
+    this.#known.set(live, new Known(declaring, gone))
     await this.restore(live, 'publish')
     this.#parts.onGone()
     if (!this.#parts.options.declare) return
