@@ -19,7 +19,7 @@ async function invoice(batch: ConsumerBatch): Promise<boolean> {
     await producer.transaction(async (tx) => {
       const invoices = batch.records.map(({ key, valueText }) => ({ key, value: `invoice for ${valueText}` }))
       await tx.sendMany('invoices', invoices)
-      tx.offsets(consumer, [{ topic: batch.topic, partition: batch.partition, offset: batch.nextOffset }])
+      tx.offsets(batch)
     })
     console.log(`${batch.count} invoices`)
     return true

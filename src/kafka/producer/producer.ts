@@ -15,8 +15,10 @@ import type { ProducerOptions } from './producer-options.ts'
 import type { ProducerRecord, RecordContent } from './producer-record.ts'
 import { RecordSender } from './record-sender.ts'
 import { ManyCall, SingleCall } from './send-calls.ts'
-import type { GroupMember, SendOptions, Transaction } from './transaction.ts'
-import type { GroupMetadata } from './transaction-requests.ts'
+import { groupOffsetsOf } from './group-offsets.ts'
+import type { OffsetsFrom } from './group-offsets.ts'
+import type { SendOptions, Transaction } from './transaction.ts'
+import type { TransactionOffset } from './transaction-requests.ts'
 import { TransactionRequests } from './transaction-requests.ts'
 import { stateError, Transactions } from './transactions.ts'
 
@@ -126,7 +128,7 @@ export class Producer {
    * ```ts
    * await producer.transaction(async (tx) => {
    *   await tx.send({ topic: 'invoices', key: order.id, value: invoice })
-   *   tx.offsets(consumer, [{ topic: 'orders', partition: 0, offset: 42 }])
+   *   tx.offsets(batch)
    * })
    * ```
    */
@@ -205,10 +207,10 @@ export class Producer {
     const transaction: Transaction = {
       send: (record, options) => transactions.watch(this.#send(record, options, refusal())),
       sendMany: (topic, records, options) => transactions.watch(this.#sendMany(topic, records, options, refusal())),
-      offsets: (group, offsets) => {
+      offsets: (from: OffsetsFrom, offsets?: readonly TransactionOffset[]) => {
         const reason = refusal()
         if (reason !== undefined) throw reason
-        transactions.offsets(metadataOf(group), offsets)
+        transactions.offsets(() => groupOffsetsOf(from, offsets))
       },
     }
     try {
@@ -222,10 +224,6 @@ export class Producer {
       throw error
     }
   }
-}
-
-function metadataOf(group: GroupMember | GroupMetadata): GroupMetadata {
-  return 'groupMetadata' in group ? group.groupMetadata() : group
 }
 
 function aborted(cause: unknown): KafkaError {

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { KafkaError } from '../errors.ts'
+import { joinedOffsets } from './group-offsets.ts'
+import type { GroupOffsets } from './group-offsets.ts'
 import type { TransactionStamp } from './produce-requests.ts'
 import type { Identity } from './partition-queue.ts'
-import type { GroupMetadata, TransactionOffset, TransactionRequests } from './transaction-requests.ts'
+import type { TransactionRequests } from './transaction-requests.ts'
 import { TransactionState } from './transaction-state.ts'
 
 export interface TransactionsOptions {
@@ -19,11 +21,6 @@ interface RecordsPort {
   abandon(error: KafkaError): Promise<void>
   wake(): void
   wakeAll(): void
-}
-
-interface GroupOffsets {
-  readonly group: GroupMetadata
-  readonly offsets: TransactionOffset[]
 }
 
 /** The transactions of one producer, one after the other: asks its coordinators what the state machine wants. */
@@ -96,10 +93,18 @@ export class Transactions {
     this.#state.begin()
   }
 
-  offsets(group: GroupMetadata, offsets: readonly TransactionOffset[]): void {
-    const known = this.#groups.get(group.groupId)
-    if (known === undefined) this.#groups.set(group.groupId, { group, offsets: [...offsets] })
-    else this.#groups.set(group.groupId, { group, offsets: [...known.offsets, ...offsets] })
+  /** Throws if they can't be committed; then nothing of the transaction can, even if the caller goes on. */
+  offsets(take: () => GroupOffsets): void {
+    try {
+      const added = take()
+      const { groupId } = added.group
+      this.#groups.set(groupId, joinedOffsets(this.#groups.get(groupId), added))
+    } catch (error) {
+      if (!(error instanceof KafkaError)) throw error
+      this.#state.failed(error)
+      this.#records.wake()
+      throw this.#state.error ?? error
+    }
   }
 
   /** Rejects if anything of the transaction has failed; it must be aborted then. */
@@ -155,7 +160,8 @@ export class Transactions {
     const { requests } = this.#options
     const { identity, isV2 } = this.#state
     for (const { group, offsets } of this.#groups.values()) {
-      if (this.#state.phase !== 'open' || identity === undefined || offsets.length === 0) return
+      if (this.#state.phase !== 'open' || identity === undefined) return
+      if (offsets.length === 0) continue
       this.#state.touched()
       try {
         await requests.commitOffsets(this.#transactionalId, identity, isV2, group, offsets)

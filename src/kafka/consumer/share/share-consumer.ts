@@ -99,18 +99,8 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
 
   /** The records that have been acquired. Each needs a verdict. Rejects like {@link ShareConsumer.run}; ends when it is closed. */
   async next(): Promise<IteratorResult<readonly ShareRecord[], undefined>> {
-    this.#start()
-    for (;;) {
-      if (this.#fatal !== undefined) throw this.#fatal
-      const error = this.#errors.shift()
-      if (error !== undefined) throw error
-      if (this.#closing !== undefined) return { done: true, value: undefined }
-      const records = this.#ready
-      this.#ready = []
-      if (records.length > 0) return { done: false, value: records }
-      this.#waiting ??= Promise.withResolvers()
-      await this.#waiting.promise
-    }
+    if (!(await this.#untilReady(() => false))) return { done: true, value: undefined }
+    return { done: false, value: this.#ready.splice(0) }
   }
 
   /** For `for await`. Leaving the loop does not close the consumer. */
@@ -120,7 +110,8 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
 
   /**
    * Calls a handler for each record until the consumer is closed. Rejects with what keeps it from reading. A handler that throws has its
-   * record released; without `onError`, `run` then rejects with that error, when the others have ended.
+   * record released; without `onError`, `run` then rejects with that error, when the others have ended. Called again, it goes on with the
+   * records that were acquired already.
    */
   async run(options: ShareRunOptions): Promise<void> {
     const reader = new OptionsReader('run', options, KNOWN_TO_RUN)
@@ -131,24 +122,37 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     const running = new Set<Promise<void>>()
     const failures: unknown[] = []
     try {
-      for await (const records of this) {
-        for (const record of records) {
-          while (running.size >= concurrency) await Promise.race(running)
-          // Closed meanwhile, or its session is gone: it comes again.
-          if (failures.length > 0 || this.#closing !== undefined || !this.#brokerOf.has(record)) {
-            record.release()
-            continue
-          }
-          const promise = this.#handle(record, options).catch((error: unknown) => void failures.push(error))
+      while (await this.#untilReady(() => failures.length > 0)) {
+        while (this.#ready.length > 0 && running.size < concurrency) {
+          const record = this.#ready.shift() as ShareRecord
+          const promise = this.#handle(record, options).catch((error: unknown) => {
+            failures.push(error)
+            this.#wake()
+          })
           running.add(promise)
           void promise.finally(() => running.delete(promise))
         }
-        if (failures.length > 0) break
+        if (running.size >= concurrency) await Promise.race(running)
       }
     } finally {
       await Promise.all(running)
     }
     if (failures.length > 0) throw failures[0]
+  }
+
+  /** Resolves when there are records to deliver; false if `isOver`, which is looked at again after `#wake`, or it is closed. */
+  async #untilReady(isOver: () => boolean): Promise<boolean> {
+    this.#start()
+    for (;;) {
+      if (isOver()) return false
+      if (this.#fatal !== undefined) throw this.#fatal
+      const error = this.#errors.shift()
+      if (error !== undefined) throw error
+      if (this.#closing !== undefined) return false
+      if (this.#ready.length > 0) return true
+      this.#waiting ??= Promise.withResolvers()
+      await this.#waiting.promise
+    }
   }
 
   async #handle(record: ShareRecord, { handler, onError }: ShareRunOptions): Promise<void> {
