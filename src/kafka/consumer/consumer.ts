@@ -207,7 +207,11 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   /** Goes on with these partitions, or all, also after an error of theirs. Those that were not paused are not affected. */
   resume(partitions: Iterable<TopicPartition> = this.assignment): void {
     for (const owned of this.#find(partitions)) {
-      owned.fetch.isPaused = false
+      const { fetch } = owned
+      // What has kept it from being read may have been that its position was not found.
+      if (fetch.isPaused && fetch.topicId === undefined) void this.#begin(owned)
+      else if (fetch.isPaused && fetch.position.state !== 'fetching') this.#resolver.resolve(fetch)
+      fetch.isPaused = false
       this.#delivery.ready(owned)
     }
     this.#fetcher.poke()
@@ -348,7 +352,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       this.#firstCounts.set(owned.topic, this.#firstCounts.get(owned.topic) ?? topic.partitions.length)
       this.#resolver.resolve(owned.fetch)
     } catch (error) {
-      if (!owned.isOver) this.#report(error as KafkaError)
+      if (!owned.isOver) this.#partitionFailed(owned.fetch, error as KafkaError)
     }
   }
 

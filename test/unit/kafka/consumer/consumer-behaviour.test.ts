@@ -446,6 +446,22 @@ describe('records', () => {
     sim.closeClients()
   })
 
+  it.each([
+    ['ListOffsets', 29],
+    ['OffsetFetch', 30],
+  ] as const)('are read after a resume, though %s was refused', async (api, code) => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.append('t', 0, numbers(3))
+    sim.script.on(api, 1, { do: 'error', code })
+    const consumer = sim.consumer()
+    await expect(sim.run(consumer.next())).rejects.toThrow('AUTHORIZATION')
+    consumer.resume()
+    expect(await sim.run(read(consumer, 3), 60_000)).toEqual(['0:0', '0:1', '0:2'])
+    await sim.run(consumer.close())
+    sim.closeClients()
+  })
+
   it('of open and of aborted transactions are not seen by a reader of committed ones', async () => {
     const sim = new ConsumerSim({ brokers: 1 })
     sim.createTopic('t', 1)
