@@ -149,6 +149,8 @@ export class RecordSender {
     if (mayAppend && call.advance(this.#accumulator, topic.writer)) return this.wake()
     const waitsForRoom = topic.writer.partitions > 0 && topic.waiting.length === 0
     const queue = waitsForRoom ? this.#waiting : topic.waiting
+    // The topic may never be found: that would be said first, and late.
+    if (!waitsForRoom && !call.check()) return
     queue.push(this.#waitingOf(topic, call, signal))
     this.wake()
   }
@@ -408,7 +410,7 @@ export class RecordSender {
       resolve()
       return true
     }
-    queue.push(this.#waitingOf(topic, { advance: reached, fail: reached }, undefined))
+    queue.push(this.#waitingOf(topic, { advance: reached, check: () => true, fail: reached }, undefined))
     await promise
   }
 }
