@@ -2,6 +2,7 @@
 export { createClient } from './client.ts'
 export type { ClientOptions, KafkaClient } from './client.ts'
 export type { ClientHooks } from './client-hooks.ts'
+export type { CloseOptions } from './close-deadline.ts'
 
 export { InvalidOptionsError, KafkaError, MalformedError, UnencodableError } from './errors.ts'
 export type { ErrorAction, KafkaErrorOptions, MalformedCode, OptionProblem, WriteOutcome } from './errors.ts'

@@ -1,5 +1,7 @@
 // Over 250 lines: what users call, and what groups, fetches and positions tell each other through it.
 import { errorFromBroker, KafkaError } from '../errors.ts'
+import { CloseDeadline } from '../close-deadline.ts'
+import type { CloseOptions } from '../close-deadline.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
 import { ClassicSession } from './classic/classic-session.ts'
 import { notAssigned } from './consumer-batch.ts'
@@ -71,6 +73,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   #session: GroupSession<unknown> | undefined
   #stopListening: (() => void) | undefined
   #fatal: KafkaError | undefined
+  readonly #deadline: CloseDeadline
   #closing: Promise<void> | undefined
   #hasBeenAssigned = false
 
@@ -80,6 +83,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#settings = consumerSettingsOf(options, context.cluster.rack)
     this.#listeners = new ConsumerListeners(reportingTo(context.hooks ?? {}, this.#settings.group?.groupId))
     this.#turns = new Turns(context.clock)
+    this.#deadline = new CloseDeadline(context.clock, 'consumer.close')
     const { fetch, maxBatchRecords, read } = this.#settings
     this.#fetcher = new Fetcher(context, fetch, {
       ready: (partition) => this.#withOwned(partition, (owned) => this.#delivery.ready(owned)),
@@ -236,12 +240,15 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /**
    * Delivers nothing more, waits for what runs, at most for `revokeTimeoutMs`, commits what is finished and leaves the group. Resolves
-   * after `deadlineMs` at the latest, if it is given; the group then finds out by itself that this member has left. May be called again:
-   * the first call counts. A loop over the consumer ends; called within it, mark the batch as done before, or it is waited for.
+   * after `deadlineMs` at the latest, if it is given; the group then finds out by itself that this member has left. May be called again,
+   * by listeners too; a later call can make the deadline sooner. A loop over the consumer ends; called within it, mark the batch as done
+   * before, or it is waited for.
    */
-  close({ deadlineMs }: { readonly deadlineMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(deadlineMs)
-    return this.#closing
+  async close(options: CloseOptions = {}): Promise<void> {
+    this.#deadline.set(options)
+    // Not at once: what it calls, listeners and hooks, may call close again, and must find that it has begun.
+    this.#closing ??= Promise.resolve().then(() => this.#close())
+    await this.#closing
   }
 
   /** Closes it at the end of an `await using`. */
@@ -345,10 +352,10 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
   }
 
-  async #revoke(revoked: readonly OwnedPartition[], limitMs = Infinity): Promise<void> {
+  async #revoke(revoked: readonly OwnedPartition[], limit?: CloseDeadline): Promise<void> {
     if (revoked.length === 0) return
     const { clock } = this.#context
-    const deadlineMs = Math.min(this.#settings.revokeTimeoutMs, limitMs)
+    const deadlineMs = Math.min(this.#settings.revokeTimeoutMs, limit?.leftMs ?? Infinity)
     for (const owned of revoked) {
       owned.fetch.stop()
       this.#delivery.takeBack(owned)
@@ -357,6 +364,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     const partitions = revoked.map(({ topic, partition }) => ({ topic, partition }))
     const late = Promise.withResolvers<void>()
     const cancel = clock.setTimer(late.resolve, deadlineMs)
+    void limit?.passed.then(late.resolve)
     const work = Promise.all([
       this.#emit('revoking', partitions, { deadlineMs }),
       ...revoked.map((each) => this.#idle(each)),
@@ -595,20 +603,17 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
   }
 
-  async #close(deadlineMs = Infinity): Promise<void> {
-    const { clock, onClosed } = this.#context
-    const late = Promise.withResolvers<void>()
-    const cancel = deadlineMs === Infinity ? undefined : clock.setTimer(late.resolve, deadlineMs)
+  async #close(): Promise<void> {
     this.#delivery.wake()
     this.#session?.machine.close()
-    await this.#revoke([...this.#owned.values()], deadlineMs)
-    await Promise.race([this.#session?.close(), late.promise])
-    cancel?.()
+    await this.#revoke([...this.#owned.values()], this.#deadline)
+    await Promise.race([this.#session?.close(), this.#deadline.passed])
+    this.#deadline.end()
     this.#stopListening?.()
     this.#subscription?.end()
     this.#resolver.close()
     this.#fetcher.close()
-    onClosed?.()
+    this.#context.onClosed?.()
   }
 }
 

@@ -1,3 +1,5 @@
+import { CloseDeadline } from '../close-deadline.ts'
+import type { CloseOptions } from '../close-deadline.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { closedError } from '../cluster/cluster-errors.ts'
 import type { Connections } from '../cluster/connections.ts'
@@ -45,9 +47,9 @@ export class Producer {
   readonly #records: RecordSender
   readonly #coordinators: Connections
   readonly #transactions: Transactions | undefined
-  readonly #clock: Clock
   readonly #wallClock: () => number
   readonly #onClosed: ((producer: Producer) => void) | undefined
+  readonly #deadline: CloseDeadline
   #closing: Promise<void> | undefined
   /** Transactions run one after the other. */
   #turn: Promise<unknown> = Promise.resolve()
@@ -81,7 +83,7 @@ export class Producer {
       onBatch: context.onBatch,
     })
     this.#transactions = transactions
-    this.#clock = clock
+    this.#deadline = new CloseDeadline(clock, 'producer.close', DEFAULT_CLOSE_MS)
     this.#wallClock = wallClock
     this.#onClosed = context.onClosed
   }
@@ -145,12 +147,14 @@ export class Producer {
 
   /**
    * Takes nothing more, sends what it has, and ends its connections: after `deadlineMs` at the latest (default 30,000), when the rest
-   * fails. A transaction that is running may end by then; if it does not, the broker aborts it. May be called again: the first call
-   * counts.
+   * fails. A transaction that is running may end by then; if it does not, the broker aborts it. May be called again, by hooks too; a
+   * later call can make the deadline sooner.
    */
-  close({ deadlineMs = DEFAULT_CLOSE_MS }: { readonly deadlineMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(deadlineMs)
-    return this.#closing
+  async close(options: CloseOptions = {}): Promise<void> {
+    this.#deadline.set(options)
+    // Not at once: what it calls, listeners and hooks, may call close again, and must find that it has begun.
+    this.#closing ??= Promise.resolve().then(() => this.#close())
+    await this.#closing
   }
 
   /** Closes it at the end of an `await using`. */
@@ -158,12 +162,10 @@ export class Producer {
     return this.close()
   }
 
-  async #close(deadlineMs: number): Promise<void> {
-    const { promise: late, resolve } = Promise.withResolvers<void>()
-    const cancel = this.#clock.setTimer(resolve, deadlineMs)
+  async #close(): Promise<void> {
     const finished = this.#transactions === undefined ? this.flush() : this.#turn
-    await Promise.race([finished, late])
-    cancel()
+    await Promise.race([finished, this.#deadline.passed])
+    this.#deadline.end()
     this.#records.close()
     this.#coordinators.close()
     this.#onClosed?.(this)
