@@ -222,7 +222,7 @@ describe('gaps', () => {
         Array.from({ length: 5 }, (_, index) => ({ value: `${name}${index}:`.padEnd(1_000, '.') })),
       )
     await sim.run(producer.send({ topic: 't', value: 'warm' }))
-    const real = BlockMemory.prototype.takeExactly
+    const real = Reflect.get(BlockMemory.prototype, 'takeExactly')
     const spy = vi.spyOn(BlockMemory.prototype, 'takeExactly')
     onTestFinished(() => spy.mockRestore())
     let calls = 0
