@@ -121,9 +121,10 @@ export class Producer {
 
   /**
    * Runs `work` in a transaction, which is committed when it returns and aborted when it throws. Resolves with what `work` returns when
-   * the commit is certain. Rejects with what `work` has thrown; or with a {@link KafkaError} of the commit: `action` `abort` means that
-   * the transaction was aborted and the same work may be tried again; `fenced` that another producer has the transactional id, or the
-   * transaction took longer than its timeout; an `outcome` of `unknown` that it may have been committed. Calls run one after the other.
+   * the commit is certain. Rejects with what `work` has thrown, or with a {@link KafkaError}. An `outcome` of `unknown` means that the
+   * transaction may have been committed; else it is not. `action` `abort`: the same work may be tried again, after a pause; `fatal`: it
+   * would fail again; `fenced`: another producer has the transactional id, or the transaction took longer than its timeout; others: it
+   * has not begun. Calls run one after the other.
    *
    * ```ts
    * await producer.transaction(async (tx) => {
@@ -220,8 +221,9 @@ export class Producer {
       return result
     } catch (error) {
       isOpen = false
+      const reason = transactions.reasonFor(error)
       await transactions.abort(aborted(error))
-      throw error
+      throw reason
     }
   }
 }

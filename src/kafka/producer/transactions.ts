@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { KafkaError } from '../errors.ts'
+import { withOutcome } from '../network/connection-errors.ts'
 import { joinedOffsets } from './group-offsets.ts'
 import type { GroupOffsets } from './group-offsets.ts'
 import type { TransactionStamp } from './produce-requests.ts'
@@ -87,8 +88,12 @@ export class Transactions {
 
   async begin(): Promise<void> {
     const { phase, error } = this.#state
-    if (phase === 'fenced' && error !== undefined) throw error
-    if (phase === 'uninit') await this.#initialize()
+    if (phase === 'fenced' && error !== undefined) throw notBegun(error)
+    if (phase === 'uninit') {
+      await this.#initialize().catch((reason: unknown) => {
+        throw notBegun(reason)
+      })
+    }
     this.#groups = new Map()
     this.#state.begin()
   }
@@ -114,6 +119,12 @@ export class Transactions {
     if (this.#state.error !== undefined) throw this.#state.error
     if (!this.#state.isTouched) return this.#state.ended(undefined)
     await this.#end(true)
+  }
+
+  /** What the transaction rejects with if its work has thrown this: what one of its sends threw says less than what follows from it. */
+  reasonFor(thrown: unknown): unknown {
+    const { error } = this.#state
+    return error !== undefined && error.cause === thrown ? error : thrown
   }
 
   /** Does not reject: what can't be aborted now is aborted by the coordinator, at the latest when the producer id is asked for again. */
@@ -183,8 +194,10 @@ export class Transactions {
       this.#state.ended(next)
       if (next !== undefined) this.#records.identified(next)
     } catch (error) {
+      const isCertain = error instanceof KafkaError && error.outcome !== 'unknown' && error.action !== 'fenced'
+      if (committed && isCertain) this.#state.refused(error)
       // Whether another producer has the id, or the coordinator has only lost patience, shows when the producer id is asked for again.
-      this.#state.lost()
+      else this.#state.lost()
       throw error
     }
   }
@@ -193,6 +206,11 @@ export class Transactions {
     this.#state.fenced(error, this.#hasOwnId)
     if (this.#hasOwnId) this.#transactionalId = randomUUID()
   }
+}
+
+/** What may have happened to the request for a producer id is nothing to the caller. */
+function notBegun(error: unknown): unknown {
+  return error instanceof KafkaError ? withOutcome(error, 'not-sent') : error
 }
 
 function isFenced(error: unknown): error is KafkaError {
