@@ -351,10 +351,7 @@ export class Reader {
     this.#defer(wishes)
     // The message names one key of several; checking all of them is cheap, and rare.
     if (code === 'NOGROUP' || code === 'UNBLOCKED') for (const partition of partitions) partition.repair()
-    else
-      void this.#explained(error, demand, plan).then((explained) =>
-        demand.member.reportError(explained, `reading group "${group}"`),
-      )
+    else void this.#reportFailed(error, demand, plan)
   }
 
   /** If it fails again, it must not loop. */
@@ -370,17 +367,22 @@ export class Reader {
       )
   }
 
-  #explained(error: unknown, demand: ReadDemand, { sources }: ReadPlan): Promise<unknown> {
-    if (replyCode(error) !== 'WRONGTYPE') return Promise.resolve(error)
+  /** Not awaited: the others are read meanwhile. */
+  async #reportFailed(failure: unknown, demand: ReadDemand, plan: ReadPlan): Promise<void> {
+    demand.member.reportError(await this.#explained(failure, demand, plan), `reading group "${this.#parts.group}"`)
+  }
+
+  #explained(failure: unknown, demand: ReadDemand, { sources }: ReadPlan): Promise<unknown> {
+    if (replyCode(failure) !== 'WRONGTYPE') return Promise.resolve(failure)
     const { commands, host } = this.#parts.context
     const now = host.clock.monotonic()
     const known = this.#wrongTypes.get(demand)
     // Each explanation costs a command for each stream.
     if (known !== undefined && now - known.at < EXPLAIN_AGAIN_MS) return known.explained
     const streams = sources.map(({ stream }) => stream)
-    const explained = explainWrongType(commands, streams, error).catch(() => {
+    const explained = explainWrongType(commands, streams, failure).catch(() => {
       this.#wrongTypes.delete(demand)
-      return error
+      return failure
     })
     this.#wrongTypes.set(demand, { explained, at: now })
     return explained
