@@ -97,7 +97,7 @@ describe('the admin client', () => {
     const offsets = async (...all: Parameters<Admin['records']['offsets']>) =>
       (await admin.records.offsets(...all)).map(({ offset }) => offset)
     expect(await offsets('logged', 'latest')).toEqual([10, 0])
-    expect(await offsets('logged', { timestamp: 500 })).toEqual([0, -1])
+    expect(await offsets('logged', { timestampMs: 500 })).toEqual([0, -1])
     expect(await admin.records.deleteBefore('logged', { 0: 4 })).toEqual([{ partition: 0, offset: 4 }])
     expect(await offsets('logged', 'earliest')).toEqual([4, 0])
     expect((await admin.cluster.logDirs()).flatMap(({ replicas }) => replicas.map(({ topic }) => topic))).toContain(
