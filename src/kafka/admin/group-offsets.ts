@@ -1,4 +1,4 @@
-import { errorFromBroker } from '../errors.ts'
+import { errorFromBroker, KafkaError } from '../errors.ts'
 import { offsetSpec } from './records.ts'
 import type { OffsetSpec, RecordsAdmin } from './records.ts'
 import { checkItems } from './admin-context.ts'
@@ -40,6 +40,11 @@ export interface NewGroupOffset {
   readonly leaderEpoch?: number | undefined
   /** @default '' */
   readonly metadata?: string | undefined
+}
+
+interface AnsweredTopic {
+  readonly name: string
+  readonly partitions: readonly { readonly partitionIndex: number; readonly errorCode: number }[]
 }
 
 const FIRST_VERSION_OF_GROUPS = 8
@@ -93,7 +98,7 @@ export class GroupOffsetsAdmin {
     })
   }
 
-  /** Sets offsets of a group without members. Rejects with UNKNOWN_MEMBER_ID while it has any: stop them first. */
+  /** Sets offsets of a group without members. Rejects with NON_EMPTY_GROUP while it has any: stop them first. */
   async alter(groupId: string, offsets: readonly NewGroupOffset[]): Promise<void> {
     checkArguments('admin.offsets.alter', {
       groupId: [groupId, groupName],
@@ -112,11 +117,15 @@ export class GroupOffsetsAdmin {
     await this.#context.read(what, async () => {
       const body = { groupId, memberId: '', topics }
       const answer = await this.#context.toCoordinator('group', groupId, 'OffsetCommit', body, { maxVersion: 9 })
+      refuseMembers(what, answer.topics)
       this.#checkPartitions(groupId, what, answer.topics)
     })
   }
 
-  /** Sets a group without members to where a topic's partitions begin, end, or were at a time (milliseconds). */
+  /**
+   * Sets a group without members to where the partitions of topics begin, end, or were at a time: at the first record that is not older, or
+   * the end if there is none. Rejects with NON_EMPTY_GROUP as {@link GroupOffsetsAdmin.alter} does.
+   */
   async reset(groupId: string, topics: readonly string[], to: OffsetSpec): Promise<void> {
     checkArguments('admin.offsets.reset', {
       groupId: [groupId, groupName],
@@ -157,18 +166,25 @@ export class GroupOffsetsAdmin {
     })
   }
 
-  #checkPartitions(
-    groupId: string,
-    what: string,
-    topics: readonly {
-      readonly name: string
-      readonly partitions: readonly { readonly partitionIndex: number; readonly errorCode: number }[]
-    }[],
-  ): void {
+  #checkPartitions(groupId: string, what: string, topics: readonly AnsweredTopic[]): void {
     const answers = topics.flatMap(({ name, partitions }) =>
       partitions.map(({ partitionIndex, errorCode }) => ({ item: `${name}[${partitionIndex}]`, errorCode })),
     )
     for (const { errorCode } of answers) this.#context.repeatIfPassing('group', groupId, errorCode, what)
     checkItems(`${what},`, answers)
+  }
+}
+
+/** A commit of nobody is refused as that of a member who is not one: the group has others. */
+function refuseMembers(what: string, topics: readonly AnsweredTopic[]): void {
+  for (const { errorCode } of topics.flatMap(({ partitions }) => partitions)) {
+    if (errorCode === 0 || errorFromBroker(errorCode, what).action !== 'rejoin') continue
+    const message = `${what} failed: the group has members; stop them first (the broker answered ${errorCode})`
+    throw new KafkaError(message, {
+      code: 'NON_EMPTY_GROUP',
+      brokerCode: errorCode,
+      action: 'fatal',
+      outcome: 'rejected',
+    })
   }
 }

@@ -1,5 +1,4 @@
-import { errorFromBroker, KafkaError } from '../errors.ts'
-import { checkItems } from './admin-context.ts'
+import { checkItems, refusal } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 import {
   anyText,
@@ -180,7 +179,7 @@ export class TopicsAdmin {
       const response = await this.#context.cluster.sendToAny('Metadata', { topics, allowAutoTopicCreation: false })
       return response.topics.map((topic) => {
         const name = topic.name ?? ''
-        if (topic.errorCode !== 0) throw refused(topic.errorCode, name)
+        if (topic.errorCode !== 0) throw refusal(topic.errorCode, `describe topic ${name}`)
         return {
           name,
           id: topic.topicId === NO_ID ? undefined : topic.topicId,
@@ -199,13 +198,4 @@ export class TopicsAdmin {
       })
     })
   }
-}
-
-/** A topic that does not exist is an answer here, not something to wait for. */
-function refused(errorCode: number, name: string): KafkaError {
-  const error = errorFromBroker(errorCode, `describe topic ${name}`)
-  const { message, code, outcome } = error
-  return code === 'UNKNOWN_TOPIC_OR_PARTITION'
-    ? new KafkaError(message, { code, brokerCode: errorCode, action: 'fatal', outcome })
-    : error
 }
