@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { createClient, KafkaError } from 'busbar/kafka/client'
 import type { ConsumerBatch } from 'busbar/kafka/client'
 
@@ -9,7 +10,7 @@ const consumer = kafka.consumer({ group: 'invoicing', topics: ['orders'], autoCo
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void kafka.close())
 
 for await (const batch of consumer) {
-  while (!batch.isLost && !(await invoice(batch))) console.log('aborted; once more')
+  while (!batch.isLost && !(await invoice(batch))) await delay(1_000)
   batch.done()
 }
 
@@ -19,12 +20,13 @@ async function invoice(batch: ConsumerBatch): Promise<boolean> {
     await producer.transaction(async (tx) => {
       const invoices = batch.records.map(({ key, valueText }) => ({ key, value: `invoice for ${valueText}` }))
       await tx.sendMany('invoices', invoices)
-      tx.offsets(consumer, [{ topic: batch.topic, partition: batch.partition, offset: batch.nextOffset }])
+      tx.offsets(batch)
     })
     console.log(`${batch.count} invoices`)
     return true
   } catch (error) {
-    if (error instanceof KafkaError && error.action === 'abort') return false
+    const isNotCommitted = error instanceof KafkaError && error.outcome !== 'unknown'
+    if (isNotCommitted && (error.action === 'abort' || error.retriable)) return false
     throw error
   }
 }

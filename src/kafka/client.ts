@@ -3,6 +3,8 @@ import type { Admin } from './admin/admin.ts'
 import type { AdminOptions } from './admin/admin-context.ts'
 import { readHooks } from './client-hooks.ts'
 import type { ClientHooks } from './client-hooks.ts'
+import { CloseDeadline } from './close-deadline.ts'
+import type { CloseOptions } from './close-deadline.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { closedError } from './cluster/cluster-errors.ts'
 import type { ClusterOptions } from './cluster/cluster-options.ts'
@@ -37,10 +39,11 @@ export interface KafkaClient {
   admin(options?: AdminOptions): Admin
   /**
    * Closes everything that was made by this client: consumers finish what runs, commit and leave their groups, then producers send what they
-   * have. Resolves after `deadlineMs` at the latest (default 30,000), with no socket and no timer left; what was not done by then fails. May
-   * be called again: the first call counts.
+   * have; a fifth of the time, 5 seconds at most, is kept for them. Settles after `deadlineMs` at the latest (default 30,000), with no socket
+   * and no timer left; what was not done by then fails. `Infinity` is no limit. Rejects with an {@link InvalidOptionsError} if options can't
+   * be used, and has closed nothing then. May be called again, by handlers and hooks too: the first call counts.
    */
-  close(options?: { readonly deadlineMs?: number }): Promise<void>
+  close(options?: CloseOptions): Promise<void>
   /** Closes it at the end of an `await using`. */
   [Symbol.asyncDispose](): Promise<void>
 }
@@ -61,9 +64,12 @@ export function createClient(options: ClientOptions): KafkaClient {
 }
 
 const CLOSE_MS = 30_000
+/** For producers, after consumers that use up their time. */
+const PRODUCERS_SHARE = 1 / 5
+const MAX_PRODUCERS_MS = 5_000
 
 interface Closable {
-  close(options: { readonly deadlineMs: number }): Promise<void>
+  close(options: CloseOptions): Promise<void>
 }
 
 class Client implements KafkaClient {
@@ -73,12 +79,14 @@ class Client implements KafkaClient {
   readonly #hooks: ClientHooks
   readonly #producers = new Set<Closable>()
   readonly #consumers = new Set<Closable>()
+  readonly #deadline: CloseDeadline
   #closing: Promise<void> | undefined
 
   constructor(options: ClientOptions) {
     this.#cluster = new Cluster(options, readHooks)
     const { clock = systemClock, random = Math.random, hooks = {} } = options
     this.#clock = clock
+    this.#deadline = new CloseDeadline(clock, 'close', CLOSE_MS)
     this.#random = random
     this.#hooks = hooks
   }
@@ -115,9 +123,11 @@ class Client implements KafkaClient {
     return createAdmin(this.#cluster, options)
   }
 
-  close({ deadlineMs = CLOSE_MS }: { readonly deadlineMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(deadlineMs)
-    return this.#closing
+  async close(options: CloseOptions = {}): Promise<void> {
+    if (this.#closing === undefined) this.#deadline.set(options)
+    // Not at once: hooks that it calls may call close again, and must find that it has begun.
+    this.#closing ??= Promise.resolve().then(() => this.#close())
+    await this.#closing
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -125,13 +135,17 @@ class Client implements KafkaClient {
   }
 
   /** Handlers of consumers may still send, so these are closed first. */
-  async #close(deadlineMs: number): Promise<void> {
-    const end = this.#clock.now() + deadlineMs
-    for (const all of [this.#consumers, this.#producers]) {
-      const left = Math.max(0, end - this.#clock.now())
-      await Promise.all([...all].map((each) => each.close({ deadlineMs: left })))
+  async #close(): Promise<void> {
+    try {
+      const { leftMs } = this.#deadline
+      const reservedMs = this.#producers.size === 0 ? 0 : Math.min(MAX_PRODUCERS_MS, leftMs * PRODUCERS_SHARE)
+      const closed = await closeAll(this.#consumers, leftMs - reservedMs)
+      closed.push(...(await closeAll(this.#producers, this.#deadline.leftMs)))
+      for (const outcome of closed) if (outcome.status === 'rejected') throw outcome.reason
+    } finally {
+      this.#deadline.end()
+      this.#cluster.close()
     }
-    this.#cluster.close()
   }
 
   #consumerContext(made: () => Closable): ConsumerContext {
@@ -148,4 +162,9 @@ class Client implements KafkaClient {
   #check(): void {
     if (this.#closing !== undefined) throw closedError()
   }
+}
+
+/** One that fails keeps no other from being closed. */
+function closeAll(all: ReadonlySet<Closable>, deadlineMs: number): Promise<PromiseSettledResult<void>[]> {
+  return Promise.allSettled([...all].map((each) => each.close({ deadlineMs })))
 }

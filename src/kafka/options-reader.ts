@@ -82,7 +82,8 @@ export class OptionsReader {
     return byDefault
   }
 
-  oneOf<const T extends string | number>(name: string, choices: readonly T[], byDefault: T): T {
+  /** `isSecret`: a value that is none of the choices is not shown. */
+  oneOf<const T extends string | number>(name: string, choices: readonly T[], byDefault: T, isSecret = false): T {
     const value = this.#values[name]
     if (value === undefined) return byDefault
     const found = choices.find((choice) => choice === value)
@@ -91,7 +92,7 @@ export class OptionsReader {
       (choice) => typeof value === 'string' && String(choice).toLowerCase() === value.toLowerCase(),
     )
     const remedy = alike === undefined ? `give ${listed(choices)}` : `write ${quoted(alike)}`
-    this.problem(name, `is ${shown(value)}: ${remedy}`)
+    this.problem(name, `is ${isSecret && alike === undefined ? kindOf(value) : shown(value)}: ${remedy}`)
     return byDefault
   }
 

@@ -51,12 +51,12 @@ if (copyTo === undefined) {
   const { transactionalId } = copyTo
   const producer = new Producer({ transactionalId, transactionTimeoutMs: 10_000 }, { cluster })
   for await (const batch of consumer) {
-    const { partition, nextOffset, leaderEpoch } = batch
+    const { partition } = batch
     try {
       await producer.transaction(async (transaction) => {
         const copies = [...batch].map(({ value }) => ({ value, partition }))
         await transaction.sendMany(copyTo.topic, copies)
-        transaction.offsets(consumer, [{ topic, partition, offset: nextOffset, leaderEpoch }])
+        transaction.offsets(batch)
       })
       batch.done()
     } catch (error) {

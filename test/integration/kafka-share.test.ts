@@ -50,7 +50,7 @@ describe('a share group on a real broker', () => {
   )
 
   test(
-    'what was not delivered when a member closes is not counted as lost to it',
+    'what a member gives back when it closes comes again, with that delivery counted',
     { timeout: 120_000 },
     async (context) => {
       const { shareConsumer, send, close } = await setUpShareGroup(context, kafka)
@@ -65,7 +65,13 @@ describe('a share group on a real broker', () => {
       await first.close()
       const second = shareConsumer()
       const seen: string[] = []
-      const ended = second.run({ handler: ({ record }) => void seen.push(record.valueText ?? '') })
+      const counts = new Map<number, number>()
+      const ended = second.run({
+        handler: ({ record, deliveryCount }) => {
+          seen.push(record.valueText ?? '')
+          counts.set(record.offset, deliveryCount)
+        },
+      })
       await waitFor(() => seen.length >= 49, { timeoutMs: 30_000 })
       await second.close()
       await ended
@@ -74,6 +80,7 @@ describe('a share group on a real broker', () => {
           .filter((value) => value !== kept?.record.valueText)
           .toSorted(),
       )
+      expect(rest.map(({ offset }) => counts.get(offset))).toEqual(rest.map(() => 2))
       await close()
     },
   )

@@ -79,4 +79,11 @@ describe('topics with an age of their own', () => {
       },
     )
   })
+  test('are not for dead letters, whose stream takes none', () => {
+    assert.throws(
+      () => nats({ retention: { topics: { '*.*.dlq': { maxAgeMs: 60_000 } } } }),
+      (error: unknown) =>
+        ConfigurationError.is(error) && error.problems.map(({ path }) => path).join() === 'retention.topics.*.*.dlq',
+    )
+  })
 })

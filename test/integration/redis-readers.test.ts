@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import { silentLogger } from 'busbar'
+import type { Bus } from 'busbar'
 import { uniqueName, waitUntil } from 'busbar/testing'
 import { redisHarness, streamOf } from './redis-harness.ts'
 
 const QUICK = { retention: { maxMessages: 100_000 }, leaseMs: 1_500, pollIntervalMs: 100, partitions: 2 } as const
 
-const { client, bus } = await redisHarness('readers', QUICK)
+const { client, bus, proxy } = await redisHarness('readers', QUICK)
 
 /** Blocking reads of all consumers of a group share a connection, and nothing else. */
 describe('Redis: connections', () => {
@@ -166,4 +167,104 @@ describe('Redis: connections', () => {
       await waitUntil(() => handled.filter((data) => data === 'repaired').length === 2, { timeoutMs: 10_000 })
     },
   )
+})
+
+/** What was in a lost reply is looked for. What was acked is none of it, whoever has read it. */
+describe('Redis: a reader whose connection breaks', () => {
+  /** Number of reads that wait for messages. */
+  const blocked = async (name: string): Promise<number> =>
+    (await client.clientList()).filter((one) => one.name === name && one.flags.includes('b')).length
+  async function breakReader(name: string): Promise<void> {
+    const readers = (await client.clientList()).filter((one) => one.name === name && one.cmd.startsWith('xreadgroup'))
+    assert.equal(readers.length, 1)
+    for (const { id } of readers) await client.sendCommand(['CLIENT', 'KILL', 'ID', String(id)])
+  }
+  /** In both partitions: what comes back comes before what is new. */
+  async function publishMore(
+    on: Bus,
+    topic: string,
+    kind: string,
+    ...handled: readonly (readonly string[])[]
+  ): Promise<void> {
+    const more = Array.from({ length: 8 }, (_, at) => `${kind} ${at}`)
+    for (const data of more) await on.publish(topic, data, { key: data })
+    await waitUntil(() => more.every((data) => handled.flat().includes(data)), {
+      timeoutMs: 10_000,
+      describe: () => handled.join(' and '),
+    })
+  }
+  const count = (handled: readonly string[], kind: string): number =>
+    handled.filter((data) => data.startsWith(kind)).length
+
+  /** Eight slow messages, and then 20 that a first member has acked, which is going to lose partitions. */
+  async function ackedAboveSlow(topic: string, first: Bus) {
+    const gate = Promise.withResolvers<void>()
+    const handled: string[] = []
+    const consumer = first.consume(
+      topic,
+      async ({ data }, { signal }) => {
+        if (String(data).startsWith('slow')) await gate.promise
+        signal.throwIfAborted()
+        handled.push(String(data))
+      },
+      { prefetch: 100, concurrency: 50 },
+    )
+    await first.start()
+    for (let at = 0; at < 8; at++) await first.publish(topic, `slow ${at}`, { key: `s${at}` })
+    for (let at = 0; at < 20; at++) await first.publish(topic, `quick ${at}`, { key: `q${at}` })
+    await waitUntil(() => consumer.stats().acked === 20, { timeoutMs: 10_000 })
+    return { handled, open: gate.resolve }
+  }
+
+  test.each(['hands over', 'dies with'])(
+    'does not handle again what a member has acked that %s its partitions',
+    { timeout: 30_000 },
+    async (how) => {
+      const [topic, name] = [uniqueName('acked'), uniqueName('name')]
+      const before = await proxy()
+      const [first, second] = [
+        bus({ host: before.host, port: before.port, url: undefined, handoverTimeoutMs: 100 }, { logger: silentLogger }),
+        bus({ connectionName: name }),
+      ]
+      const { handled: ofFirst, open } = await ackedAboveSlow(topic, first)
+      if (how === 'dies with') {
+        before.refuse()
+        before.cut()
+      }
+      const ofSecond: string[] = []
+      second.consume(topic, ({ data }) => void ofSecond.push(String(data)))
+      await second.start()
+      await waitUntil(() => count(ofSecond, 'slow') > (how === 'dies with' ? 7 : 0), { timeoutMs: 10_000 })
+      await breakReader(name)
+      await publishMore(second, topic, 'new', ofFirst, ofSecond)
+      open()
+      assert.equal(count(ofSecond, 'quick'), 0, ofSecond.join())
+      assert.equal(new Set(ofSecond).size, ofSecond.length, ofSecond.join())
+    },
+  )
+
+  test('does not handle again what members without an order have acked', { timeout: 30_000 }, async () => {
+    const [topic, name] = [uniqueName('mixed'), uniqueName('name')]
+    const [ordered, other] = [
+      bus({ connectionName: name }, { logger: silentLogger }),
+      bus({}, { logger: silentLogger }),
+    ]
+    const handled: string[] = []
+    const consumer = ordered.consume(topic, ({ data }) => void handled.push(String(data)))
+    const unordered = other.consume(topic, ({ data }) => void handled.push(String(data)), { order: 'none' })
+    await ordered.start()
+    await publishMore(ordered, topic, 'first', handled)
+    await other.start()
+    consumer.pause()
+    await waitUntil(async () => (await blocked(name)) === 0, { timeoutMs: 5_000 })
+    for (let at = 0; at < 20; at++) await other.publish(topic, `old ${at}`, { key: `o${at}` })
+    await waitUntil(() => count(handled, 'old') === 20, { timeoutMs: 5_000, describe: () => handled.join() })
+    await waitUntil(() => unordered.stats().unsettled === 0, { timeoutMs: 5_000 })
+    consumer.resume()
+    await waitUntil(async () => (await blocked(name)) === 1, { timeoutMs: 5_000 })
+    await breakReader(name)
+    // It reads again when it has found what was in a lost reply.
+    await waitUntil(async () => (await blocked(name)) === 1, { timeoutMs: 5_000 })
+    assert.equal(count(handled, 'old'), 20, handled.join())
+  })
 })

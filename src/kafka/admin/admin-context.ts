@@ -21,11 +21,12 @@ export class PartialFailureError extends KafkaError {
 
   constructor(failures: ReadonlyMap<string, KafkaError>, first: KafkaError) {
     const rest = failures.size > 1 ? ` (and ${failures.size - 1} more)` : ''
-    const { code, action, outcome, brokerCode } = first
+    const { code, action, outcome, brokerCode, missingRight } = first
     super(`${first.message}${rest}`, {
       code,
       action,
       outcome,
+      missingRight,
       cause: first,
       ...(brokerCode === undefined ? {} : { brokerCode }),
     })

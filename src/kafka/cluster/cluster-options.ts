@@ -176,10 +176,15 @@ function readBrokers(reader: OptionsReader): readonly Address[] {
   const addresses: Address[] = []
   for (const [index, broker] of brokers.entries()) {
     const address = typeof broker === 'string' ? parseAddress(broker) : undefined
-    if (address === undefined) reader.problem(`brokers[${index}]`, `is ${shown(broker)}: write host:port`)
+    if (address === undefined) reader.problem(`brokers[${index}]`, `is ${shown(publicPart(broker))}: write host:port`)
     else addresses.push(address)
   }
   return addresses
+}
+
+/** Of a URL: without the user, the password and the query. */
+function publicPart(broker: unknown): unknown {
+  return typeof broker === 'string' ? broker.replace(/^.*@/s, '…@').replace(/\?.*$/s, '?…') : broker
 }
 
 function readBackoff(reader: OptionsReader): ClusterSettings['backoff'] {
@@ -196,7 +201,7 @@ function readTls(reader: OptionsReader): (() => TlsOptions) | undefined {
   if (tls === true) return () => ({})
   if (typeof tls === 'function') return tls as () => TlsOptions
   if (typeof tls === 'object' && tls !== null) return () => tls
-  reader.problem('tls', `is ${shown(tls)}: give true, options of tls.connect, or a function that returns them`)
+  reader.problem('tls', `is ${kindOf(tls)}: give true, options of tls.connect, or a function that returns them`)
   return undefined
 }
 

@@ -1,16 +1,40 @@
+import { KafkaError } from '../errors.ts'
 import type { KafkaRecord } from '../records/record.ts'
 import type { OwnedPartition } from './owned-partition.ts'
+import type { TopicPartition } from './partition-set.ts'
+
+/** Who a consumer is in its group: with the transaction that commits offsets for it, brokers check that it still is (KIP-447). */
+export interface MemberMetadata {
+  readonly groupId: string
+  readonly memberId: string
+  readonly generationId: number
+  readonly groupInstanceId: string | null
+}
+
+/** The offset of the next record of a partition. */
+export interface NextOffset extends TopicPartition {
+  readonly offset: number
+}
+
+/** What a batch needs of the consumer that has delivered it. */
+export interface BatchHost {
+  finished(batch: ConsumerBatch): void
+  /** Throws while the consumer is not a member, and for offsets of what it does not hold. */
+  groupMetadata(offsets: readonly NextOffset[]): MemberMetadata
+}
 
 /** Records of one partition, in order. */
 export class ConsumerBatch implements Iterable<KafkaRecord> {
-  /** In order of their offsets, which may have gaps. */
-  readonly records: readonly KafkaRecord[]
-  /** Where reading continues after it: what a transaction commits. */
-  readonly nextOffset: number
+  #records: readonly KafkaRecord[]
+  #nextOffset: number
   /** Of the leader that has written it; -1 if it is not known. */
   readonly leaderEpoch: number
+  /** @internal How many handlers of a run are at work on it; undefined if whoever has it says `done`. */
+  running: number | undefined
   readonly #owned: OwnedPartition
-  readonly #done: (batch: ConsumerBatch) => void
+  /** Of the partition, when this was delivered. */
+  readonly #starts: number
+  readonly #host: BatchHost
 
   /** @internal */
   constructor(
@@ -18,13 +42,24 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
     records: readonly KafkaRecord[],
     nextOffset: number,
     leaderEpoch: number,
-    done: (batch: ConsumerBatch) => void,
+    host: BatchHost,
   ) {
     this.#owned = owned
-    this.records = records
-    this.nextOffset = nextOffset
+    this.#starts = owned.starts
+    this.#records = records
+    this.#nextOffset = nextOffset
     this.leaderEpoch = leaderEpoch
-    this.#done = done
+    this.#host = host
+  }
+
+  /** In order of their offsets, which may have gaps. */
+  get records(): readonly KafkaRecord[] {
+    return this.#records
+  }
+
+  /** Where reading continues after it: what a transaction commits. */
+  get nextOffset(): number {
+    return this.#nextOffset
   }
 
   /** Of all of its records. */
@@ -42,9 +77,22 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
     return this.records.length
   }
 
-  /** The partition was taken from this consumer: another may read the same records, and `done` commits nothing. */
+  /**
+   * The partition was taken from this consumer, and another may read the same records; or reading has gone to another offset since: by
+   * `seek`, a reset or a truncation. `done` commits nothing then.
+   */
   get isLost(): boolean {
-    return this.#owned.isOver
+    return this.#owned.isOver || this.#owned.starts !== this.#starts
+  }
+
+  /**
+   * For `offsets` of a transaction. Throws if the batch is lost, though the consumer may have the partition again: other members may have
+   * done the work meanwhile.
+   */
+  groupMetadata(offsets: readonly NextOffset[] = [this.#next]): MemberMetadata {
+    const metadata = this.#host.groupMetadata(offsets)
+    if (this.isLost) throw notAssigned(`${this.topic}[${this.partition}] was lost after the batch was delivered`)
+    return metadata
   }
 
   /** @internal For what counts finished records. */
@@ -57,7 +105,7 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
    * partition. May be called again, and after the partition is lost, without effect.
    */
   done(): void {
-    this.#done(this)
+    this.#host.finished(this)
   }
 
   /** Its records, in order. */
@@ -65,8 +113,26 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
     return this.records[Symbol.iterator]()
   }
 
+  /** @internal Takes away the records behind this offset, with which no handler has begun. */
+  cutBehind(offset: number): readonly KafkaRecord[] {
+    const kept = this.#records.filter((record) => record.offset <= offset)
+    const cut = this.#records.slice(kept.length)
+    if (cut[0] !== undefined) this.#nextOffset = cut[0].offset
+    this.#records = kept
+    return cut
+  }
+
   /** @internal For the consumer that made it. */
   get owned(): OwnedPartition {
     return this.#owned
   }
+
+  get #next(): NextOffset {
+    return { topic: this.topic, partition: this.partition, offset: this.nextOffset }
+  }
+}
+
+/** The work is another member's, or comes again. */
+export function notAssigned(message: string): KafkaError {
+  return new KafkaError(message, { code: 'NOT_ASSIGNED', action: 'rejoin', outcome: 'not-sent' })
 }

@@ -46,7 +46,7 @@ export interface ConsumerOptions {
   readonly sessionTimeoutMs?: number | undefined
   /** At most a third of the session. In milliseconds; KIP-848 brokers say how often. @default 3_000, or a third of the session if less */
   readonly heartbeatIntervalMs?: number | undefined
-  /** How long the group waits for its members to join again. In milliseconds. @default 60_000 */
+  /** How long the group waits for its members to join again; more than two heartbeats. In milliseconds. @default 60_000 */
   readonly rebalanceTimeoutMs?: number | undefined
   /**
    * How long what runs may take when its partition is taken away, or the consumer closed. Must end, with two heartbeats, within
@@ -152,6 +152,11 @@ export function consumerSettingsOf(options: ConsumerOptions, clientRack?: string
   const heartbeat = [1, Math.floor(sessionTimeoutMs / 3), Math.min(3_000, Math.floor(sessionTimeoutMs / 3))] as const
   const heartbeatIntervalMs = reader.number('heartbeatIntervalMs', heartbeat)
   const longest = Math.max(0, rebalanceTimeoutMs - 2 * heartbeatIntervalMs - 1)
+  if (longest === 0) {
+    const least = 2 * heartbeatIntervalMs + 2
+    const remedy = `give more than two heartbeats, ${least} or more, or a shorter heartbeatIntervalMs`
+    reader.problem('rebalanceTimeoutMs', `is ${rebalanceTimeoutMs}: ${remedy}`)
+  }
   const byDefault = Math.min(20_000, Math.floor(rebalanceTimeoutMs / 3), longest)
   const revokeTimeoutMs = reader.number('revokeTimeoutMs', [0, longest, byDefault])
   const rack = reader.text('rack', 'the name of a rack or zone') ?? clientRack
@@ -177,6 +182,15 @@ export function consumerSettingsOf(options: ConsumerOptions, clientRack?: string
     maxBatchRecords,
     fetch: { ...fetch, isCommitted: isolation === 'read_committed', rack: rack ?? '' },
     read: { checkCrc: reader.boolean('checkCrc', true) },
+  }
+  for (const name of ['protocol', 'assignors', 'serverAssignor', 'instanceId']) {
+    if (groupId === undefined && reader.has(name)) {
+      reader.problem(name, 'has no use without group: give group, or leave it out')
+    }
+  }
+  if (reader.has('serverAssignor') && group.protocol === 'classic') {
+    const problem = "is for the protocol 'consumer': with 'classic' a member assigns; give assignors"
+    reader.problem('serverAssignor', problem)
   }
   if (reader.has('assignors') && group.protocol === 'consumer') {
     reader.problem(
@@ -221,8 +235,7 @@ function readReset(reader: OptionsReader): ResetPolicy {
   if (typeof given !== 'object' || given === null) {
     return reader.oneOf('onReset', ['earliest', 'latest', 'fail'], 'earliest')
   }
-  const timestampMs = reader
-    .nested('onReset', { names: ['timestampMs'] })
-    ?.number('timestampMs', [0, Number.MAX_SAFE_INTEGER, 0])
-  return { timestampMs: timestampMs ?? 0 }
+  const nested = reader.nested('onReset', { names: ['timestampMs'] })
+  if (nested?.has('timestampMs') === false) nested.problem('timestampMs', 'is missing: give milliseconds since 1970')
+  return { timestampMs: nested?.number('timestampMs', [0, Number.MAX_SAFE_INTEGER, 0]) ?? 0 }
 }

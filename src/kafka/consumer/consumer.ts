@@ -1,8 +1,11 @@
 // Over 250 lines: what users call, and what groups, fetches and positions tell each other through it.
 import { errorFromBroker, KafkaError } from '../errors.ts'
+import { CloseDeadline } from '../close-deadline.ts'
+import type { CloseOptions } from '../close-deadline.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
 import { ClassicSession } from './classic/classic-session.ts'
-import type { ConsumerBatch } from './consumer-batch.ts'
+import { notAssigned } from './consumer-batch.ts'
+import type { ConsumerBatch, MemberMetadata, NextOffset } from './consumer-batch.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import { ConsumerListeners } from './consumer-events.ts'
 import type { ConsumerEventName, ConsumerEvents } from './consumer-events.ts'
@@ -70,6 +73,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   #session: GroupSession<unknown> | undefined
   #stopListening: (() => void) | undefined
   #fatal: KafkaError | undefined
+  readonly #deadline: CloseDeadline
   #closing: Promise<void> | undefined
   #hasBeenAssigned = false
 
@@ -79,6 +83,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#settings = consumerSettingsOf(options, context.cluster.rack)
     this.#listeners = new ConsumerListeners(reportingTo(context.hooks ?? {}, this.#settings.group?.groupId))
     this.#turns = new Turns(context.clock)
+    this.#deadline = new CloseDeadline(context.clock, 'consumer.close')
     const { fetch, maxBatchRecords, read } = this.#settings
     this.#fetcher = new Fetcher(context, fetch, {
       ready: (partition) => this.#withOwned(partition, (owned) => this.#delivery.ready(owned)),
@@ -105,6 +110,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       check: () => this.#session?.check(),
       taken: () => this.#fetcher.poke(),
       moved: (owned) => this.#moved(owned),
+      groupMetadata: (offsets) => this.groupMetadata(offsets),
       idle: (owned) => this.#untilIdle.get(owned)?.resolve(),
       failed: (owned, offset, error) => {
         owned.fetch.seek(offset, -1)
@@ -121,24 +127,16 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /**
    * Who this consumer is in its group, for a transaction that commits offsets for it (KIP-447). Throws while it is not a member: between
-   * two generations, or after it was given up.
+   * two generations, or after it was given up; and if it does not hold the partition of one of `offsets`, or has not delivered what is
+   * before that offset since it holds it.
    */
-  groupMetadata(): {
-    readonly groupId: string
-    readonly memberId: string
-    readonly generationId: number
-    readonly groupInstanceId: string | null
-  } {
+  groupMetadata(offsets: readonly NextOffset[] = []): MemberMetadata {
     const { group } = this.#settings
+    if (group === undefined) throw notAMember('the consumer reads without a group', 'fatal')
     this.#session?.check()
     const identity = this.#session?.machine.identity
-    if (group === undefined || identity === undefined) {
-      throw new KafkaError('the consumer is not a member of its group now', {
-        code: 'NOT_A_MEMBER',
-        action: 'rejoin',
-        outcome: 'not-sent',
-      })
-    }
+    if (identity === undefined) throw notAMember('the consumer is not a member of its group now', 'rejoin')
+    for (const each of offsets) this.#checkDelivered(each)
     const { memberId, epoch: generationId } = identity
     return { groupId: group.groupId, memberId, generationId, groupInstanceId: group.instanceId }
   }
@@ -165,13 +163,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
    * the whole consumer from it. Ends when the consumer is closed.
    */
   next(): Promise<IteratorResult<ConsumerBatch, undefined>> {
-    this.#start()
-    if (this.#isDelivering && !this.#turns.isDue()) {
-      const batch = this.#delivery.take()
-      if (batch !== undefined && !(batch instanceof Promise)) return Promise.resolve({ done: false, value: batch })
-      return this.#nextOf(batch)
-    }
-    return this.#nextOf(undefined)
+    return this.#next(() => false)
   }
 
   /** For `for await`. Leaving the loop does not close the consumer. */
@@ -182,23 +174,34 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   /**
    * Calls a handler for each record until the consumer is closed, `concurrency` at a time; what is finished without a gap is committed. A
    * handler that throws, or rejects, ends the run: it rejects with that error when the others have ended, and the record is not
-   * committed.
+   * committed. Called again, it begins with the first record of each partition that is not finished: those behind it that are come again.
    */
   async run(options: RunOptions): Promise<void> {
-    await new HandlerRun(
+    const run = new HandlerRun(
       {
-        next: () => this.next(),
+        next: (isOver) => this.#next(isOver),
+        wake: () => this.#delivery.wake(),
+        givenToRun: (batch) => this.#delivery.givenToRun(batch),
         finishOne: (batch, index) => this.#delivery.finishOne(batch, index),
+        rested: (batch) => this.#delivery.rested(batch),
         check: () => this.#session?.check(),
         turns: this.#turns,
       },
       options,
-    ).run()
+    )
+    try {
+      await run.run()
+    } finally {
+      this.#rewind()
+    }
   }
 
   /** Delivers nothing of these partitions, or of all, until they are resumed. What was fetched is kept. */
   pause(partitions: Iterable<TopicPartition> = this.assignment): void {
-    for (const owned of this.#find(partitions)) owned.fetch.isPaused = true
+    for (const owned of this.#find(partitions)) {
+      owned.fetch.isPaused = true
+      this.#delivery.takeBack(owned)
+    }
   }
 
   /** Goes on with these partitions, or all, also after an error of theirs. Those that were not paused are not affected. */
@@ -237,17 +240,29 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /**
    * Delivers nothing more, waits for what runs, at most for `revokeTimeoutMs`, commits what is finished and leaves the group. Resolves
-   * after `deadlineMs` at the latest, if it is given; the group then finds out by itself that this member has left. May be called again:
-   * the first call counts. A loop over the consumer ends; called within it, mark the batch as done before, or it is waited for.
+   * after `deadlineMs` at the latest, if it is given; the group then finds out by itself that this member has left. May be called again,
+   * by listeners too; a later call can make the deadline sooner. A loop over the consumer ends; called within it, mark the batch as done
+   * before, or it is waited for.
    */
-  close({ deadlineMs }: { readonly deadlineMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(deadlineMs)
-    return this.#closing
+  async close(options: CloseOptions = {}): Promise<void> {
+    this.#deadline.set(options)
+    // Not at once: what it calls, listeners and hooks, may call close again, and must find that it has begun.
+    this.#closing ??= Promise.resolve().then(() => this.#close())
+    await this.#closing
   }
 
   /** Closes it at the end of an `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
+  }
+
+  #checkDelivered({ topic, partition, offset }: NextOffset): void {
+    const owned = this.#owned.get(keyOf(topic, partition))
+    if (owned === undefined) throw notAssigned(`${topic}[${partition}] is not assigned to this consumer`)
+    const { startOffset, deliveredOffset } = owned
+    if (offset >= startOffset && offset <= deliveredOffset) return
+    const delivered = `this consumer has delivered ${startOffset} to ${deliveredOffset} since it has the partition`
+    throw notAssigned(`offset ${offset} of ${topic}[${partition}] can't be committed: ${delivered}`)
   }
 
   #start(): void {
@@ -337,17 +352,19 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
   }
 
-  async #revoke(revoked: readonly OwnedPartition[], limitMs = Infinity): Promise<void> {
+  async #revoke(revoked: readonly OwnedPartition[], limit?: CloseDeadline): Promise<void> {
     if (revoked.length === 0) return
     const { clock } = this.#context
-    const deadlineMs = Math.min(this.#settings.revokeTimeoutMs, limitMs)
+    const deadlineMs = Math.min(this.#settings.revokeTimeoutMs, limit?.leftMs ?? Infinity)
     for (const owned of revoked) {
       owned.fetch.stop()
+      this.#delivery.takeBack(owned)
       this.#delivery.drop(owned)
     }
     const partitions = revoked.map(({ topic, partition }) => ({ topic, partition }))
     const late = Promise.withResolvers<void>()
     const cancel = clock.setTimer(late.resolve, deadlineMs)
+    void limit?.passed.then(late.resolve)
     const work = Promise.all([
       this.#emit('revoking', partitions, { deadlineMs }),
       ...revoked.map((each) => this.#idle(each)),
@@ -363,12 +380,23 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     for (const owned of revoked) this.#remove(owned)
   }
 
-  /** Until nothing of it is unfinished, or it is lost. */
-  #idle(owned: OwnedPartition): Promise<void> {
-    if (owned.isOver || owned.prefix.unfinished === 0) return Promise.resolve()
+  /** What a run was given and has left unfinished is delivered again. */
+  #rewind(): void {
+    for (const owned of this.#owned.values()) {
+      const { prefix, fetch } = owned
+      if (fetch.isStopped || prefix.unfinished === 0 || !prefix.isAtRest) continue
+      this.#moveTo(owned, prefix.floor, prefix.leaderEpoch)
+    }
+  }
+
+  /** Until nobody is at work on it, or it is lost. */
+  async #idle(owned: OwnedPartition): Promise<void> {
+    // A handler that calls `close` is counted when it has returned its promise.
+    await Promise.resolve()
+    if (owned.isOver || owned.prefix.isAtRest) return
     const waiting = this.#untilIdle.get(owned) ?? Promise.withResolvers<void>()
     this.#untilIdle.set(owned, waiting)
-    return waiting.promise
+    await waiting.promise
   }
 
   #lost(lost: readonly OwnedPartition[], reason: LossReason | 'recreated'): void {
@@ -461,6 +489,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   #moveTo(owned: OwnedPartition, offset: number, lastEpoch: number): void {
+    this.#delivery.takeBack(owned)
     this.#delivery.drop(owned)
     owned.fetch.seek(offset, lastEpoch)
     owned.moveTo(offset, lastEpoch)
@@ -543,13 +572,25 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     return this.#errors.length === 0 && this.#fatal === undefined && this.#closing === undefined
   }
 
+  #next(isOver: () => boolean): Promise<IteratorResult<ConsumerBatch, undefined>> {
+    this.#start()
+    if (this.#isDelivering && !this.#turns.isDue()) {
+      const batch = this.#delivery.take()
+      if (batch !== undefined && !(batch instanceof Promise)) return Promise.resolve({ done: false, value: batch })
+      return this.#nextOf(batch, isOver)
+    }
+    return this.#nextOf(undefined, isOver)
+  }
+
   async #nextOf(
     taken: Promise<ConsumerBatch | undefined> | undefined,
+    isOver: () => boolean,
   ): Promise<IteratorResult<ConsumerBatch, undefined>> {
     let batch = await taken
     if (batch === undefined && this.#turns.isDue()) await this.#turns.next()
     for (;;) {
       if (batch !== undefined) return { done: false, value: batch }
+      if (isOver()) return { done: true, value: undefined }
       if (this.#fatal !== undefined) throw this.#fatal
       const error = this.#errors.shift()
       if (error !== undefined) throw error
@@ -562,21 +603,22 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
   }
 
-  async #close(deadlineMs = Infinity): Promise<void> {
-    const { clock, onClosed } = this.#context
-    const late = Promise.withResolvers<void>()
-    const cancel = deadlineMs === Infinity ? undefined : clock.setTimer(late.resolve, deadlineMs)
+  async #close(): Promise<void> {
     this.#delivery.wake()
     this.#session?.machine.close()
-    await this.#revoke([...this.#owned.values()], deadlineMs)
-    await Promise.race([this.#session?.close(), late.promise])
-    cancel?.()
+    await this.#revoke([...this.#owned.values()], this.#deadline)
+    await Promise.race([this.#session?.close(), this.#deadline.passed])
+    this.#deadline.end()
     this.#stopListening?.()
     this.#subscription?.end()
     this.#resolver.close()
     this.#fetcher.close()
-    onClosed?.()
+    this.#context.onClosed?.()
   }
+}
+
+function notAMember(message: string, action: 'rejoin' | 'fatal'): KafkaError {
+  return new KafkaError(message, { code: 'NOT_A_MEMBER', action, outcome: 'not-sent' })
 }
 
 function keyOf(topic: string, partition: number): string {

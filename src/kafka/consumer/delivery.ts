@@ -4,6 +4,7 @@ import type { ReadRecordsOptions } from '../records/read-records.ts'
 import type { RecordBatch } from '../records/record-batch.ts'
 import type { KafkaRecord } from '../records/record.ts'
 import { ConsumerBatch } from './consumer-batch.ts'
+import type { BatchHost } from './consumer-batch.ts'
 import type { OwnedPartition } from './owned-partition.ts'
 
 export interface DeliveryOptions {
@@ -15,8 +16,9 @@ export interface DeliveryOptions {
   readonly taken: () => void
   /** What may be committed has moved. */
   readonly moved: (owned: OwnedPartition) => void
-  /** Nothing of the partition is unfinished any more. */
+  /** Nobody is at work on a partition that is being taken away. */
   readonly idle: (owned: OwnedPartition) => void
+  readonly groupMetadata: BatchHost['groupMetadata']
   /** A batch can't be read. */
   readonly failed: (owned: OwnedPartition, offset: number, error: KafkaError) => void
 }
@@ -29,14 +31,15 @@ export class Delivery {
   readonly #options: DeliveryOptions
   /** Those with records; the first is the next. */
   readonly #ready = new Set<OwnedPartition>()
-  /** Decoded, and paused meanwhile. */
+  /** Decoded, of partitions that were paused meanwhile. */
   readonly #held = new Map<OwnedPartition, ConsumerBatch>()
   readonly #decoding = new Set<OwnedPartition>()
   #waiting: PromiseWithResolvers<void> | undefined
-  readonly #done = (batch: ConsumerBatch): void => this.#finished(batch)
+  readonly #host: BatchHost
 
   constructor(options: DeliveryOptions) {
     this.#options = options
+    this.#host = { finished: (batch) => this.#finished(batch), groupMetadata: options.groupMetadata }
   }
 
   /** A partition may have records to deliver. */
@@ -73,12 +76,49 @@ export class Delivery {
     return undefined
   }
 
+  /** A run has a batch now: it begins with its records when it likes, until they are taken back. */
+  givenToRun(batch: ConsumerBatch): void {
+    const { owned } = batch
+    batch.running = 0
+    // Something may have come between.
+    if (!owned.prefix.batches.includes(batch)) batch.cutBehind(-1)
+    else if (owned.fetch.isPaused || owned.fetch.isStopped) this.takeBack(owned)
+    this.rested(batch)
+  }
+
+  /**
+   * Takes from a run all records of a partition with which it has not begun, and holds them; but not those before others with which it has:
+   * without them nothing behind could be committed.
+   */
+  takeBack(owned: OwnedPartition): void {
+    const { prefix, begunOffset } = owned
+    const batches = prefix.batches.filter((batch) => batch instanceof ConsumerBatch)
+    const from = batches.findIndex(({ records }) => (records.at(-1)?.offset ?? -1) > begunOffset)
+    const tail = from < 0 ? [] : batches.slice(from)
+    const [first] = tail
+    const last = tail.at(-1)
+    // Whoever reads batches keeps what it has.
+    const isRead = tail.some(({ running, count }) => running === undefined && count > 0)
+    if (owned.isOver || first === undefined || last === undefined || isRead) return
+    const { nextOffset, leaderEpoch } = last
+    const records = tail.flatMap((each) => each.cutBehind(begunOffset))
+    owned.deliveredOffset = first.nextOffset
+    const behind = this.#held.get(owned)
+    this.#held.set(owned, new ConsumerBatch(owned, records, nextOffset, leaderEpoch, this.#host))
+    if (behind !== undefined) this.#hold(owned, behind)
+    if (prefix.shortened(first)) this.#options.moved(owned)
+  }
+
   /** One record of a batch is handled. */
   finishOne(batch: ConsumerBatch, index: number): void {
     const { owned } = batch
     if (owned.isOver) return
     if (owned.prefix.finishOne(batch, index)) this.#options.moved(owned)
-    if (owned.prefix.unfinished === 0) this.#options.idle(owned)
+  }
+
+  /** No handler is at work on a batch, for the moment at least. */
+  rested({ owned }: ConsumerBatch): void {
+    if (owned.fetch.isStopped && owned.prefix.isAtRest) this.#options.idle(owned)
   }
 
   #finished(batch: ConsumerBatch): void {
@@ -86,7 +126,7 @@ export class Delivery {
     const { owned } = batch
     if (owned.isOver) return
     if (owned.prefix.finish(batch)) this.#options.moved(owned)
-    if (owned.prefix.unfinished === 0) this.#options.idle(owned)
+    this.rested(batch)
   }
 
   #takeFrom(owned: OwnedPartition): ConsumerBatch | Promise<ConsumerBatch | undefined> | undefined {
@@ -106,7 +146,7 @@ export class Delivery {
     const epoch = isLast || last === undefined ? chunk.lastEpoch : last.leaderEpoch
     const { version } = fetch.position
     const made = (records: readonly KafkaRecord[]) =>
-      new ConsumerBatch(owned, withoutBefore(records, chunk.fromOffset), nextOffset, epoch, this.#done)
+      new ConsumerBatch(owned, withoutBefore(records, chunk.fromOffset), nextOffset, epoch, this.#host)
     let records: readonly KafkaRecord[] | Promise<readonly KafkaRecord[]>
     try {
       records = decode(batches, this.#options.read)
@@ -126,8 +166,9 @@ export class Delivery {
           this.ready(owned)
           return undefined
         }
-        if (fetch.isPaused) {
-          this.#held.set(owned, made(decoded))
+        if (fetch.isPaused || this.#held.has(owned)) {
+          this.#hold(owned, made(decoded))
+          if (!fetch.isPaused) this.ready(owned)
           return undefined
         }
         this.#again(owned)
@@ -138,6 +179,12 @@ export class Delivery {
         return this.#failed(owned, batches, error)
       },
     )
+  }
+
+  /** Until the partition is no longer paused, behind what is held already. */
+  #hold(owned: OwnedPartition, { records, nextOffset, leaderEpoch }: ConsumerBatch): void {
+    const all = [...(this.#held.get(owned)?.records ?? []), ...records]
+    this.#held.set(owned, new ConsumerBatch(owned, all, nextOffset, leaderEpoch, this.#host))
   }
 
   /** Its turn comes after that of the others. */

@@ -29,8 +29,14 @@ export interface RunOptions {
 }
 
 export interface HandlerSource {
-  next(): Promise<IteratorResult<ConsumerBatch, undefined>>
+  /** Ends when `isOver`, which is looked at again after `wake`, or when there is nothing more. */
+  next(isOver: () => boolean): Promise<IteratorResult<ConsumerBatch, undefined>>
+  wake(): void
+  /** The batch is this run's: what it has not begun may be taken out of it again. */
+  givenToRun(batch: ConsumerBatch): void
   finishOne(batch: ConsumerBatch, index: number): void
+  /** No handler is at work on the batch. */
+  rested(batch: ConsumerBatch): void
   check(): void
   readonly turns: Turns
 }
@@ -84,7 +90,7 @@ export class HandlerRun {
   async run(): Promise<void> {
     try {
       while (!this.#hasFailed) {
-        const { value: batch } = await this.#source.next()
+        const { value: batch } = await this.#source.next(() => this.#hasFailed)
         if (batch === undefined) break
         await this.#handle(batch)
       }
@@ -95,17 +101,17 @@ export class HandlerRun {
   }
 
   async #handle(batch: ConsumerBatch): Promise<void> {
-    const { records } = batch
-    for (let index = 0; index < records.length; index++) {
+    this.#source.givenToRun(batch)
+    for (let index = 0; index < batch.count; index++) {
       if ((index & TURN_MASK) === TURN_MASK && this.#source.turns.isDue()) {
         await this.#source.turns.next()
         this.#source.check()
       }
-      if (this.#hasFailed || batch.isLost) return
+      if (!this.#mayBegin(batch, index)) return
       while (this.#running >= this.#concurrency || this.#queued >= MAX_QUEUED) {
         await this.#change()
-        if (this.#hasFailed || batch.isLost) return
         this.#source.check()
+        if (!this.#mayBegin(batch, index)) return
       }
       const order = this.#running === 0 ? undefined : this.#orderOf(batch, index)
       const queue = order === undefined ? undefined : this.#queues.get(order)
@@ -117,31 +123,43 @@ export class HandlerRun {
     }
   }
 
+  #mayBegin(batch: ConsumerBatch, index: number): boolean {
+    return !this.#hasFailed && !batch.isLost && index < batch.count
+  }
+
   #start(batch: ConsumerBatch, index: number): void {
+    const record = batch.records[index] as KafkaRecord
+    const { owned } = batch
+    if (record.offset > owned.begunOffset) owned.begunOffset = record.offset
     let result: unknown
     try {
-      result = this.#handler(batch.records[index] as KafkaRecord, batch)
+      result = this.#handler(record, batch)
     } catch (error) {
       return this.#failed(error)
     }
     // What returns something else, `values.push(…)` for example, is finished too.
     if (!isPromise(result)) return this.#source.finishOne(batch, index)
     this.#running++
+    batch.running = (batch.running ?? 0) + 1
     const order = this.#orderOf(batch, index)
     if (order !== undefined && !this.#queues.has(order)) this.#queues.set(order, [])
     result.then(
-      () => this.#ended(batch, index, order),
+      () => {
+        this.#source.finishOne(batch, index)
+        this.#ended(batch, order)
+      },
       (error: unknown) => {
         this.#failed(error)
-        this.#ended(undefined, index, order)
+        this.#ended(batch, order)
       },
     )
   }
 
-  #ended(batch: ConsumerBatch | undefined, index: number, order: string | undefined): void {
+  #ended(batch: ConsumerBatch, order: string | undefined): void {
     this.#running--
-    if (batch !== undefined) this.#source.finishOne(batch, index)
+    batch.running = (batch.running ?? 1) - 1
     if (order !== undefined) this.#startNext(order)
+    if (batch.running === 0) this.#source.rested(batch)
     this.#slot?.resolve()
     this.#slot = undefined
   }
@@ -156,7 +174,7 @@ export class HandlerRun {
         return
       }
       this.#queued--
-      if (this.#hasFailed || next.batch.isLost) continue
+      if (!this.#mayBegin(next.batch, next.index)) continue
       const before = this.#running
       this.#start(next.batch, next.index)
       if (this.#running > before) return
@@ -174,6 +192,7 @@ export class HandlerRun {
   #failed(error: unknown): void {
     if (!this.#hasFailed) this.#error = error
     this.#hasFailed = true
+    this.#source.wake()
   }
 
   #change(): Promise<void> {
@@ -183,7 +202,7 @@ export class HandlerRun {
 }
 
 function isPromise(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && 'then' in value
+  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
 }
 
 /** Handlers of consumers and of share consumers. */

@@ -9,9 +9,15 @@ export class OwnedPartition implements OwnershipSpan {
   readonly fetch: FetchPartition
   /** What is finished; nothing is committed while its offset is -1, because reading has not begun. */
   readonly prefix: FinishedPrefix = new FinishedPrefix(-1, -1)
+  /** Where reading began, or began again after a seek, a reset or a truncation. */
+  startOffset = -1
+  /** How often reading has begun: what was delivered before commits nothing any more. */
+  starts = 0
   /** Behind the last record that was delivered. */
   deliveredOffset = -1
   deliveredEpoch = -1
+  /** The last record with which a handler has begun; -1 if none has. */
+  begunOffset = -1
   /** What is finished has moved since the last commit. */
   mustCommit = false
   /** Nothing of it counts any more. */
@@ -26,7 +32,10 @@ export class OwnedPartition implements OwnershipSpan {
   /** Continues reading there, without waiting for what was delivered before. */
   moveTo(offset: number, lastEpoch: number): void {
     this.prefix.moveTo(offset, lastEpoch)
+    this.startOffset = offset
+    this.starts++
     this.deliveredOffset = offset
     this.deliveredEpoch = lastEpoch
+    this.begunOffset = -1
   }
 }

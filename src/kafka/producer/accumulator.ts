@@ -1,5 +1,5 @@
 import { KafkaError } from '../errors.ts'
-import { maxRecordSize } from '../records/batch-builder.ts'
+import { checkTimestamp, maxRecordSize } from '../records/batch-builder.ts'
 import type { RecordBytes, RecordHeader } from '../records/batch-builder.ts'
 import { BATCH } from '../records/batch-format.ts'
 import { BlockMemory } from './block-memory.ts'
@@ -171,7 +171,9 @@ export class Accumulator {
   }
 }
 
-function sizeOf({ key = null, value, headers = NO_HEADERS }: RecordContent): number {
+/** Throws if the record can't be written: before it gets a batch and memory. */
+function sizeOf({ key = null, value, headers = NO_HEADERS, timestamp }: RecordContent): number {
+  if (timestamp !== undefined) checkTimestamp(timestamp)
   return maxRecordSize(key, value, headers)
 }
 

@@ -45,6 +45,7 @@ export class SendManyError extends KafkaError {
       code: first?.code ?? 'DELIVERY_TIMEOUT',
       action: first?.action ?? 'fatal',
       outcome: outcomes.has('unknown') ? 'unknown' : outcomes.size > 1 ? 'rejected' : (first?.outcome ?? 'rejected'),
+      missingRight: first?.missingRight,
       cause: first,
       ...(first?.brokerCode === undefined ? {} : { brokerCode: first.brokerCode }),
     })

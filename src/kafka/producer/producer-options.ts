@@ -117,6 +117,9 @@ export function producerSettingsOf(options: ProducerOptions, requestTimeoutMs: n
   if (transactionalId !== undefined && acks !== 'all') {
     reader.problem('acks', `is ${shown(acks)}: transactions need acks 'all'`)
   }
+  if (transactionalId === undefined && reader.has('transactionTimeoutMs')) {
+    reader.problem('transactionTimeoutMs', 'has no use without transactionalId: give that, or leave it out')
+  }
   const { batchBytes, maxBufferedBytes } = numbers
   if (batchBytes > maxBufferedBytes) {
     reader.problem('batchBytes', `is ${batchBytes}, more than maxBufferedBytes, ${maxBufferedBytes}: give less`)

@@ -1,3 +1,5 @@
+import { CloseDeadline } from '../close-deadline.ts'
+import type { CloseOptions } from '../close-deadline.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { closedError } from '../cluster/cluster-errors.ts'
 import type { Connections } from '../cluster/connections.ts'
@@ -13,8 +15,10 @@ import type { ProducerOptions } from './producer-options.ts'
 import type { ProducerRecord, RecordContent } from './producer-record.ts'
 import { RecordSender } from './record-sender.ts'
 import { ManyCall, SingleCall } from './send-calls.ts'
-import type { GroupMember, SendOptions, Transaction } from './transaction.ts'
-import type { GroupMetadata } from './transaction-requests.ts'
+import { groupOffsetsOf } from './group-offsets.ts'
+import type { OffsetsFrom } from './group-offsets.ts'
+import type { SendOptions, Transaction } from './transaction.ts'
+import type { TransactionOffset } from './transaction-requests.ts'
 import { TransactionRequests } from './transaction-requests.ts'
 import { stateError, Transactions } from './transactions.ts'
 
@@ -43,9 +47,9 @@ export class Producer {
   readonly #records: RecordSender
   readonly #coordinators: Connections
   readonly #transactions: Transactions | undefined
-  readonly #clock: Clock
   readonly #wallClock: () => number
   readonly #onClosed: ((producer: Producer) => void) | undefined
+  readonly #deadline: CloseDeadline
   #closing: Promise<void> | undefined
   /** Transactions run one after the other. */
   #turn: Promise<unknown> = Promise.resolve()
@@ -79,7 +83,7 @@ export class Producer {
       onBatch: context.onBatch,
     })
     this.#transactions = transactions
-    this.#clock = clock
+    this.#deadline = new CloseDeadline(clock, 'producer.close', DEFAULT_CLOSE_MS)
     this.#wallClock = wallClock
     this.#onClosed = context.onClosed
   }
@@ -117,14 +121,15 @@ export class Producer {
 
   /**
    * Runs `work` in a transaction, which is committed when it returns and aborted when it throws. Resolves with what `work` returns when
-   * the commit is certain. Rejects with what `work` has thrown; or with a {@link KafkaError} of the commit: `action` `abort` means that
-   * the transaction was aborted and the same work may be tried again; `fenced` that another producer has the transactional id, or the
-   * transaction took longer than its timeout; an `outcome` of `unknown` that it may have been committed. Calls run one after the other.
+   * the commit is certain. Rejects with what `work` has thrown, or with a {@link KafkaError}. An `outcome` of `unknown` means that the
+   * transaction may have been committed; else it is not. `action` `abort`: the same work may be tried again, after a pause; `fatal`: it
+   * would fail again; `fenced`: another producer has the transactional id, or the transaction took longer than its timeout; others: it
+   * has not begun. Calls run one after the other.
    *
    * ```ts
    * await producer.transaction(async (tx) => {
    *   await tx.send({ topic: 'invoices', key: order.id, value: invoice })
-   *   tx.offsets(consumer, [{ topic: 'orders', partition: 0, offset: 42 }])
+   *   tx.offsets(batch)
    * })
    * ```
    */
@@ -141,12 +146,14 @@ export class Producer {
 
   /**
    * Takes nothing more, sends what it has, and ends its connections: after `deadlineMs` at the latest (default 30,000), when the rest
-   * fails. A transaction that is running may end by then; if it does not, the broker aborts it. May be called again: the first call
-   * counts.
+   * fails. A transaction that is running may end by then; if it does not, the broker aborts it. May be called again, by hooks too; a
+   * later call can make the deadline sooner.
    */
-  close({ deadlineMs = DEFAULT_CLOSE_MS }: { readonly deadlineMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(deadlineMs)
-    return this.#closing
+  async close(options: CloseOptions = {}): Promise<void> {
+    this.#deadline.set(options)
+    // Not at once: what it calls, listeners and hooks, may call close again, and must find that it has begun.
+    this.#closing ??= Promise.resolve().then(() => this.#close())
+    await this.#closing
   }
 
   /** Closes it at the end of an `await using`. */
@@ -154,12 +161,10 @@ export class Producer {
     return this.close()
   }
 
-  async #close(deadlineMs: number): Promise<void> {
-    const { promise: late, resolve } = Promise.withResolvers<void>()
-    const cancel = this.#clock.setTimer(resolve, deadlineMs)
+  async #close(): Promise<void> {
     const finished = this.#transactions === undefined ? this.flush() : this.#turn
-    await Promise.race([finished, late])
-    cancel()
+    await Promise.race([finished, this.#deadline.passed])
+    this.#deadline.end()
     this.#records.close()
     this.#coordinators.close()
     this.#onClosed?.(this)
@@ -203,10 +208,10 @@ export class Producer {
     const transaction: Transaction = {
       send: (record, options) => transactions.watch(this.#send(record, options, refusal())),
       sendMany: (topic, records, options) => transactions.watch(this.#sendMany(topic, records, options, refusal())),
-      offsets: (group, offsets) => {
+      offsets: (from: OffsetsFrom, offsets?: readonly TransactionOffset[]) => {
         const reason = refusal()
         if (reason !== undefined) throw reason
-        transactions.offsets(metadataOf(group), offsets)
+        transactions.offsets(() => groupOffsetsOf(from, offsets))
       },
     }
     try {
@@ -216,14 +221,11 @@ export class Producer {
       return result
     } catch (error) {
       isOpen = false
+      const reason = transactions.reasonFor(error)
       await transactions.abort(aborted(error))
-      throw error
+      throw reason
     }
   }
-}
-
-function metadataOf(group: GroupMember | GroupMetadata): GroupMetadata {
-  return 'groupMetadata' in group ? group.groupMetadata() : group
 }
 
 function aborted(cause: unknown): KafkaError {

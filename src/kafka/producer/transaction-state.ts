@@ -108,6 +108,12 @@ export class TransactionState {
     this.#phase = 'ending'
   }
 
+  /** The coordinator does not commit it, for certain, and waits for its abort. */
+  refused(error: KafkaError): void {
+    this.#phase = 'abortable'
+    this.#error = abortOnly(error)
+  }
+
   /** Ended for certain. Without `identity`, the producer id and its numbers go on. */
   ended(identity: Identity | undefined): void {
     this.#phase = 'ready'
@@ -135,14 +141,19 @@ function setOf(sets: Map<string, Set<number>>, name: string): Set<number> {
   return set
 }
 
-/** What the caller can do about it: the same transaction again, from its start. */
+/**
+ * What the caller can do about it: the same transaction again, from its start, unless it would fail in the same way. What became of one
+ * record may be unknown; but the transaction is not committed.
+ */
 function abortOnly(error: KafkaError): KafkaError {
-  if (error.action === 'fenced') return error
+  const { action, code, brokerCode, outcome, missingRight } = error
+  if (action === 'fenced') return error
   return new KafkaError(`the transaction can only be aborted: ${error.message}`, {
-    code: error.code,
-    action: 'abort',
-    outcome: error.outcome,
+    code,
+    action: action === 'fatal' ? 'fatal' : 'abort',
+    outcome: outcome === 'unknown' ? 'rejected' : outcome,
+    missingRight,
     cause: error,
-    ...(error.brokerCode === undefined ? {} : { brokerCode: error.brokerCode }),
+    ...(brokerCode === undefined ? {} : { brokerCode }),
   })
 }

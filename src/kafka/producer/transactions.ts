@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { KafkaError } from '../errors.ts'
+import { withOutcome } from '../network/connection-errors.ts'
+import { joinedOffsets } from './group-offsets.ts'
+import type { GroupOffsets } from './group-offsets.ts'
 import type { TransactionStamp } from './produce-requests.ts'
 import type { Identity } from './partition-queue.ts'
-import type { GroupMetadata, TransactionOffset, TransactionRequests } from './transaction-requests.ts'
+import type { TransactionRequests } from './transaction-requests.ts'
 import { TransactionState } from './transaction-state.ts'
 
 export interface TransactionsOptions {
@@ -19,11 +22,6 @@ interface RecordsPort {
   abandon(error: KafkaError): Promise<void>
   wake(): void
   wakeAll(): void
-}
-
-interface GroupOffsets {
-  readonly group: GroupMetadata
-  readonly offsets: TransactionOffset[]
 }
 
 /** The transactions of one producer, one after the other: asks its coordinators what the state machine wants. */
@@ -90,16 +88,28 @@ export class Transactions {
 
   async begin(): Promise<void> {
     const { phase, error } = this.#state
-    if (phase === 'fenced' && error !== undefined) throw error
-    if (phase === 'uninit') await this.#initialize()
+    if (phase === 'fenced' && error !== undefined) throw notBegun(error)
+    if (phase === 'uninit') {
+      await this.#initialize().catch((reason: unknown) => {
+        throw notBegun(reason)
+      })
+    }
     this.#groups = new Map()
     this.#state.begin()
   }
 
-  offsets(group: GroupMetadata, offsets: readonly TransactionOffset[]): void {
-    const known = this.#groups.get(group.groupId)
-    if (known === undefined) this.#groups.set(group.groupId, { group, offsets: [...offsets] })
-    else this.#groups.set(group.groupId, { group, offsets: [...known.offsets, ...offsets] })
+  /** Throws if they can't be committed; then nothing of the transaction can, even if the caller goes on. */
+  offsets(take: () => GroupOffsets): void {
+    try {
+      const added = take()
+      const { groupId } = added.group
+      this.#groups.set(groupId, joinedOffsets(this.#groups.get(groupId), added))
+    } catch (error) {
+      if (!(error instanceof KafkaError)) throw error
+      this.#state.failed(error)
+      this.#records.wake()
+      throw this.#state.error ?? error
+    }
   }
 
   /** Rejects if anything of the transaction has failed; it must be aborted then. */
@@ -109,6 +119,12 @@ export class Transactions {
     if (this.#state.error !== undefined) throw this.#state.error
     if (!this.#state.isTouched) return this.#state.ended(undefined)
     await this.#end(true)
+  }
+
+  /** What the transaction rejects with if its work has thrown this: what one of its sends threw says less than what follows from it. */
+  reasonFor(thrown: unknown): unknown {
+    const { error } = this.#state
+    return error !== undefined && error.cause === thrown ? error : thrown
   }
 
   /** Does not reject: what can't be aborted now is aborted by the coordinator, at the latest when the producer id is asked for again. */
@@ -155,7 +171,8 @@ export class Transactions {
     const { requests } = this.#options
     const { identity, isV2 } = this.#state
     for (const { group, offsets } of this.#groups.values()) {
-      if (this.#state.phase !== 'open' || identity === undefined || offsets.length === 0) return
+      if (this.#state.phase !== 'open' || identity === undefined) return
+      if (offsets.length === 0) continue
       this.#state.touched()
       try {
         await requests.commitOffsets(this.#transactionalId, identity, isV2, group, offsets)
@@ -177,8 +194,10 @@ export class Transactions {
       this.#state.ended(next)
       if (next !== undefined) this.#records.identified(next)
     } catch (error) {
+      const isCertain = error instanceof KafkaError && error.outcome !== 'unknown' && error.action !== 'fenced'
+      if (committed && isCertain) this.#state.refused(error)
       // Whether another producer has the id, or the coordinator has only lost patience, shows when the producer id is asked for again.
-      this.#state.lost()
+      else this.#state.lost()
       throw error
     }
   }
@@ -187,6 +206,11 @@ export class Transactions {
     this.#state.fenced(error, this.#hasOwnId)
     if (this.#hasOwnId) this.#transactionalId = randomUUID()
   }
+}
+
+/** What may have happened to the request for a producer id is nothing to the caller. */
+function notBegun(error: unknown): unknown {
+  return error instanceof KafkaError ? withOutcome(error, 'not-sent') : error
 }
 
 function isFenced(error: unknown): error is KafkaError {

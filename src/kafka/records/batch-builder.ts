@@ -73,7 +73,7 @@ export class BatchBuilder {
     timestamp: number,
     headers: readonly RecordHeader[] = NO_HEADERS,
   ): boolean {
-    if (!Number.isSafeInteger(timestamp)) throw new UnencodableError(`${timestamp} is not a timestamp in milliseconds`)
+    checkTimestamp(timestamp)
     const delta = this.#count === 0 ? 0 : timestamp - this.#baseTimestamp
     const keySize = sizeOf(key)
     const valueSize = sizeOf(value)
@@ -145,6 +145,11 @@ export function stampBatch(batch: Buffer, stamp: ProducerStamp): void {
   const codec = batch.readInt16BE(BATCH.attributes) & ATTRIBUTES.codec
   batch.writeInt16BE(codec | (stamp.isTransactional ? ATTRIBUTES.transactional : 0), BATCH.attributes)
   batch.writeUInt32BE(crc32c(batch, BATCH.attributes), BATCH.crc)
+}
+
+/** Throws if it is not a time that a record can have. */
+export function checkTimestamp(timestamp: number): void {
+  if (!Number.isSafeInteger(timestamp)) throw new UnencodableError(`${timestamp} is not a timestamp in milliseconds`)
 }
 
 /** Bytes that a record takes at most, whatever its place in a batch: to choose a block for it. */

@@ -1,7 +1,7 @@
 import type { ConnectionOptions, NatsConnection } from '@nats-io/transport-node'
 import { readEnvelopeForm } from '../../core/compact-envelope.ts'
 import { readBackoffLimits } from '../../core/util/backoff.ts'
-import { topicProblem } from '../../core/topic.ts'
+import { isDeadLetterTopic, topicProblem } from '../../core/topic.ts'
 import { OptionsReader } from '../../core/util/options-reader.ts'
 import { applyUrl } from './url-options.ts'
 import type {
@@ -176,6 +176,8 @@ function resolveTopics(reader: OptionsReader): ResolvedNatsRetentionOptions['top
   return Object.keys(Object(reader.raw('topics')) as object).map((pattern) => {
     const problem = topicProblem(pattern, true)
     if (problem !== undefined) topics.problem(pattern, problem)
+    if (isDeadLetterTopic(pattern))
+      topics.problem(pattern, 'matches dead letters, which have an age of their own: retention.deadLetterMaxAgeMs')
     const topic = topics.nested(pattern)
     const isEndless = topic.raw('maxAgeMs') === false
     if (!isEndless && !topic.has('maxAgeMs')) topic.problem('maxAgeMs', 'is required: a number of ms, or false')

@@ -1,6 +1,7 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createClient } from '../../../src/kafka/index.ts'
 import type { ClientHooks, KafkaClient } from '../../../src/kafka/index.ts'
+import { systemClock } from '../../../src/kafka/network/clock.ts'
 import { partitionOfKey } from '../../../src/kafka/records/murmur2.ts'
 import { partitionForKey } from '../../../src/kafka/index.ts'
 import { SimCluster } from './sim/sim-cluster.ts'
@@ -113,6 +114,98 @@ describe('a client', () => {
     expect(await left(parts)).toEqual([0, 0])
   })
 
+  it('closes by its deadline though its consumer and its producer are being closed with more time', async () => {
+    const parts = setUp()
+    const { sim, kafka } = parts
+    const producer = kafka.producer()
+    const consumer = kafka.consumer({ topics: ['t'], group: 'g' })
+    await sim.run(producer.send({ topic: 't', value: 'a', partition: 0 }))
+    // A batch that is never done.
+    await sim.run(consumer.next())
+    for (const id of [1, 2, 3]) sim.broker(id).freeze()
+    const sent = producer.send({ topic: 't', value: 'b', partition: 0 }).catch((error: unknown) => error)
+    const closing = Promise.all([consumer.close(), producer.close()])
+    const start = sim.clock.now()
+    await sim.run(kafka.close({ deadlineMs: 1_000 }))
+    expect(sim.clock.now() - start).toBeLessThanOrEqual(1_000)
+    await sim.run(closing)
+    expect(sim.clock.now() - start).toBeLessThanOrEqual(1_000)
+    expect(await sim.run(sent)).toMatchObject({ code: 'CLOSED' })
+    expect(await left(parts)).toEqual([0, 0])
+  })
+
+  it('sends what a producer has though a handler uses up the time', async () => {
+    const parts = setUp()
+    const { sim, kafka } = parts
+    const producer = kafka.producer({ lingerMs: 60_000 })
+    const sending = producer.send({ topic: 't', value: 'a', partition: 0 })
+    await sim.run(producer.flush())
+    await sim.run(sending)
+    const consumer = kafka.consumer({ topics: ['t'], group: 'g' })
+    const started = Promise.withResolvers<void>()
+    const running = consumer.run({
+      handler: async () => {
+        started.resolve()
+        await sim.clock.wait(60_000)
+      },
+    })
+    await sim.run(started.promise)
+    const last = producer.send({ topic: 't', value: 'last', partition: 1 })
+    const start = sim.clock.now()
+    await sim.run(kafka.close({ deadlineMs: 10_000 }))
+    expect(sim.clock.now() - start).toBeLessThanOrEqual(10_000)
+    expect(await sim.run(last)).toMatchObject({ partition: 1, offset: 0 })
+    await sim.run(running)
+    expect(await left(parts)).toEqual([0, 0])
+  })
+
+  it('closes though a listener and a hook close again', async () => {
+    let calls = 0
+    // Bounded, so that a loop fails instead of using up the stack.
+    const again = (close: () => Promise<void>): void => void (++calls < 50 && void close())
+    const parts: Parts = setUp({ onRebalance: ({ type }) => type === 'revoking' && again(() => parts.kafka.close()) })
+    const { sim, kafka } = parts
+    const consumer = kafka.consumer({ topics: ['t'], group: 'g' })
+    consumer.on('revoking', () => again(() => consumer.close()))
+    const next = consumer.next()
+    await sim.advance(5_000)
+    await sim.run(consumer.close())
+    await sim.run(Promise.all([kafka.close(), next]))
+    // Once each.
+    expect(calls).toBe(2)
+    expect(await left(parts)).toEqual([0, 0])
+  })
+
+  it('has no limit with deadlineMs Infinity', async () => {
+    const parts = setUp()
+    const { sim, kafka } = parts
+    const producer = kafka.producer()
+    await sim.run(producer.send({ topic: 't', value: 'a', partition: 0 }))
+    for (const id of [1, 2, 3]) void sim.freeze(id, 100_000)
+    const sent = producer.send({ topic: 't', value: 'b', partition: 0 })
+    await sim.run(kafka.close({ deadlineMs: Infinity }))
+    expect(await sim.run(sent)).toMatchObject({ offset: 1 })
+    expect(await left(parts)).toEqual([0, 0])
+  })
+
+  it.each([{ deadlineMs: Number.NaN }, { deadlineMs: -1 }, { deadlineMs: '5' }, { timeoutMs: 5 }, 5])(
+    'refuses to close with %o, and closes nothing',
+    async (options) => {
+      const { sim, kafka } = setUp()
+      const refused = expect.objectContaining({ code: 'INVALID_OPTIONS' })
+      const producer = kafka.producer()
+      const parts = [
+        kafka,
+        producer,
+        kafka.consumer({ topics: ['t'] }),
+        kafka.shareConsumer({ topics: ['t'], group: 'g' }),
+      ]
+      for (const part of parts) await expect(part.close(options as never)).rejects.toEqual(refused)
+      await sim.run(producer.send({ topic: 't', value: 'a' }))
+      await sim.run(kafka.close())
+    },
+  )
+
   it('refuses to make anything once it is closed, and may be closed again', async () => {
     const { sim, kafka } = setUp()
     await sim.run(Promise.all([kafka.close(), kafka.close()]))
@@ -199,4 +292,16 @@ describe('hooks', () => {
 it('partitionForKey says where a key goes', () => {
   expect(partitionForKey('ord-1', 12)).toBe(partitionOfKey(Buffer.from('ord-1'), 12))
   expect(partitionForKey(Buffer.from('ord-1'), 12)).toBe(partitionForKey('ord-1', 12))
+})
+
+it('the clock of the system waits forever for Infinity, and not 1 ms for what is longer than Node can wait', () => {
+  vi.useFakeTimers()
+  try {
+    let calls = 0
+    for (const delayMs of [Infinity, 2 ** 31]) systemClock.setTimer(() => calls++, delayMs)
+    vi.advanceTimersByTime(60_000)
+    expect(calls).toBe(0)
+  } finally {
+    vi.useRealTimers()
+  }
 })

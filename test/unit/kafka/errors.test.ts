@@ -1,6 +1,8 @@
 import { expect, it } from 'vitest'
+import { PartialFailureError } from '../../../src/kafka/admin/admin-context.ts'
 import { BROKER_ERRORS, brokerErrorOf } from '../../../src/kafka/error-codes.ts'
 import { errorFromBroker } from '../../../src/kafka/errors.ts'
+import { SendManyError } from '../../../src/kafka/producer/deliveries.ts'
 
 it('knows every code from -1 to 133 but 0, each once and with a separate name', () => {
   expect(BROKER_ERRORS.map(({ code }) => code)).toEqual([-1, ...Array.from({ length: 133 }, (_, index) => index + 1)])
@@ -45,5 +47,8 @@ it.each([
 ])('names the right that is missing: %d in answer to %s', (code, what, missingRight) => {
   const error = errorFromBroker(code, what)
   expect(error.missingRight).toBe(missingRight)
+  // Errors of many name the right of the first one.
+  expect(new SendManyError('orders', 1, [{ index: 0, error }], []).missingRight).toBe(missingRight)
+  expect(new PartialFailureError(new Map([['orders', error]]), error).missingRight).toBe(missingRight)
   if (missingRight !== undefined) expect(error.message).toContain(missingRight)
 })

@@ -94,6 +94,10 @@ class Bench {
   frozenMs = 0
   /** Whether the other members answer when they are asked. */
   areOthersThere = true
+  /** Subjects of members that were asked. */
+  readonly asked: string[] = []
+  /** What they answer. */
+  answers: Promise<void> = Promise.resolve()
   /** Renewals are answered after this. */
   renewals: Promise<void> = Promise.resolve()
   /** Kinds of notices to the other members. */
@@ -138,8 +142,10 @@ class Bench {
           if (bench.isConnected) this.said.push((JSON.parse(Buffer.from(body).toString()) as { kind: string }).kind)
         },
       },
-      request: (subject: string) =>
-        bench.areOthersThere ? Promise.resolve() : Promise.reject(new natsErrors.NoRespondersError(subject)),
+      request: (subject: string) => {
+        this.asked.push(subject)
+        return this.areOthersThere ? this.answers : Promise.reject(new natsErrors.NoRespondersError(subject))
+      },
       trouble: () => undefined,
       error: (error: unknown) => assert.ok(ConnectionError.is(error), String(error)),
     } as unknown as Session
@@ -215,6 +221,8 @@ function settled(): Promise<void> {
     setImmediate(resolve)
   })
 }
+
+const RENEWED = JSON.stringify({ leaseMs: LEASE_MS })
 
 describe('a partition that is handed over while a record of it is on its way', () => {
   test('is freed after that one', async () => {
@@ -664,7 +672,7 @@ test('a partition that is lost while it waits to be freed, and claimed again, is
 
 test('a partition that a member has claimed again since its lease was over stays its own', async () => {
   const bench = new Bench(3)
-  const renew = (id: string): void => bench.leases.set(`session.of ${id}`, JSON.stringify({ leaseMs: LEASE_MS }))
+  const renew = (id: string): void => bench.leases.set(`session.of ${id}`, RENEWED)
   renew('x')
   renew('f')
   for (const unit of ['0', '1']) bench.leases.own('x', 'of x', false, unit)
@@ -690,4 +698,149 @@ test('a partition that a member has claimed again since its lease was over stays
   await settled()
   assert.deepEqual(bench.acquired, ['0 taken', '2 clean'])
   assert.equal(bench.leases.get('1')?.owner, 'x')
+})
+
+describe('a member whose share is free', () => {
+  /** Its share is two of eight. */
+  async function claiming(): Promise<Bench> {
+    const bench = new Bench(8)
+    for (let unit = 0; unit < 8; unit++) bench.leases.own('former', '', true, String(unit))
+    void bench.ownership.start()
+    for (const id of ['a', 'b', 'c']) bench.hear(id, 'members')
+    bench.leases.isManual = true
+    await bench.clock.advance(25)
+    await settled()
+    return bench
+  }
+
+  test('claims no more when its claims are not answered', async () => {
+    const bench = await claiming()
+    for (let round = 0; round < 10; round++) {
+      for (const write of bench.leases.writes) {
+        write.store()
+        write.fail()
+      }
+      await settled()
+    }
+    const owners = Array.from({ length: 8 }, (_, unit) => bench.leases.get(String(unit))?.owner)
+    assert.equal(owners.filter((owner) => owner === 'me').length, 2)
+  })
+
+  test('claims no more when it closes', async () => {
+    const bench = await claiming()
+    const claims = [...bench.leases.writes]
+    const closed = bench.ownership.close()
+    bench.leases.isManual = false
+    for (const claim of claims) {
+      claim.store()
+      claim.answer()
+    }
+    await closed
+    await settled()
+    for (let unit = 0; unit < 8; unit++) {
+      const { owner, free, version } = bench.leases.get(String(unit)) as PartitionRecord
+      assert.deepEqual([owner, free, version > 1], ['former', true, unit < 2])
+    }
+  })
+})
+
+describe('after a reconnect', () => {
+  test('an owner that could not be reached counts again when its lease is renewed', async () => {
+    const bench = new Bench(2)
+    bench.leases.set('session.of x', RENEWED)
+    bench.leases.own('x', 'of x')
+    await bench.start()
+    assert.deepEqual(bench.ownership.owned, ['1'])
+    // The servers see each other later than we see ours.
+    bench.areOthersThere = false
+    bench.ownership.up()
+    await settled()
+    bench.areOthersThere = true
+    await bench.live(2 * LEASE_MS, ['x'])
+    bench.leases.own('x', 'of x', true)
+    await bench.live(LEASE_MS, ['x'])
+    assert.deepEqual(bench.ownership.owned, ['1'], 'each has its share')
+  })
+
+  test('an owner that has died does not count again while its lease lasts', async () => {
+    const bench = new Bench(3)
+    bench.leases.set('session.of x', RENEWED)
+    for (const unit of ['0', '1']) bench.leases.own('x', 'of x', false, unit)
+    bench.leases.own('y', 'of y', false, '2')
+    bench.leases.set('session.of y', RENEWED)
+    await bench.start()
+    // Its last renewal has not been seen yet.
+    bench.leases.set('session.of x', RENEWED)
+    bench.areOthersThere = false
+    bench.ownership.up()
+    await settled()
+    bench.areOthersThere = true
+    bench.hear('y', 'members')
+    await bench.live((2 * LEASE_MS) / 3, ['y'])
+    bench.leases.own('x', 'of x', true, '0')
+    bench.leases.own('x', 'of x', true, '1')
+    await bench.live(LEASE_MS / 3, ['y'])
+    assert.deepEqual(bench.ownership.owned, ['0', '1'], 'of two members we are the first')
+  })
+
+  test('all members are asked, also when the first ones do not answer', async () => {
+    const bench = new Bench(1)
+    await bench.start()
+    for (let at = 10; at < 22; at++) bench.hear(`m${at}`, 'members')
+    bench.asked.length = 0
+    bench.answers = Promise.reject(new ConnectionError('timeout'))
+    bench.answers.catch(() => undefined)
+    bench.ownership.up()
+    await settled()
+    const others = Array.from({ length: 12 }, (_, at) => `m${at + 10}`)
+    await bench.live(LEASE_MS / 3, others)
+    assert.equal(new Set(bench.asked).size, 12)
+  })
+})
+
+test('a member that has less than its share says once per lease that it is there', async () => {
+  const bench = new Bench(2)
+  bench.leases.set('session.of x', RENEWED)
+  for (const unit of ['0', '1']) bench.leases.own('x', 'of x', false, unit)
+  await bench.start()
+  bench.said.length = 0
+  await bench.live(3 * LEASE_MS, ['x'])
+  assert.deepEqual(bench.said, ['join', 'join', 'join'])
+})
+
+test('a member that is back is not reported dead again', async () => {
+  const bench = new Bench(5)
+  const others = ['a', 'n', 'o', 'p']
+  for (const [unit, id] of others.entries()) {
+    bench.leases.set(`session.of ${id}`, RENEWED)
+    bench.leases.own(id, `of ${id}`, false, String(unit))
+  }
+  void bench.ownership.start()
+  for (const id of others) bench.hear(id, 'members')
+  await bench.clock.advance(25)
+  await settled()
+  const reports = (): number => bench.said.filter((kind) => kind === 'gone').length
+  for (let round = 0; round < 30 && reports() === 0; round++) await bench.live(LEASE_MS / 3, ['n', 'o', 'p'])
+  assert.equal(reports(), 1)
+  bench.leases.set('session.of a', RENEWED)
+  bench.hear('a', 'join')
+  await bench.live(4 * LEASE_MS, others)
+  assert.equal(reports(), 1)
+})
+
+test('a look at a later lease does not put off the one at an earlier lease', async () => {
+  const bench = new Bench(3)
+  for (const id of ['a', 'b']) bench.leases.set(`session.of ${id}`, RENEWED)
+  for (const unit of ['0', '1', '2']) bench.leases.own('b', 'of b', false, unit)
+  const started = bench.start()
+  for (const id of ['a', 'b']) bench.hear(id, 'members')
+  await started
+  await bench.live(LEASE_MS, ['b'])
+  // Those who have what is not free: a has nothing.
+  bench.hear('b', 'free')
+  await settled()
+  assert.ok(!bench.said.includes('gone'))
+  await bench.clock.advance(GRACE_MS + 2)
+  await settled()
+  assert.ok(bench.said.includes('gone'))
 })

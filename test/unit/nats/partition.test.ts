@@ -396,3 +396,38 @@ describe('a record', () => {
     assert.ok(text.length < 600, text)
   })
 })
+
+test('attempts that have ended here count when a partition comes back, although the server has not stored them', () => {
+  const member = new Member(FRESH, 'clean')
+  for (const seq of [1, 2, 3, 4]) member.read(seq)
+  const [noted, running] = member.take(2) as [PartitionDelivery<Partition>, PartitionDelivery<Partition>]
+  noted.used = 1
+  running.used = 1
+  running.running = true
+  const record = member.commit()
+  const [later] = member.take(1) as [PartitionDelivery<Partition>]
+  // The server does not answer any more.
+  noted.used = 3
+  running.used = 2
+  later.used = 2
+  member.partition.lose()
+  member.partition.load(record, 'ours')
+  // Lost again, before it has been read.
+  member.partition.lose()
+  member.partition.load(record, 'ours')
+  for (const seq of [1, 2, 3, 4]) member.read(seq)
+  assert.deepEqual(member.take(4).map(facts), [
+    [1, 4, 'returned'],
+    [2, 2, 'returned'],
+    [3, 3, 'returned'],
+    [4, 1, 'new'],
+  ])
+  // Another owner has counted on.
+  member.partition.lose()
+  member.partition.load(record, 'taken')
+  member.read(1)
+  assert.deepEqual(
+    member.take(1).map(({ attempt }) => attempt),
+    [2],
+  )
+})

@@ -12,6 +12,8 @@ const STORED_AT = '1700000000000000000'
 class Bench {
   readonly lane: PullConsumer
   readonly handled: number[] = []
+  /** Requests that are buffered; what passes them on; and the end of the subscription. */
+  readonly sent: string[] = []
   /** A round trip to the server. */
   flush: () => Promise<void> = () => Promise.resolve()
   drain: () => Promise<void> = () => Promise.resolve()
@@ -28,13 +30,17 @@ class Bench {
       inbox: () => '_INBOX.x',
       isOlderThan: () => false,
       error: (error: unknown) => assert.fail(String(error)),
-      outbox: { publish: () => undefined, flush: () => undefined },
+      outbox: { publish: () => void this.sent.push('buffer'), flush: () => void this.sent.push('flush') },
       request: () => Promise.resolve(),
       flush: () => this.flush(),
       subscribe: (_inbox: string, receive: (message: Incoming) => void) => {
         this.#listeners.add(receive)
         const end = (): void => void this.#listeners.delete(receive)
-        return { unsubscribe: end, drain: () => this.drain().finally(end) }
+        const drain = (): Promise<void> => {
+          this.sent.push('drain')
+          return this.drain().finally(end)
+        }
+        return { unsubscribe: end, drain }
       },
     }
     const host = {
@@ -151,4 +157,12 @@ test('a lane whose subscription the client has closed rejects, and leaves no rej
   await quiet
   process.off('unhandledRejection', note)
   assert.deepEqual(unhandled, [])
+})
+
+test('a request that is still in the buffer is sent before the subscription ends', async () => {
+  const bench = new Bench()
+  bench.lane.activate()
+  bench.sent.length = 0
+  await bench.lane.quiet()
+  assert.deepEqual(bench.sent.slice(0, 2), ['flush', 'drain'])
 })

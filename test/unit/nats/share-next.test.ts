@@ -25,3 +25,21 @@ test('calls during a run share the next one, which begins when that has ended, h
   runs[3]?.resolve(4)
   assert.equal(await fifth, 4)
 })
+
+test('a caller that calls again as soon as it has its answer shares the run that is next', async () => {
+  const runs: PromiseWithResolvers<number>[] = []
+  const share = shareNext(() => {
+    const run = Promise.withResolvers<number>()
+    runs.push(run)
+    return run.promise
+  })
+  const again = share().then(() => share())
+  const second = share()
+  runs[0]?.resolve(1)
+  await new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+  assert.equal(runs.length, 2)
+  runs[1]?.resolve(2)
+  assert.deepEqual(await Promise.all([again, second]), [2, 2])
+})

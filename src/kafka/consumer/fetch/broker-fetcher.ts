@@ -27,8 +27,8 @@ export interface BrokerFetcherContext {
     answer: PartitionAnswer,
     all: FetchResponse,
   ) => void
-  /** The whole request has failed. */
-  readonly failed: (error: KafkaError) => void
+  /** The whole request has failed; `asked`: what it was for. */
+  readonly failed: (error: KafkaError, asked: readonly FetchPartition[]) => void
   /** There may be something to fetch, or to deliver. */
   readonly poke: () => void
 }
@@ -146,7 +146,7 @@ export class BrokerFetcher {
         budget.release(reserved)
         if (response !== undefined) this.#answered(response, asked)
         else if (error?.code === UNCHECKED) this.#context.poke()
-        else this.#failed(error as KafkaError)
+        else this.#failed(error as KafkaError, partitions)
       },
     })
   }
@@ -161,11 +161,11 @@ export class BrokerFetcher {
     throw new KafkaError('positions must be checked first', { code: UNCHECKED, action: 'retry', outcome: 'not-sent' })
   }
 
-  #failed(error: KafkaError): void {
+  #failed(error: KafkaError, asked: readonly FetchPartition[]): void {
     const { now, random, failed, poke } = this.#context
     this.#session.lost()
     this.notBefore = now() + backoffMs(++this.#failures, random())
-    failed(error)
+    failed(error, asked)
     poke()
   }
 

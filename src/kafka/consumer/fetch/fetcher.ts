@@ -146,20 +146,26 @@ export class Fetcher {
       isFetching: () => [...this.#brokers.values()].some(({ isInFlight }) => isInFlight),
       unchecked: (partition) => this.#effects.unresolved(partition),
       outcome: (partition, outcome, answer, all) => this.#outcome(partition, outcome, answer, all),
-      failed: (error) => this.#requestFailed(nodeId, error),
+      failed: (error, asked) => this.#requestFailed(nodeId, error, asked),
       poke: () => this.poke(),
     })
     this.#brokers.set(nodeId, broker)
     return broker
   }
 
-  #requestFailed(nodeId: number, error: KafkaError): void {
+  #requestFailed(nodeId: number, error: KafkaError, asked: readonly FetchPartition[]): void {
     if (this.#isClosed) return
     this.#cluster.wantRefresh()
+    if (error.action === 'fatal') {
+      const now = this.#clock.now()
+      for (const partition of asked) {
+        // One that is read elsewhere meanwhile, or from a replica, has an alternative: the leader.
+        const isAlternative = partition.replica !== undefined || this.#nodeOf(partition, now) !== nodeId
+        if (!partition.isStopped && !isAlternative) this.#effects.failed(partition, error)
+      }
+    }
     for (const partition of this.#partitions) {
-      // The leader is always an alternative.
       if (partition.replica?.nodeId === nodeId) partition.replica = undefined
-      else if (error.action === 'fatal') this.#effects.failed(partition, error)
     }
   }
 

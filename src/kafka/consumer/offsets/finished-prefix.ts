@@ -5,6 +5,8 @@ export interface HandedOut {
   /** Where reading continues behind them: records that were filtered out are finished with them. */
   readonly nextOffset: number
   readonly leaderEpoch: number
+  /** How many handlers of a run are at work on it; undefined if it is finished as a whole, by whoever has it. */
+  readonly running?: number | undefined
 }
 
 interface Entry {
@@ -43,6 +45,16 @@ export class FinishedPrefix {
     return this.#entries.length
   }
 
+  /** What is not finished, in order. */
+  get batches(): readonly HandedOut[] {
+    return this.#entries.map(({ batch }) => batch)
+  }
+
+  /** Nobody is at work: what is unfinished was given to a run that begins no more of it. */
+  get isAtRest(): boolean {
+    return this.#entries.every(({ batch, prefix }) => prefix >= batch.count || batch.running === 0)
+  }
+
   handOut(batch: HandedOut): void {
     this.#entries.push({ batch, prefix: 0, finished: undefined })
   }
@@ -74,6 +86,14 @@ export class FinishedPrefix {
     this.#entries.length = 0
     this.#floor = offset
     this.#leaderEpoch = leaderEpoch
+  }
+
+  /** The last batches have become shorter; those that are empty were not handed out. True if the floor has moved. */
+  shortened(from: HandedOut): boolean {
+    const first = this.#entries.findIndex(({ batch }) => batch === from)
+    if (first < 0) return false
+    this.#entries.length = from.count > 0 ? first + 1 : first
+    return this.#advance()
   }
 
   /** Offsets that hold no records for this reader are passed. */

@@ -1,5 +1,7 @@
 // Over 250 lines: what users call, and what the member, the brokers' sessions and the locks tell each other through it.
 import { randomUUID } from 'node:crypto'
+import { CloseDeadline } from '../../close-deadline.ts'
+import type { CloseOptions } from '../../close-deadline.ts'
 import type { Connections } from '../../cluster/connections.ts'
 import type { KafkaError } from '../../errors.ts'
 import { MAX_MS, OptionsReader } from '../../options-reader.ts'
@@ -65,12 +67,14 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   #waiting: PromiseWithResolvers<void> | undefined
   #isPokeDue = false
   #fatal: KafkaError | undefined
+  readonly #deadline: CloseDeadline
   #closing: Promise<void> | undefined
 
   /** @internal Throws an {@link InvalidOptionsError} if options can't be used. */
   constructor(context: ConsumerContext, options: ShareConsumerOptions) {
     this.#context = context
     this.#options = shareSettingsOf(options, context.cluster.rack)
+    this.#deadline = new CloseDeadline(context.clock, 'shareConsumer.close')
     this.#heartbeats = context.cluster.connections({ purpose: 'group' })
     this.#fetches = context.cluster.connections({ purpose: 'share' })
     this.#member = new ShareMember(
@@ -95,18 +99,8 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
 
   /** The records that have been acquired. Each needs a verdict. Rejects like {@link ShareConsumer.run}; ends when it is closed. */
   async next(): Promise<IteratorResult<readonly ShareRecord[], undefined>> {
-    this.#start()
-    for (;;) {
-      if (this.#fatal !== undefined) throw this.#fatal
-      const error = this.#errors.shift()
-      if (error !== undefined) throw error
-      if (this.#closing !== undefined) return { done: true, value: undefined }
-      const records = this.#ready
-      this.#ready = []
-      if (records.length > 0) return { done: false, value: records }
-      this.#waiting ??= Promise.withResolvers()
-      await this.#waiting.promise
-    }
+    if (!(await this.#untilReady(() => false))) return { done: true, value: undefined }
+    return { done: false, value: this.#ready.splice(0) }
   }
 
   /** For `for await`. Leaving the loop does not close the consumer. */
@@ -116,7 +110,8 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
 
   /**
    * Calls a handler for each record until the consumer is closed. Rejects with what keeps it from reading. A handler that throws has its
-   * record released; without `onError`, `run` then rejects with that error, when the others have ended.
+   * record released; without `onError`, `run` then rejects with that error, when the others have ended. Called again, it goes on with the
+   * records that were acquired already.
    */
   async run(options: ShareRunOptions): Promise<void> {
     const reader = new OptionsReader('run', options, KNOWN_TO_RUN)
@@ -127,24 +122,37 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     const running = new Set<Promise<void>>()
     const failures: unknown[] = []
     try {
-      for await (const records of this) {
-        for (const record of records) {
-          while (running.size >= concurrency) await Promise.race(running)
-          // Closed meanwhile, or its session is gone: it comes again.
-          if (failures.length > 0 || this.#closing !== undefined || !this.#brokerOf.has(record)) {
-            record.release()
-            continue
-          }
-          const promise = this.#handle(record, options).catch((error: unknown) => void failures.push(error))
+      while (await this.#untilReady(() => failures.length > 0)) {
+        while (this.#ready.length > 0 && running.size < concurrency) {
+          const record = this.#ready.shift() as ShareRecord
+          const promise = this.#handle(record, options).catch((error: unknown) => {
+            failures.push(error)
+            this.#wake()
+          })
           running.add(promise)
           void promise.finally(() => running.delete(promise))
         }
-        if (failures.length > 0) break
+        if (running.size >= concurrency) await Promise.race(running)
       }
     } finally {
       await Promise.all(running)
     }
     if (failures.length > 0) throw failures[0]
+  }
+
+  /** Resolves when there are records to deliver; false if `isOver`, which is looked at again after `#wake`, or it is closed. */
+  async #untilReady(isOver: () => boolean): Promise<boolean> {
+    this.#start()
+    for (;;) {
+      if (isOver()) return false
+      if (this.#fatal !== undefined) throw this.#fatal
+      const error = this.#errors.shift()
+      if (error !== undefined) throw error
+      if (this.#closing !== undefined) return false
+      if (this.#ready.length > 0) return true
+      this.#waiting ??= Promise.withResolvers()
+      await this.#waiting.promise
+    }
   }
 
   async #handle(record: ShareRecord, { handler, onError }: ShareRunOptions): Promise<void> {
@@ -160,11 +168,13 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
 
   /**
    * Releases what was not delivered, waits for the verdicts of the rest, at most for `closeTimeoutMs`, and leaves the group. Resolves after
-   * `deadlineMs` at the latest, if it is given. May be called again: the first call counts.
+   * `deadlineMs` at the latest, if it is given. May be called again, by listeners too; a later call can make the deadline sooner.
    */
-  close({ deadlineMs }: { readonly deadlineMs?: number } = {}): Promise<void> {
-    this.#closing ??= this.#close(deadlineMs)
-    return this.#closing
+  async close(options: CloseOptions = {}): Promise<void> {
+    this.#deadline.set(options)
+    // Not at once: what it calls, listeners and hooks, may call close again, and must find that it has begun.
+    this.#closing ??= Promise.resolve().then(() => this.#close())
+    await this.#closing
   }
 
   /** Closes it at the end of an `await using`. */
@@ -368,22 +378,21 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     this.#waiting = undefined
   }
 
-  async #close(deadlineMs = Infinity): Promise<void> {
+  async #close(): Promise<void> {
     const { clock, onClosed } = this.#context
     for (const record of this.#ready.splice(0)) record.release()
     this.#wake()
-    const late = Promise.withResolvers<void>()
-    const cancelLate = deadlineMs === Infinity ? undefined : clock.setTimer(late.resolve, deadlineMs)
-    const end = clock.now() + Math.min(this.#options.closeTimeoutMs, deadlineMs)
-    while (this.#brokerOf.size > 0 && clock.now() < end) {
+    void this.#deadline.passed.then(() => this.#wake())
+    const end = clock.now() + this.#options.closeTimeoutMs
+    while (this.#brokerOf.size > 0 && clock.now() < end && !this.#deadline.hasPassed) {
       this.#waiting ??= Promise.withResolvers()
       const { promise, resolve } = this.#waiting
       const cancel = clock.setTimer(resolve, end - clock.now())
       await promise
       cancel()
     }
-    await Promise.race([this.#leave(), late.promise])
-    cancelLate?.()
+    await Promise.race([this.#leave(), this.#deadline.passed])
+    this.#deadline.end()
     this.#cancelHeartbeat?.()
     for (const cancel of this.#timers) cancel()
     this.#stopListening?.()

@@ -10,7 +10,11 @@ export interface ShareConsumerOptions {
   readonly group: string
   /** Where this process is. @default the client's */
   readonly rack?: string | undefined
-  /** Records that are acquired and have no verdict: those that wait, and those that are being handled. @default 500 */
+  /**
+   * Records that are acquired and have no verdict: those that wait, and those that are being handled; the broker may add the rest of a
+   * batch. Each has used up one of its deliveries, also if this member closes before its handler begins, or crashes: choose little more
+   * than the `concurrency` where deliveries are few. @default 100
+   */
   readonly maxUndecided?: number | undefined
   /** How long brokers wait for records; a verdict may wait as long before it is sent. In milliseconds. @default 500 */
   readonly maxWaitMs?: number | undefined
@@ -31,7 +35,7 @@ export interface ShareSettings {
 }
 
 const NUMBERS = {
-  maxUndecided: [1, MAX_MS, 500],
+  maxUndecided: [1, MAX_MS, 100],
   maxWaitMs: [0, MAX_MS, 500],
   maxBytes: [1, MAX_MS, 16 * 1024 * 1024],
   closeTimeoutMs: [0, MAX_MS, 20_000],

@@ -9,14 +9,17 @@ const RENAMED = {
   oauthBearerProvider: 'write token, a function that returns { token }',
 }
 
-/** Notes what is wrong with the option `sasl`. No value in it is shown. */
+/** Notes what is wrong with the option `sasl`. Of its values only the names of mechanisms are shown. */
 export function readSasl(options: OptionsReader): void {
   const names = ['mechanism', 'credentials', 'token', 'isDelegationToken']
   const sasl = options.nested('sasl', { names, renamed: RENAMED })
   if (sasl === undefined) return
   if (!sasl.has('mechanism')) return sasl.problem('mechanism', `is missing: give one of ${MECHANISMS.join(', ')}`)
-  const mechanism = sasl.oneOf('mechanism', MECHANISMS, 'plain')
-  sasl.boolean('isDelegationToken', false)
+  const mechanism = sasl.oneOf('mechanism', MECHANISMS, 'plain', true)
+  if (sasl.boolean('isDelegationToken', false) && !mechanism.startsWith('scram')) {
+    const problem = `has no use with mechanism '${mechanism}': delegation tokens need scram-sha-256 or scram-sha-512`
+    sasl.problem('isDelegationToken', problem)
+  }
   const [needed, other, example] =
     mechanism === 'oauthbearer'
       ? (['token', 'credentials', '{ token }'] as const)

@@ -222,6 +222,7 @@ export class Claimer {
     const deliveries: RedisDelivery[] = []
     for (const [bytes, former, note, fields] of entries) {
       const id = bytes.toString('latin1')
+      if (!source.isSide) source.partition.reads.see(id)
       // Claimed from ourselves: the event loop was blocked for longer than a lease, and no other member took it.
       if (held.has(id)) continue
       const message = reader.read(fields, { topic, partition, id })

@@ -51,6 +51,7 @@ export class ReadCount {
   #since = ''
   #added = 0
   #server = ''
+  #seen = ''
   /** Number of calls of `reset`. */
   resets = 0
   /** The server's last answer, while what it had handed out by then may still be on its way here. */
@@ -63,6 +64,23 @@ export class ReadCount {
   /** The server's last answer waits for the end of a read. */
   get isOpen(): boolean {
     return this.#open !== undefined
+  }
+
+  /**
+   * Everything up to this id was read here, or is not to be read any more; empty while unknown. It outlasts `reset`: what a lost reply
+   * brought comes after it.
+   */
+  get seen(): string {
+    return this.#seen
+  }
+
+  see(id: string): void {
+    if (id !== '' && (this.#seen === '' || compareIds(this.#seen, id) < 0)) this.#seen = id
+  }
+
+  /** Others read as well, or the group is somewhere else by now. */
+  forgetSeen(): void {
+    this.#seen = ''
   }
 
   /** Something may have been read that is not counted here: by another member, or in a reply that was lost. */
@@ -91,6 +109,7 @@ export class ReadCount {
     if (this.#open !== undefined && compareIds(this.#open.last, last) < 0) this.readEnded()
     if (this.#count !== undefined) this.#count += count
     this.#last = last
+    this.see(last)
   }
 
   /** A read has ended and its entries were added: nothing is on its way here. */
@@ -129,6 +148,7 @@ export class ReadCount {
     if (this.#count === undefined) this.#since = last
     this.#count = passed ?? counted
     this.#last = last
+    this.see(last)
     if (passed !== undefined && counted !== undefined && passed > counted)
       this.#report({ count: passed - counted, since: this.#since })
   }

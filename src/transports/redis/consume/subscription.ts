@@ -162,8 +162,10 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
       partition.inspectAt = 0
       if (partition.phase !== 'held') continue
       partition.reads.reset()
-      // What was in a lost reply is pending, unless our consumer was deleted meanwhile: nobody has seen what comes after this.
-      if (this.owned) partition.former ??= { consumer: '', floor: partition.lastRead ?? '' }
+      // What was in a lost reply is pending, unless our consumer was deleted meanwhile. Where no other member reads, nobody has seen it.
+      const { seen } = partition.reads
+      const isAlone = this.owned && this.#memberships.get(partition.keys.topic)?.isMixed === false
+      if (isAlone && seen !== '') partition.former ??= { consumer: '', floor: seen }
       for (const source of partition.sources) this.#claimer.recover(source, this.owned ? 'all' : 'mine')
     }
     this.context.maintenance.soon(0)

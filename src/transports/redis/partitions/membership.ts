@@ -106,6 +106,11 @@ export class Membership implements Maintained {
     return this.#shared && this.partitions.every(({ phase }) => phase === 'idle')
   }
 
+  /** Members without an order read the partitions of the others as well. */
+  get isMixed(): boolean {
+    return this.#mixed
+  }
+
   /** Creates the group where it is missing. */
   async join(from: StartFrom): Promise<void> {
     const { member } = this.#parts
@@ -302,7 +307,12 @@ export class Membership implements Maintained {
       })
     }
     // How much others have read is unknown, from when one came until it left.
-    if (this.#mixed !== (reply[1] === 1)) for (const { reads } of this.partitions) reads.reset()
+    if (this.#mixed !== (reply[1] === 1)) {
+      for (const { reads } of this.partitions) {
+        reads.reset()
+        reads.forgetSeen()
+      }
+    }
     this.#mixed = reply[1] === 1
     return owned ? new Set(reply.slice(6) as number[]) : undefined
   }
@@ -364,6 +374,9 @@ export class Membership implements Maintained {
     // Others may have read further. Without a floor, the group was deleted, and it continues where we were.
     if (floor !== '') partition.lastRead = floor
     if (this.#left) return false
+    // What its former owner receives from now on, it can't ack: it is claimed here.
+    partition.reads.forgetSeen()
+    partition.reads.see(String(reply[6] ?? ''))
     // Before it was cut off, the former owner may have read more.
     partition.reads.begin(hasFormer ? undefined : readStateOf(reply[5] ?? []))
     this.#hold(partition, String(reply[1]))
@@ -562,4 +575,4 @@ export class Membership implements Maintained {
   }
 }
 
-type Acquired = readonly [number, number | Buffer, number?, Buffer?, Buffer?, ReadStateReply?]
+type Acquired = readonly [number, number | Buffer, number?, Buffer?, Buffer?, ReadStateReply?, Buffer?]

@@ -1,3 +1,4 @@
+import { LAST_DELIVERED } from './look.ts'
 import { FENCE, NOW, script } from './script.ts'
 import type { Script } from './script.ts'
 
@@ -95,7 +96,7 @@ return { taken, gone, first[2] and math.max(0, tonumber(first[2]) - now) or -1 }
  */
 export const RECOVER_DELETED: Script = script(
   'recover-deleted',
-  `${FENCE}
+  `${FENCE}${LAST_DELIVERED}
 local fenced = fence(KEYS[2], ARGV[2])
 if fenced then return fenced end
 local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
@@ -105,13 +106,7 @@ for _, info in ipairs(consumers) do
     if info[at] == 'name' and info[at + 1] == ARGV[3] then return { 0, '' } end
   end
 end
-local last
-for _, info in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  local group = {}
-  for at = 1, #info, 2 do group[info[at]] = info[at + 1] end
-  if group.name == ARGV[1] then last = group['last-delivered-id'] end
-end
-local page = redis.call('XRANGE', KEYS[1], '(' .. ARGV[4], last, 'COUNT', ARGV[5])
+local page = redis.call('XRANGE', KEYS[1], '(' .. ARGV[4], lastDelivered(KEYS[1], ARGV[1]), 'COUNT', ARGV[5])
 local count = 0
 for _, entry in ipairs(page) do
   if not redis.call('XPENDING', KEYS[1], ARGV[1], entry[1], entry[1], 1)[1] then

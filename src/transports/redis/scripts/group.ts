@@ -1,6 +1,6 @@
 import { BEFORE, FENCE, NEXT_GENERATION, NOW, script } from './script.ts'
 import type { Script } from './script.ts'
-import { READ_STATE } from './look.ts'
+import { LAST_DELIVERED, READ_STATE } from './look.ts'
 import { PLACE } from './move.ts'
 import { MOVE_DUE } from './publish.ts'
 
@@ -208,12 +208,12 @@ return result
 /**
  * KEYS meta, stream · ARGV owner (process and member), leaseMs, reader (see `readerName`), group, dead process, partition · takes a
  * partition without an owner, or whose owner is of that process. Returns 1, the new generation, 1 when a former owner died, and
- * its reader; the id up to which everything was acked at its last sign of life; and how far the group has read; or 0 and
- * its owner: empty while it is unknown whether it has one.
+ * its reader; the id up to which everything was acked at its last sign of life; how far the group has read; and the newest id
+ * that it has received, or empty. Otherwise 0 and its owner: empty while it is unknown whether it has one.
  */
 export const ACQUIRE: Script = script(
   'acquire',
-  `${NOW}${NEXT_GENERATION}${READ_STATE}
+  `${NOW}${NEXT_GENERATION}${LAST_DELIVERED}${READ_STATE}
 local part = ARGV[6] .. ':'
 local owner = redis.call(
   'HMGET', KEYS[1], part .. 'owner', part .. 'until', part .. 'reader', part .. 'floor', part .. 'generation'
@@ -235,7 +235,7 @@ redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], string.match(ARGV[3], 
 local former = owner[1] and owner[1] ~= '?' and owner[1] ~= ARGV[1]
 return {
   1, part .. generation, former and 1 or 0, former and owner[3] or '', owner[4] or '',
-  readState(KEYS[2], KEYS[1], ARGV[4], part)
+  readState(KEYS[2], KEYS[1], ARGV[4], part), lastDelivered(KEYS[2], ARGV[4])
 }
 `,
   { allowOutOfMemory: true },

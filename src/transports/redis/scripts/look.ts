@@ -158,6 +158,20 @@ return removed
 `,
 )
 
+/** The newest id that a group has received; empty where the group is missing. */
+export const LAST_DELIVERED = `
+local function lastDelivered(stream, group)
+  local infos = redis.pcall('XINFO', 'GROUPS', stream)
+  if infos.err then return '' end
+  for _, info in ipairs(infos) do
+    local found = {}
+    for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
+    if found.name == group then return found['last-delivered-id'] end
+  end
+  return ''
+end
+`
+
 /**
  * How far a group has read: id of the newest entry that it received; how many entries were ever added; how many of them
  * are no longer to be read, because they were received or removed, or -1 while some are in the stream before and some

@@ -66,6 +66,8 @@ function reportMadeAgain(
     'redis-group-made-again',
     `Group "${spec.group}" on ${keys.stream} had been deleted, and was made again from ${start === '0' ? 'the start of the stream' : `entry ${start}`}`,
   )
+  reads.forgetSeen()
+  reads.see(start)
   if (streamIsThere) return
   reads.reset()
   context.host.events.emit('loss', {

@@ -67,13 +67,184 @@ describe('handlers', () => {
     })
     await expect(sim.run(run)).rejects.toThrow('no')
     expect(seen).toEqual(numbers(6))
+    const before = sim.clock.now()
     await sim.run(consumer.close())
+    expect(sim.clock.now() - before).toBeLessThan(1_000)
     expect(sim.committed(0)).toBe(5)
+    sim.closeClients()
+  })
+
+  it('called again after one has failed begin with its record, and what was finished behind it comes again', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 2)
+    sim.log('t', 0).append(keyed(['a', 'b', 'a', 'c']), 0)
+    sim.append('t', 1, ['other', 'partition'])
+    const consumer = sim.consumer()
+    const seen: string[] = []
+    let isBroken = true
+    const run = () =>
+      consumer.run({
+        concurrency: 10,
+        handler: async (record, { partition }) => {
+          seen.push(`${partition}:${record.valueText}`)
+          await sim.clock.wait(record.keyText === 'b' ? 200 : 10)
+          if (record.keyText === 'b' && isBroken) throw new Error('mine')
+        },
+      })
+    await expect(sim.run(run())).rejects.toThrow('mine')
+    expect(seen.toSorted()).toEqual(['0:0', '0:1', '0:2', '0:3', '1:other', '1:partition'])
+    isBroken = false
+    seen.length = 0
+    const again = run()
+    await sim.advance(5_000)
+    expect(seen).toEqual(['0:1', '0:2', '0:3'])
+    await sim.run(consumer.close())
+    await again
+    expect([sim.committed(0), sim.committed(1)]).toEqual([4, 2])
+    sim.closeClients()
+  })
+
+  it.each(['key', 'partition', 'none'] as const)('begin with no more records when paused; by %s', async (orderBy) => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    for (const from of [0, 50]) sim.append('t', 0, numbers(50, from))
+    const consumer = sim.consumer({ maxBatchRecords: 30 })
+    const place = { topic: 't', partition: 0 }
+    const seen: string[] = []
+    let pauses = 0
+    const run = consumer.run({
+      concurrency: 3,
+      orderBy,
+      handler: async (record) => {
+        seen.push(record.valueText ?? '')
+        if (record.offset % 20 === 10) {
+          consumer.pause([place])
+          pauses++
+        }
+        await sim.clock.wait(10)
+      },
+    })
+    for (const until of [10, 30, 50, 70, 90]) {
+      await sim.advance(3_000)
+      expect(seen).toEqual(numbers(until + 1))
+      await sim.run(consumer.commit())
+      expect(sim.committed(0)).toBe(until + 1)
+      consumer.resume([place])
+    }
+    await sim.advance(3_000)
+    expect([seen, pauses]).toEqual([numbers(100), 5])
+    await sim.run(consumer.close())
+    await run
+    expect(sim.committed(0)).toBe(100)
+    sim.closeClients()
+  })
+
+  it('begin with nothing that was delivered before a seek', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.append('t', 0, numbers(50))
+    const consumer = sim.consumer()
+    const seen: string[] = []
+    const run = consumer.run({
+      handler: async (record) => {
+        seen.push(record.valueText ?? '')
+        await sim.clock.wait(10)
+        if (record.offset === 5) consumer.seek({ topic: 't', partition: 0, offset: 40 })
+      },
+    })
+    await sim.advance(3_000)
+    expect(seen).toEqual([...numbers(6), ...numbers(10, 40)])
+    await sim.run(consumer.close())
+    await run
+    expect(sim.committed(0)).toBe(50)
+    sim.closeClients()
+  })
+
+  it('may return what is no promise', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.append('t', 0, numbers(3))
+    const consumer = sim.consumer()
+    const run = consumer.run({ handler: () => JSON.parse('{"then":1}') as never })
+    await sim.advance(3_000)
+    await sim.run(consumer.close())
+    await run
+    expect(sim.committed(0)).toBe(3)
+    sim.closeClients()
+  })
+
+  it('that call close are waited for', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.append('t', 0, numbers(10))
+    const consumer = sim.consumer()
+    const run = consumer.run({
+      handler: async (record) => {
+        if (record.valueText === '3') void consumer.close()
+        await sim.clock.wait(100)
+      },
+    })
+    await sim.run(run)
+    await sim.run(consumer.close())
+    expect(sim.committed(0)).toBe(4)
     sim.closeClients()
   })
 })
 
 describe('a partition that is taken away', () => {
+  /** Two members share two partitions of these keys; the first reads alone before. What their handlers have begun, and when. */
+  async function handOver(keys: readonly string[], orderBy: 'key' | 'partition', handlerMs: (key: string) => number) {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 2)
+    for (const partition of [0, 1]) sim.log('t', partition).append(keyed(keys), 0)
+    const begun: { readonly member: number; readonly id: string; readonly at: number }[] = []
+    const consumers = [0, 1].map(() => sim.consumer())
+    const run = async (member: number): Promise<void> =>
+      consumers[member]?.run({
+        concurrency: 10,
+        orderBy,
+        handler: async (record, { partition }) => {
+          begun.push({ member, id: `${partition}:${record.valueText}`, at: sim.clock.now() })
+          await sim.clock.wait(handlerMs(record.keyText ?? ''))
+        },
+      })
+    let revokedAt = 0
+    consumers[0]?.on('revoking', () => void (revokedAt ||= sim.clock.now()))
+    const runs = [run(0)]
+    await sim.advance(1_000)
+    runs.push(run(1))
+    await sim.advance(60_000)
+    const first = begun.find(({ member }) => member === 1)
+    const moved = begun.filter(({ member, id }) => member === 0 && id[0] === first?.id[0])
+    await sim.run(Promise.all(consumers.map((each) => each.close())))
+    await Promise.all(runs)
+    const committed = [sim.committed(0), sim.committed(1)]
+    sim.closeClients()
+    expect(begun.length).toBe(2 * keys.length)
+    expect(new Set(begun.map(({ id }) => id)).size).toBe(2 * keys.length)
+    expect(committed).toEqual([keys.length, keys.length])
+    return {
+      takesMs: (first?.at ?? Infinity) - revokedAt,
+      lateIds: moved.filter(({ at }) => at > revokedAt).map(({ id }) => id.slice(2)),
+    }
+  }
+
+  it('waits for the handlers that run, and begins no more of its records', async () => {
+    const { takesMs, lateIds } = await handOver(numbers(20), 'partition', () => 2_000)
+    expect(lateIds).toEqual([])
+    // And the other learns of it with its next heartbeat.
+    expect(takesMs).toBeLessThan(2_000 + 3_500)
+  })
+
+  it('finishes records before others that were begun, so that the next member repeats none', async () => {
+    // The second record of `slow` waits while those behind it are handled; the third is behind all of them.
+    const { takesMs, lateIds } = await handOver(['slow', 'slow', 'b', 'c', 'slow'], 'key', (key) =>
+      key === 'slow' ? 5_000 : 100,
+    )
+    expect(lateIds).toEqual(['1'])
+    expect(takesMs).toBeLessThan(10_000)
+  })
+
   it('waits for what runs and for listeners, but not for longer than revokeTimeoutMs', async () => {
     const sim = new ConsumerSim({ brokers: 1 })
     sim.createTopic('t', 2)
@@ -236,6 +407,42 @@ describe('records', () => {
     consumer.resume()
     expect(await sim.run(read(consumer, 1))).toEqual(['0:behind'])
     await sim.run(consumer.close())
+    sim.closeClients()
+  })
+
+  it('a broker that can not be asked any more is an error of its own partitions; those of others go on', async () => {
+    const sim = new ConsumerSim({ brokers: 3 })
+    sim.createTopic('t', 3)
+    for (const partition of [0, 1, 2]) sim.moveLeader('t', partition, partition + 1)
+    const consumer = sim.consumer()
+    const values: string[] = []
+    const errors: string[] = []
+    const reading = (async () => {
+      for (;;) {
+        try {
+          const { value: batch, done } = await consumer.next()
+          if (done === true) return
+          for (const record of batch) values.push(`${batch.partition}:${record.valueText}`)
+          batch.done()
+        } catch (error) {
+          errors.push((error as { code: string }).code)
+        }
+      }
+    })()
+    await sim.advance(3_000)
+    // Its connection ends, and the next one is refused for good.
+    sim.script.on('ApiVersions', 1, { do: 'error', code: 58 }, { broker: 2 })
+    sim.script.on('Fetch', 1, { do: 'close' }, { broker: 2 })
+    await sim.advance(5_000)
+    expect(errors).toEqual(['SASL_AUTHENTICATION_FAILED'])
+    for (const partition of [0, 1, 2]) sim.append('t', partition, ['a'])
+    await sim.advance(10_000)
+    expect(values.toSorted()).toEqual(['0:a', '2:a'])
+    consumer.resume()
+    await sim.advance(10_000)
+    expect(values.toSorted()).toEqual(['0:a', '1:a', '2:a'])
+    await sim.run(consumer.close())
+    await reading
     sim.closeClients()
   })
 

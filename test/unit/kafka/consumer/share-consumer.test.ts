@@ -130,6 +130,67 @@ describe('a handler that throws', () => {
     await end(sim, consumer)
     expect([0, 1, 2].map((offset) => stateOf(offset))).toEqual(['acknowledged', 'available', 'available'])
   })
+
+  it('ends the run also when nothing comes any more', async () => {
+    const { sim } = setUp()
+    sim.append('t', 0, ['a'])
+    const consumer = sim.shareConsumer()
+    const running = consumer.run({
+      handler: async (record) => {
+        await sim.clock.wait(100)
+        record.reject()
+        throw new Error('mine')
+      },
+    })
+    await expect(sim.run(running)).rejects.toThrow('mine')
+    await end(sim, consumer)
+  })
+})
+
+describe('what is acquired ahead', () => {
+  it('of a run that has failed waits for the next run, with no delivery more', async () => {
+    const { sim, stateOf } = setUp()
+    sim.append('t', 0, numbers(10))
+    const consumer = sim.shareConsumer()
+    const seen: string[] = []
+    const run = () =>
+      consumer.run({
+        handler: async ({ record, deliveryCount }) => {
+          seen.push(`${record.valueText} ${deliveryCount}`)
+          await sim.clock.wait(1_000)
+          if (record.offset === 2 && deliveryCount === 1) throw new Error('mine')
+        },
+      })
+    await expect(sim.run(run())).rejects.toThrow('mine')
+    const again = run()
+    await sim.advance(60_000)
+    expect(seen.toSorted()).toEqual([...numbers(10).map((each) => `${each} 1`), '2 2'].toSorted())
+    expect(numbers(10).every((offset) => stateOf(Number(offset)) === 'acknowledged')).toBe(true)
+    await end(sim, consumer)
+    await again
+  })
+
+  it('is free when the member closes, but its delivery has been counted', async () => {
+    const { sim, stateOf } = setUp()
+    sim.append('t', 0, numbers(10))
+    const [first, second] = [sim.shareConsumer(), sim.shareConsumer()]
+    const began: string[] = []
+    const running = first.run({
+      handler: async ({ record }) => {
+        began.push(record.valueText ?? '')
+        await sim.clock.wait(1_000)
+      },
+    })
+    await sim.advance(500)
+    await sim.run(first.close())
+    await running
+    expect(began).toEqual(['0'])
+    expect([0, 1, 9].map((offset) => stateOf(offset))).toEqual(['acknowledged', 'available', 'available'])
+    const seen = run(sim, second, () => {})
+    await sim.advance(5_000)
+    expect(seen.map(({ value, count }) => `${value} ${count}`)).toEqual(numbers(9, 1).map((each) => `${each} 2`))
+    await end(sim, second)
+  })
 })
 
 describe('locks of a share group', () => {

@@ -130,6 +130,18 @@ describe('a producer', () => {
     })
   })
 
+  it('keeps no batch and no memory for a record with a bad timestamp', async () => {
+    const { sim, producer } = setUp({ deliveryTimeoutMs: 20_000, maxBufferedBytes: 65_536, batchBytes: 65_000 })
+    await sim.run(producer.send({ topic: 't', value: 'a' }))
+    const bad = producer.send({ topic: 't', value: 'b', timestamp: new Date() as never })
+    await expect(sim.run(bad)).rejects.toMatchObject({ code: 'UNENCODABLE', outcome: 'not-sent' })
+    expect(producer.bufferedBytes).toBe(0)
+    // Longer than the delivery timeout: a batch that was opened for the bad record would be over.
+    await sim.advance(30_000)
+    await sim.run(producer.send({ topic: 't', value: 'c' }))
+    expect(await valuesOf(sim)).toEqual(['a', 'c'])
+  })
+
   it('fails records of a topic that does not exist after ten seconds, and looks again then', async () => {
     const { sim, producer } = setUp()
     const lost = watch(sim, producer.send({ topic: 'later', value: 'a' }))

@@ -10,7 +10,9 @@ import { nothingLeft, setUp } from './producer-setup.ts'
 import type { Parts } from './producer-setup.ts'
 
 const GROUP = { groupId: 'g', generationId: -1, memberId: '' }
+const GROUP_AUTHORIZATION_FAILED = 30
 const CONCURRENT_TRANSACTIONS = 51
+const TRANSACTION_ABORTABLE = 120
 const VERSIONS = [1, 2] as const
 
 /** What a `read_committed` consumer sees of a partition. */
@@ -132,7 +134,7 @@ for (const version of VERSIONS) {
           }),
         ),
       )
-      expect(error).toMatchObject({ code: 'INVALID_RECORD', action: 'abort' })
+      expect(error).toMatchObject({ code: 'INVALID_RECORD', action: 'fatal', outcome: 'rejected' })
       await write(parts, 'c')
       await sim.advance(100)
       expect(await committed(sim)).toEqual(['a', 'c'])
@@ -149,7 +151,7 @@ for (const version of VERSIONS) {
           }),
         ),
       )
-      expect(seen).toMatchObject([{ code: 'INVALID_PARTITION' }, { action: 'abort', outcome: 'not-sent' }])
+      expect(seen).toMatchObject([{ code: 'INVALID_PARTITION' }, { action: 'fatal', outcome: 'not-sent' }])
     })
 
     it('end once, however often the answer is lost', async () => {
@@ -214,6 +216,58 @@ for (const version of VERSIONS) {
       await write(parts, 'b')
       await sim.advance(100)
       expect(await committed(sim)).toEqual(['a', 'b'])
+    })
+
+    it('name a failure that stays as fatal, though they are aborted', async () => {
+      const parts = ofVersion(version)
+      const { sim, producer } = parts
+      sim.script.on('TxnOffsetCommit', 1, { do: 'error', code: GROUP_AUTHORIZATION_FAILED }, { times: 100 })
+      const refused = producer.transaction((tx) => tx.offsets(GROUP, [{ topic: 't', partition: 0, offset: 5 }]))
+      expect(await failureOf(sim.run(refused))).toMatchObject({
+        code: 'GROUP_AUTHORIZATION_FAILED',
+        action: 'fatal',
+        outcome: 'rejected',
+        missingRight: 'Read on the group',
+      })
+      await write(parts, 'next')
+    })
+
+    it('are not in doubt when only a record was: the commit has not been sent', async () => {
+      const parts = ofVersion(version)
+      const { sim } = parts
+      await write(parts, 'a')
+      sim.script.on('Produce', 1, { do: 'dropAnswer' }, { times: 1_000 })
+      expect(await failureOf(write(parts, 'b'))).toMatchObject({ action: 'abort', outcome: 'rejected' })
+      sim.script.clear()
+      await write(parts, 'c')
+      await sim.advance(100)
+      expect(await committed(sim)).toEqual(['a', 'c'])
+    })
+
+    it('are not in doubt when they have not begun', async () => {
+      const { sim, producer } = ofVersion(version)
+      sim.script.on('InitProducerId', 1, { do: 'dropAnswer' }, { times: 1_000 })
+      let hasRun = false
+      const never = producer.transaction(() => void (hasRun = true))
+      expect(await failureOf(sim.run(never))).toMatchObject({ outcome: 'not-sent' })
+      expect(hasRun).toBe(false)
+    })
+
+    it('are aborted when the coordinator refuses to commit them', async () => {
+      const parts = ofVersion(version)
+      const { sim } = parts
+      sim.script.on('EndTxn', 1, { do: 'error', code: TRANSACTION_ABORTABLE })
+      expect(await failureOf(write(parts, 'a'))).toMatchObject({
+        code: 'TRANSACTION_ABORTABLE',
+        action: 'abort',
+        outcome: 'rejected',
+      })
+      await sim.advance(100)
+      const markers = sim.log('t').batches.filter(({ isControl }) => isControl)
+      expect(markers).toHaveLength(1)
+      await write(parts, 'b')
+      await sim.advance(100)
+      expect(await committed(sim)).toEqual(['b'])
     })
 
     it('fail with offsets of a member that is none any more', async () => {

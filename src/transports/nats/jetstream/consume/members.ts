@@ -73,6 +73,7 @@ export class Members {
   readonly #bornAt: number
   #subscriptions: readonly Subscription[] = []
   #crashAt = -Infinity
+  #joinedAt = -Infinity
   #round = 0
 
   constructor(host: MembersHost, subject: string) {
@@ -103,6 +104,7 @@ export class Members {
   }
 
   notify(kind: 'join' | 'bye' | 'free'): void {
+    if (kind === 'join') this.#joinedAt = this.#now()
     this.#send(this.#subject, { ...this.#self, kind })
   }
 
@@ -110,11 +112,21 @@ export class Members {
     return { id: this.#host.memberId, session: this.#host.leases.id, ageMs: Math.round(this.#now() - this.#bornAt) }
   }
 
-  /** The owner of a partition is a member, also when its notice did not arrive. */
+  /** We lack our share, and nothing is free. Repeated once per lease: a notice may be lost where servers meet again. */
+  joinAgain(): void {
+    if (this.#now() - this.#joinedAt >= this.#host.leases.leaseMs) this.notify('join')
+  }
+
+  /** The owner of a partition, whose lease lasts, is a member, also when its notice did not arrive. */
   saw(id: string, session: string): void {
-    if (id === this.#host.memberId || this.#members.has(id) || this.#former.has(id)) return
+    if (id === this.#host.memberId || this.#members.has(id)) return
     const now = this.#now()
-    this.#members.set(id, { session, heardAt: now, bornAt: now, isSure: true })
+    const leftAt = this.#former.get(id)
+    const isRemembered = leftAt !== undefined && now - leftAt <= this.#crashMemoryMs
+    // One that is dead does not renew its lease. A session that has other members does.
+    if (isRemembered && !this.#host.leases.isRenewedSince(session, leftAt)) return
+    this.#former.delete(id)
+    this.#members.set(id, { session, heardAt: now, bornAt: now, isSure: !isRemembered })
   }
 
   /**
@@ -163,6 +175,8 @@ export class Members {
     for (let step = 0; step < WATCHED; step++)
       watched.add(others[(Math.max(0, next) + step) % others.length]?.[1].session ?? '')
     watched.add(others[this.#round++ % others.length]?.[1].session ?? '')
+    // One that was found over earlier may be back since.
+    for (const [, { session }] of others) if (leases.isOver(session)) watched.add(session)
     const nextMs = await leases.look(watched)
     const dead = others.filter(([id, { session }]) => this.#members.has(id) && leases.isOver(session))
     for (const [id] of dead) this.#reportDead(id)
@@ -172,6 +186,11 @@ export class Members {
   /** After a reconnect: finds out who of those that we knew is still there. */
   async confirm(): Promise<void> {
     const unsure = [...this.#members].filter(([, { isSure }]) => !isSure).slice(0, CONFIRMED_AT_ONCE)
+    for (const [id, member] of unsure) {
+      // Behind the others: those that do not answer must not keep them from being asked.
+      this.#members.delete(id)
+      this.#members.set(id, member)
+    }
     await Promise.all(unsure.map(([id]) => this.#probe(id)))
   }
 

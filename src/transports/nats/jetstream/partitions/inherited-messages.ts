@@ -26,17 +26,27 @@ export class InheritedMessages {
   #openAt = 0
   readonly #spans: readonly Span[]
   readonly #how: Acquired
+  readonly #used: ReadonlyMap<number, number>
   #spansAt = 0
   /** Number of messages of that span that were read. */
   #spanRead = 0
 
-  /** `handedOut`: of what we had, if we were the owner. */
-  constructor({ open, spans, to, reserved }: PartitionState, how: Acquired, handedOut: number) {
+  /**
+   * If we were the owner: `handedOut`: how far we had come; `used`: attempts that have ended here, by sequence. They may be
+   * more than the record says, which was stored before.
+   */
+  constructor(
+    { open, spans, to, reserved }: PartitionState,
+    how: Acquired,
+    handedOut: number,
+    used: ReadonlyMap<number, number>,
+  ) {
     this.#to = to
     // Above `to` in a record that is free, too: by the owner before that one, which died.
     this.#reserved = how === 'ours' ? Math.min(reserved, handedOut) : reserved
     this.#beyond = how === 'ours' ? RETURNED : UNKNOWN
-    this.#open = open.map((message) => inherited(message, how))
+    this.#used = used
+    this.#open = open.map((message) => this.#raised(message.seq, inherited(message, how)))
     this.#spans = spans
     this.#how = how
   }
@@ -76,8 +86,13 @@ export class InheritedMessages {
 
   /** The next message was read; undefined when it is settled. */
   next(seq: number): Known | undefined {
-    if (seq <= this.#to) return this.#known(seq)
-    return seq <= this.#reserved ? this.#beyond : NEW
+    const known = seq <= this.#to ? this.#known(seq) : seq <= this.#reserved ? this.#beyond : NEW
+    return known === undefined ? undefined : this.#raised(seq, known)
+  }
+
+  #raised<Message extends Known>(seq: number, known: Message): Message {
+    const used = this.#used.get(seq) ?? 0
+    return used > known.used ? { ...known, used } : known
   }
 
   #known(seq: number): Known | undefined {

@@ -67,6 +67,8 @@ export class PartitionLeases implements MembersHost, LeaseUser {
   #again: Timer | undefined
   /** The next round that may find the lease of another member over. */
   #watch: Timer | undefined
+  /** When it begins (monotonic ms). */
+  #watchAt = Infinity
   #hasLooked = false
   #closed = false
   #trouble: string | undefined
@@ -184,17 +186,27 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     const mine = this.#units.filter((unit) => unit.mine && unit.handover === undefined)
     const quota = this.#members.share(this.#units.length, mine.length)
     if (mine.length > quota) void this.#release(mine.slice(quota))
-    else if (mine.length < quota && this.leases.leftMs > 0)
+    else if (mine.length < quota && this.leases.leftMs > 0) {
       nextMs = Math.min(nextMs, await this.#claimUpTo(quota - mine.length))
+      // Those who have more than their share may not know us.
+      if (what === 'full' && this.owned.length < quota) this.#members.joinAgain()
+    }
     this.session.trouble(this, this.trouble)
     this.#watchFor(nextMs)
   }
 
   /** What a dead member has is taken over when its lease is over, and not some time after. */
   #watchFor(delayMs: number): void {
-    if (this.#closed || delayMs === Infinity) return
+    const { clock } = this.session.host
+    const at = clock.monotonic() + Math.max(1, delayMs)
+    // A round that looks at fewer members does not know what an earlier one has seen.
+    if (this.#closed || at >= this.#watchAt) return
     this.#watch?.cancel()
-    this.#watch = this.session.host.clock.setTimer(Math.max(1, delayMs), () => this.#soon('full'))
+    this.#watchAt = at
+    this.#watch = clock.setTimer(Math.max(1, delayMs), () => {
+      this.#watchAt = Infinity
+      this.#soon('full')
+    })
   }
 
   /** What was lost and still has our name comes back, even beyond our share: then it is handed over in order. */
@@ -215,12 +227,15 @@ export class PartitionLeases implements MembersHost, LeaseUser {
     const held = others.flatMap(({ record }) => (record === undefined || record.free ? [] : [record.session]))
     const nextMs = await this.leases.look(new Set(held))
     const tried = new Set<OwnedPartition>()
-    for (let left = count; left > 0;) {
+    for (let left = count; left > 0 && !this.#closed && this.leases.leftMs > 0;) {
       const next = others.filter((unit) => unit.isFree && !tried.has(unit)).slice(0, left)
       if (next.length === 0) break
       for (const unit of next) tried.add(unit)
+      const claimed = await this.#claim(next)
+      // Those may be ours: the next look shows which.
+      if (claimed === undefined) break
       // Where another member was faster, there may be others.
-      left -= await this.#claim(next)
+      left -= claimed
     }
     return nextMs
   }
@@ -236,9 +251,10 @@ export class PartitionLeases implements MembersHost, LeaseUser {
       this.#members.saw(record.owner, record.session)
   }
 
-  /** Resolves with how many are ours now. */
-  async #claim(units: readonly OwnedPartition[]): Promise<number> {
+  /** Resolves with how many are ours now; undefined when the answer to a claim is not known. */
+  async #claim(units: readonly OwnedPartition[]): Promise<number | undefined> {
     const assigned: string[] = []
+    let isAnswered = true
     await Promise.all(
       units.map(async (unit) => {
         try {
@@ -248,15 +264,16 @@ export class PartitionLeases implements MembersHost, LeaseUser {
           if (this.#closed) return unit.putBack(claimed)
           unit.begin()
           assigned.push(unit.name)
-          this.#wasTaken(claimed)
           this.#host.acquire(unit.name, claimed.state, claimed.how)
+          this.#wasTaken(claimed)
         } catch (error) {
+          isAnswered = false
           this.#blame(error)
         }
       }),
     )
     if (assigned.length > 0 && !this.#closed) this.#host.changed(assigned, [])
-    return assigned.length
+    return isAnswered ? assigned.length : undefined
   }
 
   /** The owner before may have died without a word. One that left without a connection has no session in its record. */

@@ -82,7 +82,11 @@ export class Partition implements DeliveryOwner {
   #waiters: Waiter[] = []
   #unsorted = false
   #ordinal = 0
-  #inherited = new InheritedMessages(NOTHING_LEFT, 'clean', 0)
+  /** Since another member had it: the last message that was handed out here. */
+  #handedOutTo = 0
+  /** When it was lost: number of attempts that had ended here, by sequence. */
+  #used = new Map<number, number>()
+  #inherited = new InheritedMessages(NOTHING_LEFT, 'clean', 0, this.#used)
 
   constructor(name: string, streamName: string, filters: readonly string[]) {
     this.name = name
@@ -92,13 +96,16 @@ export class Partition implements DeliveryOwner {
 
   /** Starts from what the owner before has left. */
   load(state: PartitionState, how: Acquired): void {
-    const handedOut = this.to
     this.mine = true
     this.leaving = false
     this.isFresh = true
     this.stream = state.stream
     this.life = state.life
     this.first = state.first
+    // It may come back, and be lost again, before it has been read.
+    this.#handedOutTo = how === 'ours' ? Math.max(this.#handedOutTo, this.to) : 0
+    // Another owner has counted on.
+    if (how !== 'ours') this.#used = new Map()
     this.to = state.to
     this.waiting = state.waiting
     this.isApart = false
@@ -106,7 +113,7 @@ export class Partition implements DeliveryOwner {
     // What was handed over may be here again before it was dropped.
     this.dropBuffer()
     this.delayed.clear()
-    this.#inherited = new InheritedMessages(state, how, handedOut)
+    this.#inherited = new InheritedMessages(state, how, this.#handedOutTo, this.#used)
     this.readTo = floorOf(state)
     this.reserved = Math.max(state.reserved, state.to + AHEAD)
     this.#reservedFrom = state.to
@@ -126,6 +133,7 @@ export class Partition implements DeliveryOwner {
     this.mine = false
     this.leaving = false
     const lost = this.outstanding.toArray()
+    this.#keepUsed(lost)
     for (const delivery of lost) {
       delivery.lost = true
       this.outstanding.remove(delivery)
@@ -135,6 +143,18 @@ export class Partition implements DeliveryOwner {
     this.#storedFinished = this.#finished
     for (const { done } of this.#waiters.splice(0)) done(false)
     return lost
+  }
+
+  /** A partition may be lost because nothing could be stored: then only we know of these attempts, should it come back. */
+  #keepUsed(outstanding: readonly PartitionDelivery<Partition>[]): void {
+    const kept = new Map<number, number>()
+    for (const [seq, used] of this.#used) if (seq > this.readTo) kept.set(seq, used)
+    for (const { seq, used, running } of [...outstanding, ...this.buffer, ...this.delayed.values()]) {
+      // Lost while its handler is running: that attempt does not count.
+      const ended = running ? used - 1 : used
+      if (ended > 0) kept.set(seq, ended)
+    }
+    this.#used = kept
   }
 
   dropBuffer(): void {

@@ -24,6 +24,10 @@ interface Peer {
   /** When a look that found it unchanged was sent. */
   sameAt: number
   leaseMs: number
+  /** When the last look that was answered was sent. */
+  readAt: number
+  /** Its last renewal that we know came after this. */
+  renewedAfter: number
   /** When it was last looked up. */
   lookedAt: number
   looking: Promise<void> | undefined
@@ -173,7 +177,8 @@ export class SessionLeases implements SessionPart {
     let peer = this.#peers.get(id)
     const now = this.#now()
     if (peer === undefined) {
-      peer = { seq: -1, seenAt: now, sameAt: now, leaseMs: this.leaseMs, lookedAt: -Infinity, looking: undefined }
+      const never = { readAt: -Infinity, renewedAfter: -Infinity, lookedAt: -Infinity }
+      peer = { seq: -1, seenAt: now, sameAt: now, leaseMs: this.leaseMs, ...never, looking: undefined }
       this.#peers.set(id, peer)
     }
     // One that was found over too: its holder may be back, and have claimed again what we are about to take.
@@ -191,11 +196,14 @@ export class SessionLeases implements SessionPart {
     try {
       const record = await this.#records.readLease(this.#records.leaseSubject(id))
       const seq = record?.seq ?? 0
+      const { readAt } = peer
+      peer.readAt = sentAt
       if (seq === peer.seq) {
         peer.sameAt = sentAt
         return
       }
       peer.seq = seq
+      if (seq > 0) peer.renewedAfter = readAt
       peer.seenAt = this.#now()
       peer.leaseMs = leaseOf(record?.text) ?? this.leaseMs
     } catch (error) {
@@ -213,6 +221,11 @@ export class SessionLeases implements SessionPart {
   isOver(id: string): boolean {
     const peer = this.#peers.get(id)
     return id === '' || (peer !== undefined && peer.sameAt - peer.seenAt > peer.leaseMs + GRACE_MS)
+  }
+
+  /** True when it certainly was renewed after that time (monotonic ms). */
+  isRenewedSince(id: string, at: number): boolean {
+    return (this.#peers.get(id)?.renewedAfter ?? -Infinity) > at
   }
 
   // --- life --------------------------------------------------------------------------------------------------------

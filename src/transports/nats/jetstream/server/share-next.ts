@@ -12,8 +12,9 @@ export function shareNext<Result>(work: () => Promise<Result>): () => Promise<Re
     return running
   }
   return () => {
+    if (next !== undefined) return next
     if (running === undefined) return run()
-    next ??= running
+    next = running
       .then(
         () => undefined,
         () => undefined,

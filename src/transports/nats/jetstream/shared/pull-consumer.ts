@@ -177,6 +177,8 @@ export class PullConsumer implements DeliveringConsumer {
   async #drain(subscription: Subscription): Promise<void> {
     const { session } = this.#host
     const { inbox, until } = this.pulls
+    // A request that is still in the buffer must not come after the end of the subscription.
+    session.outbox.flush()
     // Draining also ends when the connection is cut; the server may not know of it then.
     const [, isHeard] = await Promise.all([
       subscription.drain(),
