@@ -9,6 +9,7 @@ const kafka = createClient({
       console.log(`${type}: broker ${broker.nodeId ?? 'unknown'}, ${purpose}`),
     onRequest: ({ api, durationMs, error }) => histogram(`kafka.${api}`, durationMs, error?.code ?? 'ok'),
     onThrottle: ({ broker, ms }) => console.warn(`broker ${broker.nodeId} wants ${ms} ms of silence`),
+    onTrouble: ({ type, about, name, error }) => console.warn(`${type}: ${about} ${name}: ${error.message}`),
     onBatch: ({ topic, records, error }) =>
       console.log(`batch of ${records} for ${topic}: ${error?.code ?? 'confirmed'}`),
     onRebalance: ({ type, partitions }) => console.log(`${type}: ${partitions.length} partitions`),

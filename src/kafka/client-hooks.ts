@@ -13,7 +13,7 @@ export interface ClientHooks extends ClusterHooks, ConsumerHooks {
 }
 
 const KNOWN: KnownNames = {
-  names: ['onConnection', 'onRequest', 'onThrottle', 'onBatch', 'onRebalance', 'onLoss'],
+  names: ['onConnection', 'onRequest', 'onThrottle', 'onTrouble', 'onBatch', 'onRebalance', 'onLoss'],
 }
 
 /** Notes what is wrong with the option `hooks`. */

@@ -73,7 +73,7 @@ const TABLE = [
   [31, 'CLUSTER_AUTHORIZATION_FAILED', 'fatal', 'rejected', 'an ACL for the cluster is missing'],
   [32, 'INVALID_TIMESTAMP', 'fatal', 'rejected', "the timestamp is outside the topic's allowed range"],
   [33, 'UNSUPPORTED_SASL_MECHANISM', 'fatal', 'rejected', 'the broker does not offer this SASL mechanism'],
-  [34, 'ILLEGAL_SASL_STATE', 'fatal', 'rejected', 'authentication was not expected here'],
+  [34, 'ILLEGAL_SASL_STATE', 'fatal', 'rejected', 'this listener has no SASL: leave out sasl, or use another port'],
   [35, 'UNSUPPORTED_VERSION', 'fatal', 'rejected', 'the broker does not support this version of the request'],
   [36, 'TOPIC_ALREADY_EXISTS', 'fatal', 'rejected', 'the topic exists'],
   [37, 'INVALID_PARTITIONS', 'fatal', 'rejected', 'the number of partitions is not possible'],

@@ -17,7 +17,14 @@ export type {
 } from './errors.ts'
 
 export type { ClusterOptions } from './cluster/cluster-options.ts'
-export type { BrokerIdentity, ClusterHooks, ConnectionEvent, RequestEvent, ThrottleEvent } from './cluster/hooks.ts'
+export type {
+  BrokerIdentity,
+  ClusterHooks,
+  ConnectionEvent,
+  RequestEvent,
+  ThrottleEvent,
+  TroubleEvent,
+} from './cluster/hooks.ts'
 export type { Clock } from './network/clock.ts'
 export type { BearerToken } from './network/sasl/oauth-bearer.ts'
 export type { Given, SaslOptions } from './network/sasl/sasl.ts'

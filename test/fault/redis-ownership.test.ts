@@ -304,6 +304,40 @@ describe('Redis: who owns a partition', () => {
     assert.deepEqual([done.map(Number).toSorted((a, b) => a - b), second.handled], [all, []])
   })
 
+  test('the same without an order: what was being handled is acked, and all members go on', async () => {
+    const topic = uniqueName('owners')
+    const options = { partitions: 1, leaseMs: 3_000, pollIntervalMs: 1_000 }
+    const [first, second] = [makeBus(options), makeBus(options)]
+    const gate = Promise.withResolvers<void>()
+    const handled: number[] = []
+    const running = first.consume(
+      topic,
+      async ({ data }) => {
+        await gate.promise
+        handled.push(Number(data))
+      },
+      { order: 'none', concurrency: 2, prefetch: 5 },
+    )
+    await first.start()
+    for (let number = 0; number < 5; number++) await first.publish(topic, number)
+    await waitUntil(() => running.stats().received === 5, { timeoutMs: 5_000 })
+    await client.del(metaOf(topic))
+    second.consume(topic, ({ data }) => void handled.push(Number(data)), { order: 'none' })
+    await second.start()
+    gate.resolve()
+    const settled = async (): Promise<boolean> => (await client.xPending(streamOf(topic), GROUP)).pending === 0
+    await waitUntil(settled, { timeoutMs: 2_000, describe: 'everything to be settled' })
+    for (let number = 5; number < 45; number++) await first.publish(topic, number)
+    await waitUntil(async () => handled.length >= 45 && (await settled()), {
+      timeoutMs: 10_000,
+      describe: () => `${handled.length} of 45 handled`,
+    })
+    assert.deepEqual(
+      handled.toSorted((a, b) => a - b),
+      Array.from({ length: 45 }, (_, at) => at),
+    )
+  })
+
   test('no generation comes again, not even when the server forgot the last ones', async () => {
     const [meta, stream] = [uniqueName('meta'), uniqueName('stream')]
     const acquire = async (owner: string, dead: string): Promise<unknown> => {

@@ -192,6 +192,21 @@ describe('a stream of other programs', () => {
   })
 })
 
+test('a stream that confirms nothing, or forgets ids early, can be read, with a warning', async () => {
+  const { bind, bus } = await foreignStream({ no_ack: true, duplicate_window: 1_000_000_000 })
+  const run = async (options: object): Promise<string[]> => {
+    const each = bus(options)
+    const warnings = record(each, 'warning')
+    await each.start()
+    return warnings.filter(({ code }) => code === 'nats-stream-drift').map(({ detail }) => detail)
+  }
+  const [noAck, window, ...others] = await run({})
+  assert.match(noAck ?? '', /\(no_ack\): what you publish to it ends as unknown/)
+  assert.match(window ?? '', /remembers ids for 1000 ms instead of 120000 ms/)
+  assert.deepEqual(others, [])
+  assert.deepEqual(await run({ stream: { bind, duplicateWindowMs: 1_000 } }), [noAck])
+})
+
 describe('what is refused of a stream of other programs', () => {
   const problems = async (started: Promise<unknown>): Promise<string[]> => {
     const error = await started.then(

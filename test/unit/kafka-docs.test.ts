@@ -86,7 +86,7 @@ describe('the pages of the Kafka client', () => {
   it('name every hook', () => {
     const page = read('docs/kafka/hooks.md')
     const names = [...read('src/kafka/client-hooks.ts').matchAll(/'(on[A-Z]\w+)'/g)].map(([, name]) => name)
-    expect(names.length).toBe(6)
+    expect(names.length).toBe(7)
     for (const name of names) expect(page).toContain(`| \`${name}\` |`)
   })
 })

@@ -9,8 +9,9 @@ import type { ApiName } from '../protocol/generated/api-types.ts'
 import { backoffMs } from './backoff.ts'
 import { closedError } from './cluster-errors.ts'
 import type { ClusterSettings } from './cluster-options.ts'
-import { callHook } from './hooks.ts'
+import { brokerName, callHook } from './hooks.ts'
 import type { BrokerIdentity } from './hooks.ts'
+import type { Subject, Troubles } from './troubles.ts'
 import { Waits } from './waits.ts'
 
 export interface BrokerConnectionOptions {
@@ -18,6 +19,8 @@ export interface BrokerConnectionOptions {
   readonly purpose: string
   readonly maxInFlight: number
   readonly settings: ClusterSettings
+  /** Where it is reported that the broker can't be reached. */
+  readonly troubles?: Troubles
   /** A connection was lost or can't be made, or the broker is silent: what is known about the cluster may be outdated. */
   readonly onDoubt: () => void
 }
@@ -42,6 +45,8 @@ export class BrokerConnection {
   #open: Connection | undefined
   #isConnecting = false
   #isClosed = false
+  /** Since it is open. */
+  #hasAnswered = false
   #failures = 0
   #notBefore = -Infinity
   #addressIndex = 0
@@ -181,6 +186,7 @@ export class BrokerConnection {
     this.#isConnecting = false
     if (this.#isClosed) return connection.close()
     this.#open = connection
+    this.#hasAnswered = false
     this.#openedAt = this.#lastUsed = clock.now()
     this.#watchIdle()
     void connection.ended.then((error) => this.#lost(connection, error))
@@ -195,8 +201,10 @@ export class BrokerConnection {
     if (this.#open !== connection) return
     this.#endOpen(error)
     const now = this.#settings.clock.now()
+    const isEarly = now - this.#openedAt < this.#settings.backoff.maxMs
     // One that ends as soon as it is open is no better than one that can't be opened.
-    this.#failures = now - this.#openedAt < this.#settings.backoff.maxMs ? this.#failures + 1 : 0
+    this.#failures = isEarly ? this.#failures + 1 : 0
+    if (isEarly && !this.#hasAnswered) this.#options.troubles?.failed(this.#subject, error)
     this.#pauseFrom(now)
     this.#options.onDoubt()
     if (this.#waiting.length > 0) this.#connectSoon()
@@ -204,6 +212,7 @@ export class BrokerConnection {
 
   #couldNotConnect(error: KafkaError): void {
     this.#failures++
+    this.#options.troubles?.failed(this.#subject, error)
     this.#pauseFrom(this.#settings.clock.now())
     this.#failWaiting(error)
     this.#options.onDoubt()
@@ -285,18 +294,29 @@ export class BrokerConnection {
     return this.#waiting.splice(0)
   }
 
-  /** The request, with its end reported to the hook. */
+  /** The request, with its end reported to the hooks. */
   #observed<N extends ApiName>(options: RequestOptions<N>): RequestOptions<ApiName> {
     const { clock, hooks } = this.#settings
-    const { onRequest } = hooks
-    if (onRequest === undefined) return options as unknown as RequestOptions<ApiName>
+    const { onRequest, onTrouble } = hooks
+    if (onRequest === undefined && onTrouble === undefined) return options as unknown as RequestOptions<ApiName>
     const { broker, purpose } = this.#options
     const start = clock.now()
     const done: RequestOptions<N>['done'] = (error, response, version) => {
       callHook(onRequest, { broker, purpose, api: options.name, version, durationMs: clock.now() - start, error })
+      if (error === undefined) this.#answered()
       options.done(error, response, version)
     }
     return { ...options, done } as unknown as RequestOptions<ApiName>
+  }
+
+  #answered(): void {
+    this.#hasAnswered = true
+    const { troubles } = this.#options
+    if (troubles?.isLasting(this.#subject) === true) troubles.ended(this.#subject)
+  }
+
+  get #subject(): Subject {
+    return { about: 'broker', name: brokerName(this.broker) }
   }
 
   #hookFailed(address: Address | undefined, error: KafkaError): void {
@@ -305,8 +325,7 @@ export class BrokerConnection {
   }
 
   #name(): string {
-    const { nodeId, host, port } = this.broker
-    return nodeId === undefined ? `${host}:${port}` : `broker ${nodeId} (${host}:${port})`
+    return this.broker.nodeId === undefined ? brokerName(this.broker) : `broker ${brokerName(this.broker)}`
   }
 }
 

@@ -10,14 +10,19 @@ import type { ClusterOptions, ClusterSettings } from './cluster-options.ts'
 import { Connections } from './connections.ts'
 import type { ConnectionsOptions } from './connections.ts'
 import { Coordinators } from './coordinators.ts'
-import { Metadata } from './metadata.ts'
+import { brokerName } from './hooks.ts'
+import { Metadata, UNKNOWN_TOPIC } from './metadata.ts'
 import type { LeaderHint, MetadataChange, PartitionLeader, TopicState } from './metadata.ts'
 import { MetadataRefresher } from './metadata-refresher.ts'
 import type { TrackedTopics } from './metadata-refresher.ts'
+import { topicErrors } from './topic-errors.ts'
+import { Troubles } from './troubles.ts'
+import type { Subject } from './troubles.ts'
 import { Waits } from './waits.ts'
 import type { WaitOptions } from './waits.ts'
 
-const UNKNOWN_TOPIC = 3
+/** Brokers may know of a new topic, or of a new leader, a moment later. */
+const TOPIC_GRACE_MS = 1_000
 
 /** What producers, consumers and admin clients read of {@link Metadata}. */
 export type MetadataView = Pick<
@@ -40,6 +45,7 @@ export class Cluster {
   readonly #sets = new Set<Connections>()
   readonly #general: Connections
   readonly #waits: Waits
+  readonly #troubles: Troubles
   readonly #listeners = new Set<(changes: readonly MetadataChange[]) => void>()
   #isClosed = false
 
@@ -47,7 +53,10 @@ export class Cluster {
   constructor(options: ClusterOptions, readMore?: (reader: OptionsReader) => void) {
     this.#settings = clusterSettingsOf(options, readMore)
     this.metadata = this.#metadata
-    this.#waits = new Waits(this.#settings.clock)
+    const { clock, hooks, bootstrap } = this.#settings
+    this.#waits = new Waits(clock)
+    this.#troubles = new Troubles(() => clock.now(), hooks.onTrouble)
+    const all: Subject = { about: 'cluster', name: bootstrap.map(({ host, port }) => `${host}:${port}`).join() }
     this.#general = this.connections({ purpose: 'general', maxInFlight: 100 })
     this.#anyBroker = new AnyBroker({
       settings: this.#settings,
@@ -58,7 +67,11 @@ export class Cluster {
       settings: this.#settings,
       metadata: this.#metadata,
       ask: (body, fromBootstrap) => this.#anyBroker.metadata(body, fromBootstrap),
-      onAnswer: (changes) => this.#changed(changes),
+      onAnswer: (changes) => {
+        this.#troubles.ended(all)
+        this.#changed(changes)
+      },
+      onFailure: (error) => this.#troubles.failed(all, error),
     })
     this.coordinators = new Coordinators({
       ask: async (body) => {
@@ -78,11 +91,17 @@ export class Cluster {
     return this.#settings.requestTimeoutMs
   }
 
+  /** Why no broker has answered the last question for metadata; undefined if one has. */
+  get failure(): KafkaError | undefined {
+    return this.#refresher.failure
+  }
+
   /** A new set of connections. The caller closes it; {@link Cluster.close} closes those that are left. */
   connections(options: ConnectionsOptions): Connections {
     const connections = new Connections(options, {
       settings: this.#settings,
       nodeOf: (id) => this.#metadata.nodes.get(id),
+      troubles: this.#troubles,
       onDoubt: () => this.wantRefresh(),
       onClosed: (closed) => this.#sets.delete(closed),
     })
@@ -242,8 +261,24 @@ export class Cluster {
     throw error
   }
 
+  /** What the last answer says about topics, and about brokers that were not reached. */
+  #checkTroubles(): void {
+    const nodes = new Set(
+      [...this.#metadata.nodes.values()].map(({ id, host, port }) => brokerName({ nodeId: id, host, port })),
+    )
+    const failing = topicErrors([...this.#metadata.topics()].filter(({ name }) => this.#refresher.isUsed(name)))
+    for (const [name, error] of failing) this.#troubles.failed({ about: 'topic', name }, error, TOPIC_GRACE_MS)
+    for (const subject of this.#troubles.lasting) {
+      const isLasting = { cluster: true, broker: nodes.has(subject.name), topic: failing.has(subject.name) }[
+        subject.about
+      ]
+      if (!isLasting) this.#troubles.ended(subject)
+    }
+  }
+
   #changed(changes: readonly MetadataChange[]): void {
     for (const connections of this.#sets) connections.nodesChanged()
+    this.#checkTroubles()
     for (const listener of this.#listeners) listener(changes)
   }
 }

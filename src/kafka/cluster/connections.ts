@@ -8,6 +8,7 @@ import { BrokerConnection } from './broker-connection.ts'
 import { closedError, clusterError } from './cluster-errors.ts'
 import type { ClusterSettings } from './cluster-options.ts'
 import type { Node } from './metadata.ts'
+import type { Troubles } from './troubles.ts'
 
 export interface ConnectionsOptions {
   /** For hooks and messages. */
@@ -19,6 +20,7 @@ export interface ConnectionsOptions {
 export interface ConnectionsContext {
   readonly settings: ClusterSettings
   readonly nodeOf: (id: number) => Node | undefined
+  readonly troubles: Troubles
   readonly onDoubt: () => void
   readonly onClosed: (connections: Connections) => void
 }
@@ -125,12 +127,13 @@ export class Connections {
     if (known !== undefined) return known
     const node = this.#context.nodeOf(nodeId)
     if (node === undefined) return undefined
-    const { settings, onDoubt } = this.#context
+    const { settings, troubles, onDoubt } = this.#context
     const connection = new BrokerConnection({
       broker: { nodeId, host: node.host, port: node.port },
       purpose: this.purpose,
       maxInFlight: this.#maxInFlight,
       settings,
+      troubles,
       onDoubt,
     })
     this.#byNode.set(nodeId, connection)

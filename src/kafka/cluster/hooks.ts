@@ -44,6 +44,29 @@ export interface ThrottleEvent {
   readonly ms: number
 }
 
+/** Why nothing happens, or that it is over. */
+export interface TroubleEvent {
+  /**
+   * - `trouble`: it does not work. The client goes on trying; it is reported again every 30 s while it lasts, and after 5 s for another
+   *   reason.
+   * - `over`: it works again, or this client does not need it any more. Only after a `trouble`.
+   */
+  readonly type: 'trouble' | 'over'
+  /**
+   * - `cluster`: no broker says who the brokers are. None can be reached, TLS or SASL do not fit, or credentials are refused.
+   * - `broker`: one broker can't be connected to. The others answer, so perhaps the address that it advertises is not one for this
+   *   machine.
+   * - `topic`: it does not exist, must not be read, or a partition of it has no leader.
+   */
+  readonly about: 'cluster' | 'broker' | 'topic'
+  /** The topic; the broker as `2 (host:9092)`; the addresses in `brokers` for the cluster. */
+  readonly name: string
+  /** Why: the last reason if it is over. */
+  readonly error: KafkaError
+  /** Since it began. In milliseconds. */
+  readonly durationMs: number
+}
+
 /** Called synchronously, where it happens. A hook must not throw: what it throws is ignored. */
 export interface ClusterHooks {
   /** A connection was made, could not be made at one address, or ended. */
@@ -52,6 +75,13 @@ export interface ClusterHooks {
   readonly onRequest?: ((event: RequestEvent) => void) | undefined
   /** A broker has asked for silence: a quota is exceeded (KIP-219). The client obeys. */
   readonly onThrottle?: ((event: ThrottleEvent) => void) | undefined
+  /** Something does not work, which is why calls wait, or it is over. Seldom enough to log each one. */
+  readonly onTrouble?: ((event: TroubleEvent) => void) | undefined
+}
+
+/** `2 (host:9092)`, or the address alone while the node is not known. */
+export function brokerName({ nodeId, host, port }: BrokerIdentity): string {
+  return nodeId === undefined ? `${host}:${port}` : `${nodeId} (${host}:${port})`
 }
 
 /** Runs code of the user's that must not disturb the caller. */

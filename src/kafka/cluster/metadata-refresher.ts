@@ -2,6 +2,7 @@ import { KafkaError } from '../errors.ts'
 import type { MetadataRequest, MetadataResponse } from '../protocol/generated/api-types.ts'
 import { closedError } from './cluster-errors.ts'
 import type { ClusterSettings } from './cluster-options.ts'
+import { UNKNOWN_TOPIC } from './metadata.ts'
 import type { Metadata, MetadataChange } from './metadata.ts'
 import { RefreshSchedule } from './refresh-schedule.ts'
 
@@ -11,9 +12,14 @@ export interface MetadataRefresherOptions {
   readonly ask: (body: MetadataRequest, fromBootstrap: boolean) => Promise<MetadataResponse>
   /** After each answer. */
   readonly onAnswer: (changes: readonly MetadataChange[]) => void
+  /** After each attempt that got none. */
+  readonly onFailure: (error: KafkaError) => void
 }
 
 type Waiter = PromiseWithResolvers<void>
+
+/** A topic in use that does not exist is looked for again after this time. */
+const MISSING_TOPIC_MS = 2_000
 
 /** Topics in use: their metadata is kept, and read again when it may be outdated. */
 export interface TrackedTopics {
@@ -34,6 +40,7 @@ export class MetadataRefresher {
   #isStarted = false
   #isClosed = false
   #mustBootstrap = false
+  #failure: KafkaError | undefined
 
   constructor(options: MetadataRefresherOptions) {
     const { clock, metadataMaxAgeMs, bootstrapAfterMs, backoff } = options.settings
@@ -43,6 +50,16 @@ export class MetadataRefresher {
       bootstrapAfterMs,
       backoff,
     })
+  }
+
+  /** Why no broker has answered; undefined once one has. */
+  get failure(): KafkaError | undefined {
+    return this.#failure
+  }
+
+  /** Asked for by its name. */
+  isUsed(topic: string): boolean {
+    return this.#uses.has(topic)
   }
 
   /** Something may be outdated. */
@@ -120,7 +137,7 @@ export class MetadataRefresher {
   }
 
   async #run(): Promise<void> {
-    const { settings, metadata, ask, onAnswer } = this.#options
+    const { settings, metadata, ask, onAnswer, onFailure } = this.#options
     const { clock, random } = settings
     const start = clock.now()
     const fromBootstrap = this.#mustBootstrap || this.#schedule.mustBootstrap(start)
@@ -133,9 +150,15 @@ export class MetadataRefresher {
     try {
       const response = await ask(this.#body(), fromBootstrap)
       this.#schedule.succeeded(clock.now())
+      this.#failure = undefined
       if (!this.#isClosed) onAnswer(metadata.apply(this.#withoutUnused(response), isComplete))
+      if (this.#isMissing()) this.#schedule.wantAt(clock.now() + MISSING_TOPIC_MS)
     } catch (error) {
       failure = error
+      if (error instanceof KafkaError && !this.#isClosed) {
+        this.#failure = error
+        onFailure(error)
+      }
       this.#mustBootstrap = error instanceof KafkaError && error.code === 'REBOOTSTRAP_REQUIRED'
       this.#schedule.failed(clock.now(), random())
     }
@@ -144,6 +167,11 @@ export class MetadataRefresher {
       if (failure === undefined) resolve()
       else reject(failure)
     }
+  }
+
+  #isMissing(): boolean {
+    const { metadata } = this.#options
+    return [...this.#uses.keys()].some((name) => metadata.topic(name)?.errorCode === UNKNOWN_TOPIC)
   }
 
   #body(): MetadataRequest {

@@ -51,7 +51,8 @@ interface Topic {
   errorCode: number
 }
 
-const UNKNOWN_TOPIC = 3
+/** The code of a topic that does not exist. */
+export const UNKNOWN_TOPIC = 3
 
 /** Ids of earlier topics of a name that are remembered. */
 const MAX_FORMER_IDS = 16

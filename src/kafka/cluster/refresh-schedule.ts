@@ -23,6 +23,7 @@ export class RefreshSchedule {
   readonly #backoff: BackoffOptions
   #isRunning = false
   #isWanted = true
+  #wantedAt = Infinity
   #lastStart = -Infinity
   #lastSuccess: number
   #notBefore = -Infinity
@@ -40,7 +41,7 @@ export class RefreshSchedule {
   /** When the next refresh is due; Infinity while one is running. */
   get dueAt(): number {
     if (this.#isRunning) return Infinity
-    const wish = this.#isWanted ? -Infinity : this.#lastSuccess + this.#maxAgeMs
+    const wish = this.#isWanted ? -Infinity : Math.min(this.#wantedAt, this.#lastSuccess + this.#maxAgeMs)
     return Math.max(wish, this.#lastStart + this.#minGapMs, this.#notBefore)
   }
 
@@ -49,8 +50,14 @@ export class RefreshSchedule {
     this.#isWanted = true
   }
 
+  /** Something is missing that may come. */
+  wantAt(time: number): void {
+    this.#wantedAt = time
+  }
+
   started(now: number): void {
     this.#isRunning = true
+    this.#wantedAt = Infinity
     this.#isWanted = false
     this.#lastStart = now
   }

@@ -94,6 +94,8 @@ export class ConnectionState {
   #reauthenticateAt = Infinity
   #wakeAt: number
   #error: KafkaError | undefined
+  /** Another request than those before it is ready. */
+  #hasAnswered = false
 
   constructor(settings: ConnectionSettings, effects: ConnectionEffects, now: number) {
     this.#settings = settings
@@ -188,9 +190,16 @@ export class ConnectionState {
   /** The socket has ended. */
   disconnected(error: unknown): void {
     const why = error instanceof Error ? `: ${error.message}` : ''
-    this.close(
-      connectionError('CONNECTION_CLOSED', `the connection to ${this.#settings.name} was lost${why}`, 'unknown', error),
-    )
+    const message = `the connection to ${this.#settings.name} was lost${why}${this.#suspicion()}`
+    this.close(connectionError('CONNECTION_CLOSED', message, 'unknown', error))
+  }
+
+  /** A broker ends a connection without a word when it expects SASL. */
+  #suspicion(): string {
+    const isFirst = this.#phase === 'ready' && !this.#hasAnswered && this.#inFlight.length > 0
+    return isFirst && this.#settings.saslMechanism === undefined
+      ? '; the broker had answered nothing yet: does the port ask for SASL?'
+      : ''
   }
 
   /** Deadlines, the end of a throttle, the time to authenticate again. */
@@ -274,6 +283,7 @@ export class ConnectionState {
     const { request, version } = answered
     const response = decodeResponse(request.name, version, frame)
     this.#inFlight.shift()
+    this.#hasAnswered = true
     const throttleMs = 'throttleTimeMs' in response ? response.throttleTimeMs : 0
     if (throttleMs > 0) this.#throttle(request.name, throttleMs, now)
     request.done(undefined, response, version)

@@ -1,6 +1,8 @@
 import { MalformedError } from '../errors.ts'
 
 const SIZE_BYTES = 4
+/** How TLS 1.0 and later refuse what is not TLS (RFC 8446, section 5.1): content type and major version. As a size: 336 MiB. */
+const TLS_ALERT = 0x1503
 /** A size alone can't claim memory: the rest of it is taken when so much has come. */
 const FIRST_STEP = 1024 * 1024
 
@@ -56,10 +58,10 @@ export class FrameSplitter {
     if (this.#sizeFilled === SIZE_BYTES) {
       this.#size = this.#sizeBytes.readInt32BE()
       if (this.#size < SIZE_BYTES || this.#size > this.#maxFrameBytes) {
-        throw new MalformedError(
-          'INVALID_LENGTH',
-          `a frame of ${this.#size} bytes, at most ${this.#maxFrameBytes} may come`,
-        )
+        const tooMany = `a frame of ${this.#size} bytes, at most ${this.#maxFrameBytes} may come`
+        const isAlert = this.#size >>> 16 === TLS_ALERT
+        const message = isAlert ? 'the port is for TLS: give the option tls, or use another port' : tooMany
+        throw new MalformedError('INVALID_LENGTH', message)
       }
     }
     return pos

@@ -42,14 +42,34 @@ const SCRATCH_BYTES = 65_536
 export function nodeSockets(tls?: () => TlsOptions): OpenSocket {
   return (address, handlers) => {
     const socket = tls === undefined ? connectInto(address, handlers) : connectTls(tlsOptionsOf(tls(), address))
+    let isConnected = false
     socket.setNoDelay(true)
-    socket.once(tls === undefined ? 'connect' : 'secureConnect', () => handlers.connected())
+    socket.once(tls === undefined ? 'connect' : 'secureConnect', () => {
+      isConnected = true
+      handlers.connected()
+    })
     if (tls !== undefined) socket.on('data', (chunk: Buffer) => handlers.received(chunk))
     let reason: Error | undefined
-    socket.on('error', (error) => (reason = error))
-    socket.once('close', () => handlers.closed(reason))
+    socket.on('error', (error) => (reason = tls === undefined || isConnected ? error : ofHandshake(error, address)))
+    socket.once('close', () => {
+      const isMute = tls === undefined && isConnected && socket.bytesRead === 0
+      handlers.closed(isMute ? muteError(reason) : reason)
+    })
     return { write: (chunks, written) => writeTogether(socket, chunks, written), destroy: () => abandon(socket) }
   }
+}
+
+/** What does not speak TLS ends the handshake, or answers nonsense: the error of a port that is not for TLS. */
+function ofHandshake(error: Error & { readonly code?: string }, { host, port }: Address): Error {
+  const { code = '', message } = error
+  if (code !== 'ECONNRESET' && code !== 'EPROTO' && !code.startsWith('ERR_SSL_')) return error
+  return new Error(`the TLS handshake failed (${message}): is ${host}:${port} a port for TLS?`, { cause: error })
+}
+
+/** A broker that expects TLS ends the connection without an answer. */
+function muteError(reason: Error | undefined): Error {
+  const why = reason === undefined ? '' : `${reason.message}; `
+  return new Error(`${why}nothing was answered: is the port for TLS?`, { cause: reason })
 }
 
 /** A socket without TLS, whose bytes are read where they belong. */

@@ -116,6 +116,8 @@ export class PartitionQueue<B extends OutgoingBatch> {
   #broker = -1
   /** Increases with each failure: an answer to an earlier round says nothing about this one. */
   #round = 0
+  /** Why something had to be repeated, since the last success. */
+  #lastError: KafkaError | undefined
   /** A batch of this round has succeeded: several may be in flight. */
   #isProven = false
   #provenAt = -Infinity
@@ -308,7 +310,7 @@ export class PartitionQueue<B extends OutgoingBatch> {
     this.#trim()
     while ((this.#unsent[0]?.deadline ?? Infinity) <= now) {
       const batch = this.#unsent.shift()
-      if (batch !== undefined) this.#settle(batch, timedOut(this.#what, 'not-sent'))
+      if (batch !== undefined) this.#settle(batch, timedOut(this.#what, 'not-sent', this.#lastError))
     }
   }
 
@@ -367,6 +369,7 @@ export class PartitionQueue<B extends OutgoingBatch> {
 
   #succeeded(entry: Entry<B>, confirmation: Confirmation, now: number): Verdict {
     entry.state = 'done'
+    this.#lastError = undefined
     for (const earlier of this.#window) {
       if (earlier === entry) break
       this.#resolveEarlier(earlier)
@@ -400,6 +403,7 @@ export class PartitionQueue<B extends OutgoingBatch> {
 
   #return(entry: Entry<B>, error: KafkaError, now: number): Verdict {
     entry.state = 'returned'
+    this.#lastError = error
     const isFirst = entry.round === this.#round
     if (isFirst) {
       this.#round++
@@ -410,7 +414,7 @@ export class PartitionQueue<B extends OutgoingBatch> {
   }
 
   #expire(entry: Entry<B>): void {
-    this.#fail(entry, timedOut(this.#what, 'unknown'), outcomeOf(entry, undefined))
+    this.#fail(entry, timedOut(this.#what, 'unknown', this.#lastError), outcomeOf(entry, undefined))
   }
 
   #fail(entry: Entry<B>, error: KafkaError, outcome: WriteOutcome): Verdict {
@@ -486,7 +490,9 @@ function outcomeOf(entry: Entry<OutgoingBatch>, error: KafkaError | undefined): 
   return entry.wasWritten ? 'rejected' : 'not-sent'
 }
 
-function timedOut(what: string, outcome: WriteOutcome): KafkaError {
-  const message = `${what} was not confirmed within the delivery timeout`
-  return new KafkaError(message, { code: 'DELIVERY_TIMEOUT', action: 'retry', outcome })
+/** `last`: why it had to be repeated. */
+function timedOut(what: string, outcome: WriteOutcome, last: KafkaError | undefined): KafkaError {
+  const why = last === undefined ? '' : `; the last error: ${last.message}`
+  const message = `${what} was not confirmed within the delivery timeout${why}`
+  return new KafkaError(message, { code: 'DELIVERY_TIMEOUT', action: 'retry', outcome, cause: last })
 }

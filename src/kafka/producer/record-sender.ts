@@ -262,8 +262,9 @@ export class RecordSender {
         this.#learn(topic)
         return this.#topicKnown(topic)
       } catch (error) {
-        const reason = error instanceof KafkaError ? error : clusterError('NOT_FOUND', String(error), error)
-        if (reason.retriable && reason.code !== 'NOT_FOUND' && clock.now() < end) continue
+        const found = error instanceof KafkaError ? error : clusterError('NOT_FOUND', String(error), error)
+        if (found.retriable && found.code !== 'NOT_FOUND' && clock.now() < end) continue
+        const reason = found.code === 'WAIT_TIMEOUT' ? this.#timedOut(`the topic ${name} was not found`) : found
         // The next call looks again.
         this.#topics.delete(name)
         this.#tracked.remove(name)
@@ -378,10 +379,22 @@ export class RecordSender {
   }
 
   #expireWaiting(now: number): void {
-    const message = 'the record waited for room, or for its topic, until its delivery timeout'
-    const error = new KafkaError(message, { code: 'DELIVERY_TIMEOUT', action: 'retry', outcome: 'not-sent' })
-    this.#failWaiting(this.#waiting, error, now)
-    for (const { waiting } of this.#unknown) this.#failWaiting(waiting, error, now)
+    if ((this.#waiting.first?.deadline ?? Infinity) <= now) {
+      this.#failWaiting(this.#waiting, this.#timedOut('there was no room for the record'), now)
+    }
+    for (const { writer, waiting } of this.#unknown) {
+      if ((waiting.first?.deadline ?? Infinity) > now) continue
+      this.#failWaiting(waiting, this.#timedOut(`the topic ${writer.topic} was not found`), now)
+    }
+  }
+
+  /** Of what was not sent; it says why the brokers can't be reached, if they can't. */
+  #timedOut(what: string): KafkaError {
+    const { failure } = this.#options.cluster
+    const why = failure === undefined ? '' : `: ${failure.message}`
+    const message = `${what} within the delivery timeout of ${this.#settings.deliveryTimeoutMs} ms${why}`
+    const { code, action } = failure ?? ({ code: 'DELIVERY_TIMEOUT', action: 'retry' } as const)
+    return new KafkaError(message, { code, action, outcome: 'not-sent', cause: failure })
   }
 
   #failWaiting(queue: CallQueue<Waiting>, error: KafkaError, until: number): void {

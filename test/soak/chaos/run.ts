@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { createBus } from 'busbar'
 import type { Bus, ConsumeOptions, Transport } from 'busbar'
 import { seededRandom, uniqueName, waitUntil } from 'busbar/testing'
@@ -41,6 +42,7 @@ const MOST_MEMBERS = 3
 const KEYS = 12
 const EVERY_MS = 100
 const MOST_FAULTS_AT_ONCE = 2
+const READ_EVERY_MS = 50
 
 /** One run: members and a publisher under random faults; then quiet, a redrive, and the story of all of it. */
 export class ChaosRun {
@@ -55,6 +57,8 @@ export class ChaosRun {
   /** What a fault is busy with: names of members, `broker`, `publisher`. */
   readonly #busy = new Set<string>()
   #bus: Bus | undefined
+  #reading: NodeJS.Timeout | undefined
+  #reads = 0
   #count = 0
 
   constructor(options: ChaosOptions) {
@@ -66,6 +70,7 @@ export class ChaosRun {
     const { durationMs, transport } = this.#options
     this.#bus = createBus({ service: 'onlooker', transport: await transport() })
     await this.#bus.start()
+    this.#reading = setInterval(() => this.#readOne(), READ_EVERY_MS)
     const first = Object.keys(GROUPS).flatMap((group) => Array.from({ length: MEMBERS_AT_START }, () => group))
     await Promise.all(first.map((group) => this.#join(group)))
     await this.#publish()
@@ -76,6 +81,7 @@ export class ChaosRun {
 
   /** Lets go of everything, whatever state it is in. */
   async close(): Promise<void> {
+    clearInterval(this.#reading)
     for (const { child, proxy } of [...this.#members, ...this.#publishers]) {
       await child?.[Symbol.asyncDispose]()
       await proxy?.close()
@@ -86,6 +92,15 @@ export class ChaosRun {
     await Promise.allSettled(left.map((member) => member.stop()))
     await this.#bus?.close({ timeoutMs: 2_000 })
     rmSync(this.#folder, { recursive: true, force: true })
+  }
+
+  /**
+   * Reads the new records of the next member. All of them at once, at the end, would take seconds in which no proxy passes
+   * anything on: leases would expire without a fault.
+   */
+  #readOne(): void {
+    const all = [...this.#members, ...this.#publishers]
+    all[this.#reads++ % all.length]?.records()
   }
 
   async #misbehave(until: number): Promise<void> {
@@ -179,7 +194,11 @@ export class ChaosRun {
 
   /** Waits for what is left, redrives what was dead-lettered, waits again, and puts the story together. */
   async #rest(bus: Bus): Promise<Story> {
-    const sent = this.#publishers.flatMap(sentBy)
+    let sent: readonly Sent[] = []
+    for (const publisher of this.#publishers) {
+      sent = sent.concat(sentBy(publisher))
+      await nextTurn()
+    }
     const confirmed = sent.filter(({ fate }) => fate === 'confirmed')
     const poison = new Set(confirmed.filter(({ kind }) => kind === 'poison').map(({ id }) => id))
     await this.#quiet(
@@ -223,13 +242,14 @@ export class ChaosRun {
   async #quiet(ids: readonly string[], type: 'done' | 'rejected'): Promise<void> {
     const left = new Map(Object.keys(GROUPS).map((group) => [group, new Set(ids)]))
     const looked = new Map<Member, number>()
-    // Each record is looked at once: there are a million of them.
-    const complete = (): boolean => {
+    // Each record is looked at once, and those of one member in a turn: there are a million of them.
+    const complete = async (): Promise<boolean> => {
       for (const member of this.#members) {
         const records = member.records()
         for (const record of records.slice(looked.get(member) ?? 0))
           if (record.type === type) left.get(member.group)?.delete(record.id)
         looked.set(member, records.length)
+        await nextTurn()
       }
       return [...left.values()].every(({ size }) => size === 0)
     }

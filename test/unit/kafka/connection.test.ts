@@ -143,7 +143,9 @@ describe('the end of a connection', () => {
       ...Array(3).fill('unknown'),
       ...Array(2).fill('not-sent'),
     ])
-    expect(requests[0]?.error?.message).toBe('the connection to broker 1 was lost: ECONNRESET')
+    expect(requests[0]?.error?.message).toBe(
+      'the connection to broker 1 was lost: ECONNRESET; the broker had answered nothing yet: does the port ask for SASL?',
+    )
     expect((await connection.ended).code).toBe('CONNECTION_CLOSED')
     expect(watch(connection).error).toMatchObject({ code: 'CONNECTION_CLOSED', outcome: 'not-sent' })
     expect([clock.timers, connection.isOpen]).toEqual([0, false])
@@ -192,6 +194,18 @@ describe('the end of a connection', () => {
       expect(request.error).toMatchObject({ outcome: 'not-sent' })
       await expect(connection.ready).rejects.toMatchObject({ code: 'CONNECT_TIMEOUT' })
       expect(clock.timers).toBe(0)
+    }
+  })
+
+  it('at the first request asks whether the port is for SASL, later it does not', async () => {
+    for (const answers of [0, 1]) {
+      const { broker, connection } = await ready()
+      watch(connection)
+      watch(connection)
+      for (let index = 0; index < answers; index++) broker.answer(broker.next('Heartbeat'), OK)
+      broker.cut()
+      const hint = '; the broker had answered nothing yet: does the port ask for SASL?'
+      expect((await connection.ended).message).toBe(`the connection to broker 1 was lost${answers === 0 ? hint : ''}`)
     }
   })
 

@@ -27,8 +27,8 @@ async function listen(onData: (socket: Socket, chunk: Buffer) => void): Promise<
   return (server.address() as AddressInfo).port
 }
 
-function connect(port: number) {
-  return new FakeBroker().connection(systemClock, { address: { host: '127.0.0.1', port }, openSocket: nodeSockets() })
+function connect(port: number, openSocket = nodeSockets()) {
+  return new FakeBroker().connection(systemClock, { address: { host: '127.0.0.1', port }, openSocket })
 }
 
 it('carries requests of several chunks, and their answers', async () => {
@@ -48,6 +48,28 @@ it('carries requests of several chunks, and their answers', async () => {
   expect(received?.map((batch) => batch.length)).toEqual(records.map(() => 80_000))
   expect(received?.every((batch, index) => batch.every((byte) => byte === index))).toBe(true)
   connection.close()
+})
+
+it('says that a port may not be for TLS', async () => {
+  const tls = nodeSockets(() => ({}))
+  const closing = await listen((socket) => socket.end())
+  const answering = await listen((socket) => socket.write(Buffer.alloc(64)))
+  for (const port of [closing, answering]) {
+    const { message, cause } = await connect(port, tls).ended
+    expect(message).toContain(`: is 127.0.0.1:${port} a port for TLS?`)
+    expect(cause).toBeInstanceOf(Error)
+  }
+})
+
+it('says that a port may be for TLS', async () => {
+  const closing = await listen((socket) => socket.end())
+  expect((await connect(closing).ended).message).toMatch(/nothing was answered: is the port for TLS\?$/)
+  // A fatal alert of TLS 1.2, "unexpected message".
+  const alerting = await listen((socket) => socket.end(Buffer.from('15030300020210', 'hex')))
+  expect(await connect(alerting).ended).toMatchObject({
+    action: 'fatal',
+    message: expect.stringContaining('the port is for TLS'),
+  })
 })
 
 it('ends when the other side does, and says why it could not connect', async () => {

@@ -844,3 +844,20 @@ test('a look at a later lease does not put off the one at an earlier lease', asy
   await settled()
   assert.ok(bench.said.includes('gone'))
 })
+
+test('a member that died counts again when another one knows it, but not soon', async () => {
+  const bench = new Bench(4)
+  await bench.start()
+  bench.hear('b', 'gone', { gone: 'a' })
+  await bench.live(LEASE_MS, ['b'])
+  assert.deepEqual(bench.released, ['2', '3'])
+  const heardOf = async (): Promise<void> => {
+    bench.hear('b', 'members', { members: [['a', 'of a', 60_000, 0, true]] })
+    await settled()
+  }
+  await heardOf()
+  assert.deepEqual(bench.released, ['2', '3'])
+  await bench.live(6 * LEASE_MS, ['b'])
+  await heardOf()
+  assert.deepEqual(bench.released, ['2', '3', '1'])
+})

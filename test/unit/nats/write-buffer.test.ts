@@ -90,3 +90,15 @@ describe('chunks that are written to the socket', () => {
     )
   })
 })
+
+test('what is much for one turn is sent before it ends', () => {
+  const { buffer, given } = new Wire()
+  const body = Buffer.alloc(1_000)
+  for (let count = 0; count < 32; count++) buffer.publish('s', '', body)
+  assert.equal(given.length, 0)
+  for (let count = 0; count < 34; count++) buffer.publish('s', '', body)
+  assert.deepEqual(
+    given.map(({ length }) => length > 32_768 && length < 34_000),
+    [true, true],
+  )
+})

@@ -25,7 +25,7 @@ export class ClassicSession extends GroupSession<ClassicRequest> {
   readonly #stopListening: () => void
   #topics: readonly string[]
   #last = new PartitionSet()
-  /** How many partitions each topic had when this member assigned them. */
+  /** How many partitions each topic had when this member assigned them: none if it did not exist. */
   #assignedFor: ReadonlyMap<string, number> | undefined
 
   constructor(
@@ -159,8 +159,9 @@ export class ClassicSession extends GroupSession<ClassicRequest> {
           outcome: 'rejected',
         })
       }
-      const topics = await this.#infosOf(topicsOf(joined))
-      this.#assignedFor = new Map([...topics].map(([name, { partitions }]) => [name, partitions]))
+      const names = topicsOf(joined)
+      const topics = await this.#infosOf(names)
+      this.#assignedFor = new Map(names.map((name) => [name, topics.get(name)?.partitions ?? 0]))
       const assignments = assignmentsOf(assignor, joined, topics)
       this.enter((now) => this.machine.assigned(joined, assignments, now))
     } catch (error) {
@@ -187,7 +188,7 @@ export class ClassicSession extends GroupSession<ClassicRequest> {
     return new Map(found.filter((each) => each !== undefined))
   }
 
-  /** The leader sees to it that new partitions get a member. */
+  /** The leader sees to it that new partitions, and topics that come later, get a member. */
   #watchTopics(): void {
     const known = this.#assignedFor
     if (known === undefined) return
@@ -195,7 +196,7 @@ export class ClassicSession extends GroupSession<ClassicRequest> {
     const hasChanged = [...known].some(([name, count]) => (metadata.topic(name)?.partitions.length ?? count) !== count)
     if (!hasChanged) return
     this.#assignedFor = undefined
-    this.enter((now) => this.machine.rejoin('topics have got more partitions', now))
+    this.enter((now) => this.machine.rejoin('topics have got more partitions, or were made', now))
   }
 }
 

@@ -3,6 +3,8 @@ import type { MsgHdrs, NatsConnection } from '@nats-io/transport-node'
 
 /** Fewer, larger writes to the socket cost less. */
 const CHUNK_BYTES = 262_144
+/** What is written during one turn is sent before it ends, when it is this much: handlers may not yield for long. */
+const SEND_AT_BYTES = 32_768
 /** Maximum number of chunks that are kept to be used again. */
 const MAX_CHUNKS = 4
 /** Digits of a size, padded with blanks: so the line can be completed after what follows it was written. */
@@ -32,8 +34,8 @@ export interface NumberedReply {
 }
 
 /**
- * Writes publishes as protocol text into one buffer, which is sent to the socket once per turn of the event loop. That saves the small
- * buffers and the header object that the client's own `publish` would cost per message.
+ * Writes publishes as protocol text into one buffer, which is sent to the socket once per turn of the event loop, or every
+ * 32 KiB. That saves the small buffers and the header object that the client's own `publish` would cost per message.
  */
 export class WriteBuffer {
   readonly #connection: NatsConnection
@@ -115,6 +117,7 @@ export class WriteBuffer {
     buffer[end] = CARRIAGE_RETURN
     buffer[end + 1] = LINE_FEED
     this.#end = end + 2
+    if (this.#end - this.#start >= SEND_AT_BYTES) return this.#send()
     if (this.#scheduled) return
     this.#scheduled = true
     // Not in a microtask: what one read brings in is settled over several, and each would cost a write.
@@ -132,6 +135,12 @@ export class WriteBuffer {
     this.#bytes?.sendCommand(part)
   }
 
+  #send(): void {
+    this.flush()
+    // Otherwise the client would collect several parts and copy them into one.
+    this.#bytes?.flushPending?.()
+  }
+
   /** Drops what was not sent: the session has ended, and what must arrive is written again in the next one. */
   discard(): void {
     this.#start = this.#end
@@ -139,9 +148,7 @@ export class WriteBuffer {
 
   #room(bytes: number): Buffer {
     if (this.#end + bytes <= this.#buffer.length) return this.#buffer
-    this.flush()
-    // Otherwise the client would collect several chunks and copy them into one.
-    this.#bytes?.flushPending?.()
+    this.#send()
     this.#buffer = this.#nextChunk(bytes)
     this.#start = 0
     this.#end = 0

@@ -320,7 +320,13 @@ export const RESTORE: Script = script(
   'restore',
   `${NOW}${FENCE}${PLACE}${STREAM_STATE}
 local part, number = partOf(ARGV[2])
-local isUnknown = ARGV[5] ~= '' and redis.call('HGET', KEYS[2], part .. 'owner') == '?'
+local owner = redis.call('HMGET', KEYS[2], part .. 'owner', part .. 'until')
+local isUnknown = owner[1] == '?'
+if isUnknown and ARGV[5] == '' then
+  redis.call('HDEL', KEYS[2], part .. 'owner')
+  -- Nobody has put the hash back for a lease: where partitions have no owners, those who came later have them.
+  if tonumber(owner[2] or 0) <= now then isUnknown = false end
+end
 local fenced = not isUnknown and redis.call('HEXISTS', KEYS[2], part .. 'generation') == 1 and fence(KEYS[2], ARGV[2])
 if fenced then return fenced end
 if isUnknown then redis.call('HDEL', KEYS[2], part .. 'generation', part .. 'until') end

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { SendManyError } from '../../../../src/kafka/producer/deliveries.ts'
+import { KafkaError } from '../../../../src/kafka/errors.ts'
 import { nothingLeft, setUp, valuesOf, watch } from './producer-setup.ts'
 import type { Parts } from './producer-setup.ts'
 
@@ -254,5 +255,53 @@ describe('topics', () => {
     expect(next.value).toMatchObject({ offset: 0 })
     expect(await names(parts)).toEqual(['4'])
     expect(await nothingLeft(parts)).toEqual([0, 0])
+  })
+})
+
+describe('brokers that can not be reached', () => {
+  const times = [undefined, 4_000, 15_000]
+
+  it.each(times)(
+    'are the reason, with its cause, that a send gives at its deadline (%s ms)',
+    async (deliveryTimeoutMs) => {
+      const parts = setUp(deliveryTimeoutMs === undefined ? {} : { deliveryTimeoutMs }, { sim: { brokers: 1 } })
+      const { sim, producer } = parts
+      sim.kill(1)
+      const start = sim.clock.now()
+      const sent = [0, 1].map((index) => watch(sim, producer.send({ topic: 't', value: `${index}` })))
+      await sim.advance(125_000)
+      for (const { error, settledAt = Infinity } of sent) {
+        expect(error).toMatchObject({ code: 'CLUSTER_UNREACHABLE', outcome: 'not-sent' })
+        expect(error?.message).toContain('connect ECONNREFUSED')
+        expect(error?.cause).toBeInstanceOf(KafkaError)
+        expect(settledAt - start).toBeLessThanOrEqual((deliveryTimeoutMs ?? 120_000) + 100)
+      }
+      expect(await nothingLeft(parts)).toEqual([0, 0])
+    },
+  )
+
+  it('are the reason when they accept nothing and refuse nothing', async () => {
+    const parts = setUp({ deliveryTimeoutMs: 30_000 }, { sim: { brokers: 1 } })
+    const { sim, producer } = parts
+    const { host, port } = sim.broker(1)
+    sim.network.blackHole(host, port)
+    const sent = watch(sim, producer.send({ topic: 't', value: 'a' }))
+    await sim.advance(35_000)
+    expect(sent.error).toMatchObject({ code: 'CLUSTER_UNREACHABLE', outcome: 'not-sent' })
+    expect(sent.error?.message).toContain('could not be connected to in time')
+    expect(await nothingLeft(parts)).toEqual([0, 0])
+  })
+
+  it('are the reason for a batch that was not confirmed', async () => {
+    const parts = await warm({ ...ONE_BATCH, deliveryTimeoutMs: 5_000 }, { sim: { brokers: 1 } })
+    const { sim, send } = parts
+    sim.kill(1)
+    const sent = [1, 2].map(send)
+    await sim.advance(10_000)
+    for (const { error } of sent) {
+      expect(error).toMatchObject({ code: 'DELIVERY_TIMEOUT' })
+      expect(error?.message).toContain('the last error: ')
+      expect(error?.cause).toMatchObject({ code: 'CONNECTION_CLOSED' })
+    }
   })
 })

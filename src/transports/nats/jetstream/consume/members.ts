@@ -121,12 +121,17 @@ export class Members {
   saw(id: string, session: string): void {
     if (id === this.#host.memberId || this.#members.has(id)) return
     const now = this.#now()
-    const leftAt = this.#former.get(id)
-    const isRemembered = leftAt !== undefined && now - leftAt <= this.#crashMemoryMs
+    const leftAt = this.#leftAt(id)
     // One that is dead does not renew its lease. A session that has other members does.
-    if (isRemembered && !this.#host.leases.isRenewedSince(session, leftAt)) return
+    if (leftAt !== undefined && !this.#host.leases.isRenewedSince(session, leftAt)) return
     this.#former.delete(id)
-    this.#members.set(id, { session, heardAt: now, bornAt: now, isSure: !isRemembered })
+    this.#members.set(id, { session, heardAt: now, bornAt: now, isSure: leftAt === undefined })
+  }
+
+  /** Undefined when it did not leave, or long ago: nothing that was written of it before is around any more. */
+  #leftAt(id: string): number | undefined {
+    const at = this.#former.get(id)
+    return at !== undefined && this.#now() - at <= this.#crashMemoryMs ? at : undefined
   }
 
   /**
@@ -156,7 +161,7 @@ export class Members {
 
   /** Its partitions were taken over because its lease was over. */
   died(id: string): void {
-    if (id !== this.#host.memberId && !this.#former.has(id)) this.#reportDead(id)
+    if (id !== this.#host.memberId && this.#leftAt(id) === undefined) this.#reportDead(id)
   }
 
   /**
@@ -266,7 +271,7 @@ export class Members {
       this.#members.set(id, { session, heardAt: now, bornAt: now - ageMs, isSure: true })
     }
     for (const [other, ofOther, age, silence, isSure] of notice.members ?? [])
-      if (other !== memberId && !this.#members.has(other) && !this.#former.has(other))
+      if (other !== memberId && !this.#members.has(other) && this.#leftAt(other) === undefined)
         this.#members.set(other, { session: ofOther, heardAt: now - silence, bornAt: now - age, isSure })
     if (notice.crashMs !== undefined) this.#crashAt = Math.max(this.#crashAt, now - notice.crashMs)
     // We were out of reach for longer than our lease.

@@ -68,7 +68,7 @@ export class PartitionSet implements LeasesHost {
   readonly #handovers = new Set<() => void>()
   #isMoving = false
   #isMovedAgain = false
-  #closed = false
+  readonly #closing = new AbortController()
 
   constructor(host: PartitionSetHost) {
     const { parts, spec, groupId, stream, units } = host
@@ -210,7 +210,8 @@ export class PartitionSet implements LeasesHost {
       const emptied = this.partitions.filter(({ mine }, at) => mine && isBehind(at))
       // A new leader may answer before it has caught up.
       if (emptied.length === 0 || looks === LOOKS) return this.checkStream(emptied)
-      await sleep(this.session.host.clock, LOOK_AGAIN_MS)
+      await sleep(this.session.host.clock, LOOK_AGAIN_MS, this.#closing.signal).catch(() => undefined)
+      if (this.#closing.signal.aborted) return
     }
   }
 
@@ -237,7 +238,7 @@ export class PartitionSet implements LeasesHost {
   /** Hands everything over. */
   async close(): Promise<void> {
     this.end()
-    this.#closed = true
+    this.#closing.abort()
     this.settled()
     for (const partition of this.partitions) partition.giveBack(this.session.host.clock.now())
     if (!this.#host.spec.ephemeral) await this.ownership.close()
@@ -318,7 +319,7 @@ export class PartitionSet implements LeasesHost {
     const partition = this.#byName.get(unit) as Partition
     partition.leaving = true
     this.readers.rebuildSoon()
-    const isOver = (): boolean => lost.aborted || this.#closed || partition.outstanding.size === 0
+    const isOver = (): boolean => lost.aborted || this.#closing.signal.aborted || partition.outstanding.size === 0
     if (!isOver()) {
       const { promise, resolve } = Promise.withResolvers<void>()
       const timer = this.session.host.clock.setTimer(this.session.options.handoverTimeoutMs, resolve)

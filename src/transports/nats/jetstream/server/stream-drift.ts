@@ -30,6 +30,22 @@ export function driftOf(
     : [`stream "${config.name}" differs from the options and is used as it is (durations in ns): ${drift.join('; ')}`]
 }
 
+/** Texts of warnings about a stream of other programs: what matters only to those who publish to it. */
+export function boundDriftOf({ config }: StreamInfo, wanted: StreamConfig): string[] {
+  const texts: string[] = []
+  if (config['no_ack'] === true)
+    texts.push(
+      `stream "${config.name}" confirms no message (no_ack): what you publish to it ends as unknown when its time is up. Change the stream (nats stream edit) before you publish to it`,
+    )
+  const [window, usual] = [config.duplicate_window / MS, wanted.duplicate_window / MS]
+  // A mirror has none.
+  if (window > 0 && window < usual)
+    texts.push(
+      `stream "${config.name}" remembers ids for ${window} ms instead of ${usual} ms (duplicate_window): what is published again after that, because its answer was lost, is stored twice. Set stream.duplicateWindowMs to that if it is meant, or change the stream (nats stream edit)`,
+    )
+  return texts
+}
+
 /**
  * An age set by the user is refused when the stream has a shorter one; here the user relies on the default. Nothing is
  * expected of a stream of other programs: `messages` is undefined then.

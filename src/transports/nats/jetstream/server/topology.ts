@@ -7,7 +7,7 @@ import type { Session, SessionPart } from '../../connection/session.ts'
 import { shareNext } from './share-next.ts'
 import { streamConfig, streamConfigs } from './stream-configs.ts'
 import type { StreamConfigs } from './stream-configs.ts'
-import { driftOf, fewerReplicasOf, shortRetentionOf } from './stream-drift.ts'
+import { boundDriftOf, driftOf, fewerReplicasOf, shortRetentionOf } from './stream-drift.ts'
 import { streamProblems } from './stream-problems.ts'
 import type { StreamRole } from './stream-problems.ts'
 import { writeRecord } from './state-records.ts'
@@ -169,7 +169,9 @@ export class Topology implements SessionPart, RecordStreams {
     this.maxAgeMs = messages.config.max_age === 0 ? undefined : messages.config.max_age / MS
     const dead = await this.#ensureStream(wanted.deadLetters, 'deadLetters', found)
     const leases = await this.#ensureLeases(wanted.leases, found)
-    const drift = isBound ? [] : driftOf(messages, wanted.messages, options, this.#subjects.partitions)
+    const drift = isBound
+      ? boundDriftOf(messages, wanted.messages)
+      : driftOf(messages, wanted.messages, options, this.#subjects.partitions)
     drift.push(...shortRetentionOf(isBound ? undefined : messages, dead, wanted, options))
     for (const text of drift) this.#session.warning('nats-stream-drift', text)
     for (const text of fewerReplicasOf(messages, [state, dead, leases]))
