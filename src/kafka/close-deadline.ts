@@ -51,10 +51,10 @@ export class CloseDeadline {
     }, deadlineMs)
   }
 
-  /** No timer is left. */
+  /** It has been closed: no timer is left, and none is set any more. */
   end(): void {
     this.#cancel?.()
-    this.#cancel = undefined
+    this.#endsAt = -Infinity
   }
 
   #read(options: CloseOptions): number {

@@ -1,4 +1,5 @@
 import type { TopicPartition } from './partition-set.ts'
+import { kindOf, listed, OptionsReader } from '../options-reader.ts'
 import type { LossReason } from './group-machine.ts'
 
 /** What {@link Consumer.on} listens to, and with what listeners are called. */
@@ -42,6 +43,12 @@ export class ConsumerListeners {
   }
 
   add<N extends ConsumerEventName>(name: N, listener: ConsumerEvents[N]): () => void {
+    const reader = new OptionsReader('on', { name, listener }, { names: ['name', 'listener'] })
+    const names = Object.keys(this.#listeners)
+    if (!reader.has('name')) reader.problem('name', `is ${kindOf(name)}: give ${listed(names)}`)
+    reader.oneOf('name', names, name)
+    if (typeof listener !== 'function') reader.problem('listener', `is ${kindOf(listener)}: give a function`)
+    reader.done()
     this.#listeners[name].add(listener)
     return () => this.#listeners[name].delete(listener)
   }

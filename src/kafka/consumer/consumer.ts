@@ -1,8 +1,9 @@
 // Over 250 lines: what users call, and what groups, fetches and positions tell each other through it.
-import { errorFromBroker, KafkaError } from '../errors.ts'
+import { errorFromBroker, InvalidOptionsError, KafkaError } from '../errors.ts'
 import { CloseDeadline } from '../close-deadline.ts'
 import type { CloseOptions } from '../close-deadline.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
+import { checkPartitions, checkPlace } from './check-partitions.ts'
 import { ClassicSession } from './classic/classic-session.ts'
 import { notAssigned } from './consumer-batch.ts'
 import type { ConsumerBatch, MemberMetadata, NextOffset } from './consumer-batch.ts'
@@ -198,6 +199,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /** Delivers nothing of these partitions, or of all, until they are resumed. What was fetched is kept. */
   pause(partitions: Iterable<TopicPartition> = this.assignment): void {
+    checkPartitions('pause', partitions)
     for (const owned of this.#find(partitions)) {
       owned.fetch.isPaused = true
       this.#delivery.takeBack(owned)
@@ -206,8 +208,13 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /** Goes on with these partitions, or all, also after an error of theirs. Those that were not paused are not affected. */
   resume(partitions: Iterable<TopicPartition> = this.assignment): void {
+    checkPartitions('resume', partitions)
     for (const owned of this.#find(partitions)) {
-      owned.fetch.isPaused = false
+      const { fetch } = owned
+      // What has kept it from being read may have been that its position was not found.
+      if (fetch.isPaused && fetch.topicId === undefined) void this.#begin(owned)
+      else if (fetch.isPaused && fetch.position.state !== 'fetching') this.#resolver.resolve(fetch)
+      fetch.isPaused = false
       this.#delivery.ready(owned)
     }
     this.#fetcher.poke()
@@ -217,7 +224,9 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
    * Reads a partition from another offset. Batches that were delivered before it commit nothing any more. Throws if the partition is not this
    * consumer's.
    */
-  seek({ topic, partition, offset }: TopicPartition & { readonly offset: number }): void {
+  seek(place: TopicPartition & { readonly offset: number }): void {
+    checkPlace('seek', place)
+    const { topic, partition, offset } = place
     const owned = this.#owned.get(keyOf(topic, partition))
     if (owned === undefined) {
       throw new KafkaError(`${topic}[${partition}] is not assigned to this consumer`, {
@@ -229,8 +238,15 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#moveTo(owned, offset, -1)
   }
 
-  /** Commits what is finished now. Rejects if a partition is lost, or its commit refused. */
-  async commit(): Promise<void> {
+  /**
+   * Commits what is finished now, of all partitions. Takes no offsets: a batch is finished by `done`, a record by its handler. Rejects if a
+   * partition is lost, or its commit refused.
+   */
+  async commit(...none: readonly never[]): Promise<void> {
+    if (none.length > 0) {
+      const problem = 'are not taken: commit() commits what is finished; set others with admin().offsets.alter'
+      throw new InvalidOptionsError('commit', [{ option: 'offsets', problem }])
+    }
     const session = this.#session
     if (session === undefined) return
     const committed = [...this.#owned.values()].map((owned) => this.#commitOf(session, owned))
@@ -348,7 +364,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       this.#firstCounts.set(owned.topic, this.#firstCounts.get(owned.topic) ?? topic.partitions.length)
       this.#resolver.resolve(owned.fetch)
     } catch (error) {
-      if (!owned.isOver) this.#report(error as KafkaError)
+      if (!owned.isOver) this.#partitionFailed(owned.fetch, error as KafkaError)
     }
   }
 
@@ -453,7 +469,10 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#withOwned(fetch, (owned) => {
       const { offset, lastEpoch } = fetch.position
       const from = owned.deliveredOffset
+      // What a run has given back is among what the reset leaves out.
+      if (isReset) this.#delivery.drop(owned)
       if (from < 0 || isReset) owned.moveTo(offset, lastEpoch)
+      this.#delivery.ready(owned)
       if (from >= 0 && isReset) {
         this.#moved(owned)
         void this.#emit('reset', { topic: owned.topic, partition: owned.partition }, { from, to: offset })

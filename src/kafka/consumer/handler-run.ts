@@ -124,13 +124,14 @@ export class HandlerRun {
   }
 
   #mayBegin(batch: ConsumerBatch, index: number): boolean {
-    return !this.#hasFailed && !batch.isLost && index < batch.count
+    // What was given before a reset or a truncation may be nowhere else any more: it is handled, though it commits nothing.
+    return !this.#hasFailed && !batch.owned.isOver && index < batch.count
   }
 
   #start(batch: ConsumerBatch, index: number): void {
     const record = batch.records[index] as KafkaRecord
     const { owned } = batch
-    if (record.offset > owned.begunOffset) owned.begunOffset = record.offset
+    if (record.offset > owned.begunOffset && !batch.isLost) owned.begunOffset = record.offset
     let result: unknown
     try {
       result = this.#handler(record, batch)

@@ -176,6 +176,22 @@ describe('a client', () => {
     expect(await left(parts)).toEqual([0, 0])
   })
 
+  it('sets no timer when what is closed is closed again with less time', async () => {
+    const parts = setUp()
+    const { sim, kafka } = parts
+    const closables = [
+      kafka.producer(),
+      kafka.consumer({ topics: ['t'], group: 'g' }),
+      kafka.shareConsumer({ topics: ['t'], group: 's' }),
+    ]
+    for (const closable of closables) {
+      await sim.run(closable.close({ deadlineMs: 60_000 }))
+      await sim.run(closable.close({ deadlineMs: 10_000 }))
+    }
+    await sim.run(kafka.close())
+    expect(await left(parts)).toEqual([0, 0])
+  })
+
   it('has no limit with deadlineMs Infinity', async () => {
     const parts = setUp()
     const { sim, kafka } = parts

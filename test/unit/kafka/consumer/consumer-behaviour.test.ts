@@ -139,6 +139,41 @@ describe('handlers', () => {
     sim.closeClients()
   })
 
+  it.each([
+    ['begun by the run', 1, numbers(15, 5), 20],
+    ['given back, and reported', 2, [], 5],
+  ])('a reset leaves out nothing silently: what a pause took back is %s', async (_, busy, kept, from) => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 2)
+    sim.append('t', 0, numbers(20))
+    const consumer = sim.consumer()
+    const resets: unknown[] = []
+    consumer.on('reset', (_, offsets) => void resets.push(offsets))
+    const seen: string[] = []
+    const run = consumer.run({
+      handler: async (record, { partition }) => {
+        if (partition === 0) seen.push(record.valueText ?? '')
+        if (record.valueText === '4') consumer.pause([{ topic: 't', partition: 0 }])
+        await sim.clock.wait(partition === 0 ? 10 : 10_000)
+      },
+    })
+    await sim.advance(2_000)
+    sim.append('t', 1, numbers(busy, 100))
+    await sim.advance(1_000)
+    // Retention passes the rest while the run is busy with another partition: with one record, it has asked for more.
+    sim.append('t', 0, numbers(5, 20))
+    sim.log('t', 0).deleteBefore(22)
+    consumer.resume()
+    await sim.advance(60_000)
+    expect(resets).toEqual([{ from, to: 22 }])
+    expect(seen).toEqual([...numbers(5), ...kept, ...numbers(3, 22)])
+    await sim.run(consumer.commit())
+    expect(sim.committed(0)).toBe(25)
+    await sim.run(consumer.close())
+    await run
+    sim.closeClients()
+  })
+
   it('begin with nothing that was delivered before a seek', async () => {
     const sim = new ConsumerSim({ brokers: 1 })
     sim.createTopic('t', 1)
@@ -446,6 +481,22 @@ describe('records', () => {
     sim.closeClients()
   })
 
+  it.each([
+    ['ListOffsets', 29],
+    ['OffsetFetch', 30],
+  ] as const)('are read after a resume, though %s was refused', async (api, code) => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.append('t', 0, numbers(3))
+    sim.script.on(api, 1, { do: 'error', code })
+    const consumer = sim.consumer()
+    await expect(sim.run(consumer.next())).rejects.toThrow('AUTHORIZATION')
+    consumer.resume()
+    expect(await sim.run(read(consumer, 3), 60_000)).toEqual(['0:0', '0:1', '0:2'])
+    await sim.run(consumer.close())
+    sim.closeClients()
+  })
+
   it('of open and of aborted transactions are not seen by a reader of committed ones', async () => {
     const sim = new ConsumerSim({ brokers: 1 })
     sim.createTopic('t', 1)
@@ -506,5 +557,27 @@ describe('options', () => {
     [{ revokeTimeoutMs: 55_000, rebalanceTimeoutMs: 60_000 }],
   ])('that contradict each other are refused: %o', (options) => {
     expect(() => new ConsumerSim().consumer(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTIONS' }))
+  })
+
+  it('of calls are checked: names, kinds and ranges', async () => {
+    const consumer = new ConsumerSim().consumer()
+    const place = { topic: 't', partition: 0 }
+    const wrong: [() => unknown, string][] = [
+      [() => consumer.seek({ ...place, offset: '3' as never }), 'offset is "3"'],
+      [() => consumer.seek({ ...place, offset: -2 }), 'offset is -2'],
+      [() => consumer.seek(place as never), 'offset is undefined: give a whole number of 0 or more'],
+      [() => consumer.pause([{ topic: 't', partitions: [0] } as never]), 'write { topic, partition } for each'],
+      [() => consumer.resume(place as never), 'give an array of { topic, partition }'],
+      [() => consumer.pause(null as never), 'are null'],
+      [
+        () => consumer.on('rebalance' as 'lost', () => {}),
+        "give 'assigned', 'revoking', 'lost', 'truncated' or 'reset'",
+      ],
+      [() => consumer.on('lost', undefined as never), 'listener is undefined: give a function'],
+    ]
+    for (const [call, text] of wrong) expect(call, text).toThrow(text)
+    const commit = consumer.commit.bind(consumer) as (...given: readonly unknown[]) => Promise<void>
+    await expect(commit([place])).rejects.toThrow('commit() commits what is finished')
+    await consumer.close()
   })
 })
