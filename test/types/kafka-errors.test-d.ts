@@ -12,4 +12,4 @@ export const codes: readonly KafkaErrorCode[] = ['DELIVERY_TIMEOUT', 'NON_EMPTY_
 // @ts-expect-error it is DELIVERY_TIMEOUT
 if (error.code === 'DELIVERY_TIMED_OUT') throw error
 // @ts-expect-error text is not a code
-new KafkaError('refused', { ...options, code: String(codes) })
+export const unlisted: KafkaError = new KafkaError('refused', { ...options, code: String(codes) })

@@ -3,8 +3,8 @@ import { createClient, InvalidOptionsError } from '../../../src/kafka/index.ts'
 
 const kafka = createClient({
   brokers: ['localhost:9092'],
-  openSocket: (_, { closed }) => {
-    queueMicrotask(() => closed(new Error('no broker is there')))
+  openSocket: (_, handlers) => {
+    queueMicrotask(() => handlers.closed(new Error('no broker is there')))
     return { write: () => {}, destroy: () => {} }
   },
 })
