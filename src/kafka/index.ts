@@ -43,7 +43,7 @@ export type { GroupBatch, GroupMember, SendOptions, Transaction } from './produc
 export type { GroupMetadata, TransactionOffset } from './producer/transaction-requests.ts'
 export type { RecordBytes, RecordHeader } from './records/batch-builder.ts'
 export type { Codec } from './records/batch-format.ts'
-export type { KafkaRecord, ReadHeader } from './records/record.ts'
+export type { KafkaRecord, LoggedRecord, ReadHeader } from './records/record.ts'
 
 export type { Consumer, PartitionProgress } from './consumer/consumer.ts'
 export type { ConsumerBatch, MemberMetadata, NextOffset } from './consumer/consumer-batch.ts'

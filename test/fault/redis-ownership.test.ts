@@ -338,6 +338,56 @@ describe('Redis: who owns a partition', () => {
     )
   })
 
+  test('a stream of copies that is deleted while its messages wait here: the partition goes to the next owner', async () => {
+    const topic = uniqueName('owners')
+    const sideOf = (partition: number): string => `${streamOf(topic, partition)}:side:${GROUP}`
+    for (const partition of [0, 1]) {
+      await client.xGroupCreate(sideOf(partition), GROUP, '0', { MKSTREAM: true })
+      for (let number = 0; number < 100; number++)
+        await client.xAdd(sideOf(partition), '*', { data: `"copy ${partition}"` })
+    }
+    const first = makeBus({ partitions: 2, handoverTimeoutMs: 100 })
+    let next = Promise.withResolvers<void>()
+    let [current, started, isHeld] = ['', 0, false]
+    const losses: (number | undefined)[] = []
+    first.events.on('loss', ({ count }) => void losses.push(count))
+    // With room for one, what is read of the four streams waits here.
+    first.consume(
+      topic,
+      async ({ data }) => {
+        current = String(data)
+        started++
+        if (isHeld) await next.promise
+      },
+      { concurrency: 1, prefetch: 1 },
+    )
+    await first.start()
+    for (let number = 0; number < 100; number++)
+      for (const partition of [0, 1]) await client.xAdd(streamOf(topic, partition), '*', { data: '"main"' })
+    isHeld = true
+    const waiting = async (): Promise<number> => (await client.xPendingRange(sideOf(1), GROUP, '-', '+', 10)).length
+    let before = started
+    await waitUntil(
+      async () => {
+        const isSteady = started === before
+        before = started
+        if (!isSteady) return false
+        if ((await waiting()) > 0 && current !== 'copy 1') return true
+        next.resolve()
+        next = Promise.withResolvers()
+        return false
+      },
+      { timeoutMs: 10_000, describe: () => `copies to wait while ${current} is handled` },
+    )
+    for (const partition of [0, 1]) await client.del(sideOf(partition))
+    const second = member(topic, { partitions: 2 })
+    await second.bus.start()
+    await waitUntil(() => second.handled.length > 0, { timeoutMs: 5_000, describe: 'the other member to read' })
+    next.resolve()
+    isHeld = false
+    assert.ok(losses.length > 0)
+  })
+
   test('no generation comes again, not even when the server forgot the last ones', async () => {
     const [meta, stream] = [uniqueName('meta'), uniqueName('stream')]
     const acquire = async (owner: string, dead: string): Promise<unknown> => {

@@ -7,7 +7,7 @@ import { redisHarness, streamOf } from './redis-harness.ts'
 
 const QUICK = { retention: { maxMessages: 100_000 }, leaseMs: 1_500, pollIntervalMs: 100, partitions: 2 } as const
 
-const { client, bus, proxy } = await redisHarness('readers', QUICK)
+const { broker, client, bus, proxy } = await redisHarness('readers', QUICK)
 
 /** Blocking reads of all consumers of a group share a connection, and nothing else. */
 describe('Redis: connections', () => {
@@ -116,6 +116,36 @@ describe('Redis: connections', () => {
     // One by one it would take 2,000.
     assert.ok((await readCalls()) < 400, `${await readCalls()} reads`)
   })
+
+  test(
+    'where CLIENT UNBLOCK is forbidden, a quiet consumer does not slow down a busy one',
+    { timeout: 60_000 },
+    async () => {
+      await client.sendCommand(['ACL', 'SETUSER', 'limited', 'on', '>secret', '~*', '&*', '+@all', '-client|unblock'])
+      const url = new URL(broker.url)
+      url.username = 'limited'
+      url.password = 'secret'
+      const on = bus({ url: url.href }, { logger: silentLogger })
+      const topic = uniqueName('busy')
+      await on.start()
+      await on.publishMany(
+        topic,
+        Array.from({ length: 500 }, (_, data) => ({ data, key: `k${data}` })),
+      )
+      await on.consume(uniqueName('quiet'), () => {}).ready
+      let handled = 0
+      on.consume(
+        topic,
+        async () => {
+          await new Promise((resolve) => setImmediate(resolve))
+          handled++
+        },
+        { from: 'earliest', prefetch: 10, concurrency: 5 },
+      )
+      // 50 reads: with 250 ms for each they take 12 s.
+      await waitUntil(() => handled === 500, { timeoutMs: 5_000, describe: () => `${handled} handled` })
+    },
+  )
 
   test('a paused consumer gets nothing, and others go on', async () => {
     const on = bus()

@@ -56,6 +56,16 @@ describe('the pages for users', () => {
     expect(links('README.md').length).toBeGreaterThan(15)
   })
 
+  it.each(['README.md', 'docs/how-to/use-in-your-project.md', 'docs/kafka/quick-start.md'])(
+    '%s says that a new project must be one of ES modules',
+    (page) => {
+      const text = readFileSync(join(root, page), 'utf8')
+      expect(text).toContain('npm pkg set type=module')
+      // What its examples import must be installed.
+      if (text.includes("from 'zod'")) expect(text).toMatch(/npm install .*busbar\.git zod/)
+    },
+  )
+
   it('have a README of two screens', () => {
     expect(readFileSync(join(root, 'README.md'), 'utf8').split('\n').length).toBeLessThanOrEqual(95)
   })

@@ -6,9 +6,10 @@ import type {
   Requests,
   Responses,
 } from '../protocol/generated/api-types.ts'
+import { connectionError } from '../network/connection-errors.ts'
 import { askInTurn } from './ask-in-turn.ts'
 import { BrokerConnection } from './broker-connection.ts'
-import { clusterError } from './cluster-errors.ts'
+import { clusterError, closedError } from './cluster-errors.ts'
 import type { ClusterSettings } from './cluster-options.ts'
 import type { Connections } from './connections.ts'
 import type { Metadata } from './metadata.ts'
@@ -102,7 +103,7 @@ export class AnyBroker {
   }
 
   #closeBootstrap(): void {
-    for (const connection of this.#bootstrap) connection.close()
+    for (const connection of this.#bootstrap) connection.close(this.#isClosed ? closedError() : answeredError())
     this.#bootstrap.clear()
   }
 
@@ -122,6 +123,12 @@ export class AnyBroker {
       throw clusterError('CLUSTER_UNREACHABLE', `no broker answered ${name}${why}`, last)
     }
   }
+}
+
+/** Why a connection to an address of the options ends: from here on the client asks the brokers that the answer names. */
+function answeredError(): KafkaError {
+  const message = 'the question for metadata is answered: this connection is not needed any more'
+  return connectionError('CONNECTION_CLOSED', message, 'not-sent')
 }
 
 async function ask(connection: BrokerConnection, body: MetadataRequest): Promise<MetadataResponse> {

@@ -23,6 +23,8 @@ import type { WaitOptions } from './waits.ts'
 
 /** Brokers may know of a new topic, or of a new leader, a moment later. */
 const TOPIC_GRACE_MS = 1_000
+/** The first group of a cluster has its internal topic made. */
+const COORDINATOR_GRACE_MS = 5_000
 
 /** What producers, consumers and admin clients read of {@link Metadata}. */
 export type MetadataView = Pick<
@@ -79,6 +81,11 @@ export class Cluster {
         return this.#anyBroker.ask('FindCoordinator', body)
       },
       addNode: (node) => this.#metadata.addNode(node),
+      onAnswer: (name, error) => {
+        const subject: Subject = { about: 'coordinator', name }
+        if (error === undefined) this.#troubles.ended(subject)
+        else this.#troubles.failed(subject, error, COORDINATOR_GRACE_MS)
+      },
     })
   }
 
@@ -269,10 +276,9 @@ export class Cluster {
     const failing = topicErrors([...this.#metadata.topics()].filter(({ name }) => this.#refresher.isUsed(name)))
     for (const [name, error] of failing) this.#troubles.failed({ about: 'topic', name }, error, TOPIC_GRACE_MS)
     for (const subject of this.#troubles.lasting) {
-      const isLasting = { cluster: true, broker: nodes.has(subject.name), topic: failing.has(subject.name) }[
-        subject.about
-      ]
-      if (!isLasting) this.#troubles.ended(subject)
+      const { about, name } = subject
+      const isOver = (about === 'broker' && !nodes.has(name)) || (about === 'topic' && !failing.has(name))
+      if (isOver) this.#troubles.ended(subject)
     }
   }
 

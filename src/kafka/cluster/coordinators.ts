@@ -1,4 +1,5 @@
 import { errorFromBroker } from '../errors.ts'
+import type { KafkaError } from '../errors.ts'
 import type { SendOptions, Sent } from '../network/connection.ts'
 import type {
   ApiName,
@@ -15,6 +16,8 @@ export interface CoordinatorsOptions {
   readonly ask: (body: (version: number) => FindCoordinatorRequest) => Promise<FindCoordinatorResponse>
   /** Makes the broker known, in case the metadata does not have it yet. */
   readonly addNode: (node: Node) => void
+  /** A broker has said who coordinates `name`, or why nobody does. */
+  readonly onAnswer: (name: string, error: KafkaError | undefined) => void
 }
 
 const TYPES: readonly CoordinatorType[] = ['group', 'transaction', 'share']
@@ -88,7 +91,10 @@ export class Coordinators {
     )
     const found = response.coordinators[0] ?? response
     const { errorCode, errorMessage, nodeId, host, port } = found
-    if (errorCode !== 0) throw errorFromBroker(errorCode, `FindCoordinator of ${type} ${key}`, errorMessage)
+    const what = `${type} ${key}`
+    const error = errorCode === 0 ? undefined : errorFromBroker(errorCode, `FindCoordinator of ${what}`, errorMessage)
+    this.#options.onAnswer(what, error)
+    if (error !== undefined) throw error
     this.#options.addNode({ id: nodeId, host, port, rack: null })
     return nodeId
   }

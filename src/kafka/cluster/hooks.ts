@@ -57,9 +57,10 @@ export interface TroubleEvent {
    * - `broker`: one broker can't be connected to. The others answer, so perhaps the address that it advertises is not one for this
    *   machine.
    * - `topic`: it does not exist, must not be read, or a partition of it has no leader.
+   * - `coordinator`: no broker coordinates a group or a transactional id, or this client must not ask which one does.
    */
-  readonly about: 'cluster' | 'broker' | 'topic'
-  /** The topic; the broker as `2 (host:9092)`; the addresses in `brokers` for the cluster. */
+  readonly about: 'cluster' | 'broker' | 'topic' | 'coordinator'
+  /** The topic; the broker as `2 (host:9092)`; `group billing` for a coordinator; the addresses in `brokers` for the cluster. */
   readonly name: string
   /** Why: the last reason if it is over. */
   readonly error: KafkaError

@@ -2,7 +2,7 @@ import type { KafkaError } from '../errors.ts'
 import { callHook } from './hooks.ts'
 import type { TroubleEvent } from './hooks.ts'
 
-/** What does not work: all brokers, one broker by its address, or a topic by its name. */
+/** What does not work: all brokers, one broker by its address, a topic by its name, or a coordinator. */
 export type Subject = Pick<TroubleEvent, 'about' | 'name'>
 
 interface Trouble {

@@ -1,4 +1,5 @@
 import { KafkaError } from '../errors.ts'
+import { showJson } from '../records/inspected.ts'
 import type { KafkaRecord } from '../records/record.ts'
 import type { OwnedPartition } from './owned-partition.ts'
 import type { TopicPartition } from './partition-set.ts'
@@ -25,6 +26,10 @@ export interface BatchHost {
 
 /** Records of one partition, in order. */
 export class ConsumerBatch implements Iterable<KafkaRecord> {
+  static {
+    showJson('ConsumerBatch', ConsumerBatch.prototype)
+  }
+
   #records: readonly KafkaRecord[]
   #nextOffset: number
   /** Of the leader that has written it; -1 if it is not known. */
@@ -106,6 +111,12 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
    */
   done(): void {
     this.#host.finished(this)
+  }
+
+  /** For `JSON.stringify` and `console.log`: what it is, without its records. */
+  toJSON(): Readonly<Record<string, unknown>> {
+    const { topic, partition, count, nextOffset, leaderEpoch, isLost } = this
+    return { topic, partition, count, nextOffset, leaderEpoch, isLost }
   }
 
   /** Its records, in order. */

@@ -1,7 +1,18 @@
+import { readable, showJson } from './inspected.ts'
+
 /** A header of a record. Keys may repeat; order is kept. */
 export interface ReadHeader {
   readonly key: string
   readonly value: Buffer | null
+}
+
+/** A record as logs show it. Bytes that are not UTF-8 are `base64:` and their Base64. */
+export interface LoggedRecord {
+  readonly offset: number
+  readonly timestamp: number
+  readonly key: string | null
+  readonly value: string | null
+  readonly headers: readonly { readonly key: string; readonly value: string | null }[]
 }
 
 /** What the records of a batch share. */
@@ -16,6 +27,10 @@ export interface RecordSource {
  * response in memory until {@link KafkaRecord.copy} is taken instead.
  */
 export class KafkaRecord {
+  static {
+    showJson('KafkaRecord', KafkaRecord.prototype)
+  }
+
   #source: RecordSource
   readonly #offsetDelta: number
   readonly #timestampDelta: number
@@ -93,6 +108,13 @@ export class KafkaRecord {
   /** In the order in which they were written. */
   get headers(): readonly ReadHeader[] {
     return this.#headersStart < 0 ? [] : readHeaders(this.#source.bytes, this.#headersStart)
+  }
+
+  /** For `JSON.stringify` and `console.log`: key and value as text. */
+  toJSON(): LoggedRecord {
+    const { offset, timestamp, key, value } = this
+    const headers = this.headers.map((header) => ({ key: header.key, value: readable(header.value) }))
+    return { offset, timestamp, key: readable(key), value: readable(value), headers }
   }
 
   /** The same record in memory of its own: the response that it came in can be freed. */

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { describe, expect, it, vi } from 'vitest'
 import { createClient } from '../../../src/kafka/index.ts'
 import type { ClientHooks, KafkaClient } from '../../../src/kafka/index.ts'
@@ -320,4 +321,40 @@ it('the clock of the system waits forever for Infinity, and not 1 ms for what is
   } finally {
     vi.useRealTimers()
   }
+})
+
+describe('what logs show', () => {
+  it('of records and batches is what they are', async () => {
+    const { sim, kafka } = setUp()
+    const headers = [{ key: 'h', value: Buffer.from([0xff]) }]
+    await sim.run(
+      kafka.producer().send({ topic: 't', key: 'k', value: '{"a":1}', headers, timestamp: 5, partition: 1 }),
+    )
+    const consumer = kafka.consumer({ topics: ['t'] })
+    const { value: batch } = await sim.run(consumer.next())
+    const [record] = batch?.records ?? []
+    const shown = { offset: 0, timestamp: 5, key: 'k', value: '{"a":1}', headers: [{ key: 'h', value: 'base64:/w==' }] }
+    expect(JSON.parse(JSON.stringify(record))).toEqual(shown)
+    expect(inspect(record)).toBe(`KafkaRecord ${inspect(shown)}`)
+    expect(inspect({ a: { b: { record } } })).toContain('[KafkaRecord]')
+    const place = { topic: 't', partition: 1, count: 1, nextOffset: 1, leaderEpoch: 0, isLost: false }
+    expect(JSON.parse(JSON.stringify(batch))).toEqual(place)
+    expect(inspect(batch)).toBe(`ConsumerBatch ${inspect(place)}`)
+    await sim.run(kafka.close())
+  })
+
+  it('of the first connection is not that the client was closed', async () => {
+    const closed: string[] = []
+    const { sim, kafka } = setUp({
+      onConnection: (event) => {
+        if (event.type === 'closed') closed.push(`${event.purpose} ${event.error.code} ${event.error.message}`)
+      },
+    })
+    await sim.run(kafka.producer().send({ topic: 't', value: 'a' }))
+    expect(closed).toEqual([
+      'bootstrap CONNECTION_CLOSED the question for metadata is answered: this connection is not needed any more',
+    ])
+    await sim.run(kafka.close())
+    expect(closed.slice(1).every((line) => line.includes('the Kafka client was closed'))).toBe(true)
+  })
 })

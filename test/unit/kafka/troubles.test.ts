@@ -98,6 +98,24 @@ describe('onTrouble', () => {
     await sim.run(kafka.close())
   })
 
+  it('reports a group without a coordinator', async () => {
+    const parts = setUp()
+    const { sim, kafka, lines } = parts
+    sim.createTopic('t', 1)
+    sim.coordinators.isAvailable = false
+    const { values } = reading(parts, 't', 'g')
+    await sim.advance(4_000)
+    expect(lines()).toEqual([])
+    await sim.advance(6_000)
+    expect(lines()).toEqual(['trouble coordinator group g COORDINATOR_NOT_AVAILABLE'])
+    sim.coordinators.isAvailable = true
+    await sim.run(kafka.producer().send({ topic: 't', value: 'a' }))
+    await sim.advance(10_000)
+    expect(lines().slice(1)).toEqual(['over coordinator group g COORDINATOR_NOT_AVAILABLE'])
+    expect(values).toEqual(['a'])
+    await sim.run(kafka.close())
+  })
+
   it('reports a partition without a leader', async () => {
     const parts = setUp()
     const { sim, kafka, lines, events } = parts

@@ -29,6 +29,18 @@ export async function identify(run: Run): Promise<ConnectionIdentity | undefined
   }
 }
 
+/** True if a blocking command of one connection can be ended from another one. */
+export async function mayUnblock(run: Run): Promise<boolean> {
+  try {
+    // No connection has the id 0.
+    await Promise.all([run(['CLIENT', 'ID']), run(['CLIENT', 'UNBLOCK', '0'])])
+    return true
+  } catch (error) {
+    if (!isForbidden(error)) throw error
+    return false
+  }
+}
+
 /** True for a missing permission, but not for a busy server or a lost connection. */
 function isForbidden(error: unknown): boolean {
   const code = replyCode(error)

@@ -210,7 +210,7 @@ export class Claimer {
   }
 
   #take(source: Source, [entries, gone]: Claimed, generation: string, heldUntil: number): void {
-    if (gone.length > 0) this.#reportLoss(source, gone.map(String))
+    if (gone.length > 0) this.reportLoss(source, gone.map(String))
     if (this.#member.owned) this.#member.context.lease.check()
     // Lost or being handed over during the claim: the partition's next owner finds them. If they were kept here, they
     // would be handed out again when the partition comes back, although others have handled them.
@@ -233,7 +233,8 @@ export class Claimer {
     this.#member.credit.deliver()
   }
 
-  #reportLoss(source: Source, ids: readonly string[]): void {
+  /** Entries that were pending are not in the stream any more. */
+  reportLoss(source: Source, ids: readonly string[]): void {
     const { context, spec } = this.#member
     const { topic, partition } = source.partition.keys
     context.host.events.emit('loss', {

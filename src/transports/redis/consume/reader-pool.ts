@@ -1,3 +1,5 @@
+import { mayUnblock } from '../connection/connection-identity.ts'
+import type { RedisContext } from '../context.ts'
 import type { MemberContext } from './member-context.ts'
 import { Reader } from './reader.ts'
 
@@ -8,15 +10,26 @@ import { Reader } from './reader.ts'
  */
 const MAX_STREAMS = 1_024
 
-/** The readers of this process. Members of one group share one, because a read names one group. */
+/** The readers of this process. Members of one group share one where they can, because a read names one group. */
 export class ReaderPool {
   readonly #byGroup = new Map<string, Set<Reader>>()
+  #areShared: boolean | undefined
+
+  /**
+   * To be called before `readerFor`. Where a read that blocks can't be ended, members don't share readers: one that has room again
+   * would wait until the streams of the others are read.
+   */
+  async prepare({ commands, keys }: RedisContext): Promise<void> {
+    if (!commands.cluster) this.#areShared ??= await mayUnblock((args) => commands.call(keys.topics, args))
+  }
 
   /** A reader for a member that is to read so many streams, connected or connecting. The member must join it at once. */
   readerFor({ context, spec }: MemberContext, streams: number): Reader {
     const { group, topic } = spec
     const readers = this.#byGroup.get(group) ?? new Set()
-    for (const reader of readers) if (reader.streams + streams <= MAX_STREAMS && reader.isFreeFor(topic)) return reader
+    if (this.#areShared === true)
+      for (const reader of readers)
+        if (reader.streams + streams <= MAX_STREAMS && reader.isFreeFor(topic)) return reader
     const made = new Reader({
       context,
       group,

@@ -32,6 +32,11 @@ export class Readers {
     return this.#member.spec.consumerId
   }
 
+  /** To be called before anything else. */
+  prepare(): Promise<void> {
+    return this.#pool.prepare(this.#member.context)
+  }
+
   /** Connects the readers of these partitions. Rejects when that fails. */
   async connect(partitions: readonly PartitionState[]): Promise<void> {
     const keys = new Set(partitions.map((partition) => this.#keyOf(partition)))

@@ -95,6 +95,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
   async open(): Promise<void> {
     const { topics } = this.context
     try {
+      await this.#readers.prepare()
       if (this.isPattern) {
         this.#stopDiscovery = topics.onNew((topic) => this.#discovered(topic))
         const found = [...(await topics.list()).keys()].filter((topic) => this.#matches(topic))

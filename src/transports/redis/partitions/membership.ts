@@ -1,4 +1,5 @@
 // Longer than most files: taking, handing over and losing a partition must agree on which of its messages may be handled.
+import { sleep } from '../../../core/clock.ts'
 import { UnsupportedError } from '../../../core/errors.ts'
 import type { StartFrom } from '../../../core/transport.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
@@ -26,6 +27,8 @@ import { startId } from '../topology/start-id.ts'
 /** Interval of new attempts to take a partition that another member is about to give up. */
 const ACQUIRE_AGAIN_MS = 100
 const LEAVE_AT_ONCE = 500
+/** What was deleted is put back that many times during a handover, before the partition is given up without it. */
+const RESTORE_ROUNDS = 10
 /** A member looks at its share after that many leases, even if nothing seems to have changed. */
 const LOOK_LEASES = 10
 /** The list of topics is looked at after that many leases. */
@@ -456,18 +459,27 @@ export class Membership implements Maintained {
     partition.mayBeOwned = reply === 0
   }
 
-  /** What waits here goes back. If data of the group was deleted, it is put back first: nobody else knows of these. */
+  /**
+   * What waits here goes back. If data of the group was deleted, it is put back first: nobody else knows of these. What was in a stream
+   * of copies that was deleted is lost.
+   */
   async #giveBack(partition: PartitionState, source: Source): Promise<void> {
-    const { member } = this.#parts
-    for (;;) {
+    const { member, claimer } = this.#parts
+    for (let round = 1; ; round++) {
       const ready = source.takeReady()
       try {
         await releaseDeliveries(member, source, ready)
         return
       } catch (error) {
-        if (replyCode(error) !== 'NOGROUP' || partition.phase !== 'revoking') throw error
+        if (replyCode(error) !== 'NOGROUP' || partition.phase !== 'revoking' || round > RESTORE_ROUNDS) throw error
         source.ready = ready
         await restoreGroup(member, partition)
+        if (source.missing)
+          claimer.reportLoss(
+            source,
+            source.takeReady().map(({ id }) => id),
+          )
+        else if (round > 1) await sleep(member.context.host.clock, ACQUIRE_AGAIN_MS)
       }
     }
   }

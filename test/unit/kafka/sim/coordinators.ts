@@ -14,6 +14,8 @@ export class SimCoordinators {
   readonly #places = new Map<string, Place>()
   /** How long a broker that has become coordinator is loading. */
   loadMs = 20
+  /** False: no broker coordinates anything, as when the internal topics can't be made. */
+  isAvailable = true
 
   constructor(clock: SimClock, alive: () => readonly number[]) {
     this.#clock = clock
@@ -21,6 +23,7 @@ export class SimCoordinators {
   }
 
   find(type: string, key: string): number | undefined {
+    if (!this.isAvailable) return undefined
     const id = `${type}:${key}`
     const place = this.#places.get(id)
     if (place !== undefined) return place.broker
