@@ -80,6 +80,13 @@ export class KafkaError extends Error {
   }
 }
 
+/** What is thrown and is not ours is a bug, or a lack of memory, but must not be lost. */
+export function asKafkaError(error: unknown): KafkaError {
+  if (error instanceof KafkaError) return error
+  const message = error instanceof Error ? error.message : String(error)
+  return new KafkaError(message, { code: 'UNEXPECTED', action: 'fatal', outcome: 'unknown', cause: error })
+}
+
 /** How bytes can break the rules of the protocol. */
 export type MalformedCode =
   | 'TRUNCATED'

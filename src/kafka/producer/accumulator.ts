@@ -133,7 +133,7 @@ export class Accumulator {
     deadline: number | undefined,
   ): ProducerBatch | undefined {
     const { deliveryTimeoutMs, lingerMs, maxBufferedBytes, now } = this.#settings
-    const needed = BATCH.records + sizeOf(record)
+    const needed = BATCH.records + recordSize(record)
     if (needed > maxBufferedBytes) {
       throw notSent(
         'RECORD_TOO_LARGE',
@@ -156,7 +156,7 @@ export class Accumulator {
 
   /** Moves a batch that may still grow into a larger block; false if it is full, or there is none. */
   #grow({ batchBytes }: TopicWriter, batch: ProducerBatch, record: RecordContent): boolean {
-    const needed = batch.size + sizeOf(record)
+    const needed = batch.size + recordSize(record)
     if (needed > batchBytes) return false
     const block = this.memory.take(Math.min(batchBytes, Math.max(needed, 2 * batch.block.length)))
     if (block === undefined) return false
@@ -172,8 +172,8 @@ export class Accumulator {
   }
 }
 
-/** Throws if the record can't be written: before it gets a batch and memory. */
-function sizeOf({ key = null, value, headers = NO_HEADERS, timestamp }: RecordContent): number {
+/** Bytes at most. Throws if the record can't be written: before it gets a batch and memory. */
+export function recordSize({ key = null, value, headers = NO_HEADERS, timestamp }: RecordContent): number {
   if (timestamp !== undefined) checkTimestamp(timestamp)
   return maxRecordSize(key, value, headers)
 }

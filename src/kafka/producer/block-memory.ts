@@ -27,8 +27,9 @@ export class BlockMemory {
 
   /** For what must go on though there is no room, as the halves of a batch; no more than that, and not for reuse. */
   takeExactly(size: number): Buffer {
+    const block = Buffer.allocUnsafeSlow(size)
     this.#usedBytes += size
-    return Buffer.allocUnsafeSlow(size)
+    return block
   }
 
   /** Nothing may read the block any more. */

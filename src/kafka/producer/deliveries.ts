@@ -152,12 +152,6 @@ export class ManyDelivery {
     this.failed(index, 1, error)
   }
 
-  /** All from `index` on, which have not been appended. */
-  failedFrom(index: number, error: KafkaError): void {
-    this.#partitions.fill(-1, index)
-    if (index < this.#partitions.length) this.failed(index, this.#partitions.length - index, error)
-  }
-
   /** The index of the record that comes `count` records of the same partition after the one at `index`. */
   indexAfter(index: number, count: number): number {
     const partition = this.#partitions[index]

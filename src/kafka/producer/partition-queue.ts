@@ -257,7 +257,7 @@ export class PartitionQueue<B extends OutgoingBatch> {
     return verdict
   }
 
-  /** The batch that is to be halved now; `split` must follow. */
+  /** The batch that is to be halved now; `split` or `notSplit` must follow. */
   takeToSplit(): Entry<B> | undefined {
     if (this.#inFlight > 0) return undefined
     const entry = this.#window.find(({ state }) => state === 'tooLarge')
@@ -275,6 +275,12 @@ export class PartitionQueue<B extends OutgoingBatch> {
     })
     this.#window.splice(this.#window.indexOf(entry), 1, ...entries)
     if (this.#abandoned !== undefined) this.abandon(this.#abandoned)
+  }
+
+  /** It can't be halved, so it fails as a whole. */
+  notSplit(entry: Entry<B>, error: KafkaError): void {
+    this.#fail(entry, this.#abandoned ?? error, outcomeOf(entry, undefined))
+    this.#afterAnswer()
   }
 
   /** Whether the next number, or one that waits, would be refused. Nothing can be sent before `renumber`. */

@@ -100,7 +100,8 @@ export class Producer {
 
   /**
    * Writes one record. Calls of one turn of the event loop go together, and so do those that wait while five requests are on the way to
-   * a broker: awaiting each one is not slow if many run side by side.
+   * a broker: awaiting each one is not slow if many run side by side. What can't be written is refused at once; a topic that does not exist
+   * is waited for, 10 s at most.
    *
    * ```ts
    * const { partition, offset } = await producer.send({ topic: 'orders', key: 'a', value: '{"total":42}' })

@@ -4,7 +4,7 @@ import { clusterError, closedError } from '../cluster/cluster-errors.ts'
 import type { Connections } from '../cluster/connections.ts'
 import { callHook } from '../cluster/hooks.ts'
 import type { LeaderHint, MetadataChange } from '../cluster/metadata.ts'
-import { KafkaError } from '../errors.ts'
+import { asKafkaError, KafkaError } from '../errors.ts'
 import type { Clock } from '../network/clock.ts'
 import { withOutcome } from '../network/connection-errors.ts'
 import { Accumulator } from './accumulator.ts'
@@ -149,6 +149,8 @@ export class RecordSender {
     if (mayAppend && call.advance(this.#accumulator, topic.writer)) return this.wake()
     const waitsForRoom = topic.writer.partitions > 0 && topic.waiting.length === 0
     const queue = waitsForRoom ? this.#waiting : topic.waiting
+    // The topic may never be found: that would be said first, and late.
+    if (!waitsForRoom && !call.check()) return
     queue.push(this.#waitingOf(topic, call, signal))
     this.wake()
   }
@@ -331,7 +333,14 @@ export class RecordSender {
   async #split(queue: PartitionQueue<ProducerBatch>, entry: Entry<ProducerBatch>): Promise<void> {
     const { batch } = entry
     const { memory } = this.#accumulator
-    const halves = await splitBatch(batch, await batch.bytes(this.#settings.compression), memory)
+    let halves: readonly ProducerBatch[]
+    try {
+      halves = await splitBatch(batch, await batch.bytes(this.#settings.compression), memory)
+    } catch (error) {
+      // Memory may have run out. Whatever it is, the batch must not wait forever, and those behind it have their turn.
+      this.#sender.notSplit(queue, entry, asKafkaError(error))
+      return this.wake()
+    }
     const settled = batch.onSettled && afterAll(batch.onSettled, halves.length)
     for (const half of halves) {
       this.#live.add(half)
@@ -414,7 +423,7 @@ export class RecordSender {
       resolve()
       return true
     }
-    queue.push(this.#waitingOf(topic, { advance: reached, fail: reached }, undefined))
+    queue.push(this.#waitingOf(topic, { advance: reached, check: () => true, fail: reached }, undefined))
     await promise
   }
 }

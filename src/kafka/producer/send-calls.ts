@@ -1,4 +1,5 @@
 import { KafkaError, UnencodableError } from '../errors.ts'
+import { recordSize } from './accumulator.ts'
 import type { Accumulator, TopicWriter } from './accumulator.ts'
 import { ManyDelivery, ManyPart, SingleDelivery } from './deliveries.ts'
 import type { RecordContent } from './producer-record.ts'
@@ -7,6 +8,8 @@ import type { RecordContent } from './producer-record.ts'
 export interface SendCall {
   /** Appends what there is room for; true if that is all. `deadline`: if it has waited. */
   advance(accumulator: Accumulator, topic: TopicWriter, deadline?: number): boolean
+  /** Refuses now what could never be appended: false if nothing is left. */
+  check(): boolean
   /** What has not been appended fails. */
   fail(error: KafkaError): void
 }
@@ -33,6 +36,12 @@ export class SingleCall implements SendCall {
     return true
   }
 
+  check(): boolean {
+    const error = refusalOf(this.#record)
+    if (error !== undefined) this.fail(error)
+    return error === undefined
+  }
+
   fail(error: KafkaError): void {
     this.delivery.failed(error)
   }
@@ -42,6 +51,8 @@ export class ManyCall implements SendCall {
   readonly #records: readonly RecordContent[]
   readonly #timestamp: number
   readonly delivery: ManyDelivery
+  /** Indexes of those that were refused before their turn. */
+  readonly #refused = new Set<number>()
   #next = 0
 
   constructor(topic: string, records: readonly RecordContent[], timestamp: number) {
@@ -54,6 +65,7 @@ export class ManyCall implements SendCall {
     const { delivery } = this
     for (; this.#next < this.#records.length; this.#next++) {
       const index = this.#next
+      if (this.#refused.has(index)) continue
       try {
         const batch = accumulator.append(topic, this.#records[index] as RecordContent, this.#timestamp, deadline)
         if (batch === undefined) return false
@@ -68,9 +80,20 @@ export class ManyCall implements SendCall {
     return true
   }
 
+  check(): boolean {
+    for (const [index, record] of this.#records.entries()) {
+      const error = refusalOf(record)
+      if (error === undefined) continue
+      this.#refused.add(index)
+      this.delivery.refused(index, error)
+    }
+    return this.#refused.size < this.#records.length
+  }
+
   fail(error: KafkaError): void {
-    this.delivery.failedFrom(this.#next, error)
-    this.#next = this.#records.length
+    for (; this.#next < this.#records.length; this.#next++) {
+      if (!this.#refused.has(this.#next)) this.delivery.refused(this.#next, error)
+    }
   }
 }
 
@@ -96,6 +119,15 @@ export class CallQueue<T> {
     if (this.#first < 1_024 || 2 * this.#first < this.#calls.length) return
     this.#calls = this.#calls.slice(this.#first)
     this.#first = 0
+  }
+}
+
+function refusalOf(record: RecordContent): KafkaError | undefined {
+  try {
+    recordSize(record)
+    return undefined
+  } catch (error) {
+    return unwritable(error)
   }
 }
 

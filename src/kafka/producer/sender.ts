@@ -44,7 +44,7 @@ export interface SenderEffects<B extends OutgoingBatch> {
   initProducerId(): void
   /** The topic does not take batches of so many bytes. */
   tooLarge(topic: string, size: number): void
-  /** Halve the batch; answered by `split`. */
+  /** Halve the batch; answered by `split` or `notSplit`. */
   split(queue: PartitionQueue<B>, entry: Entry<B>): void
 }
 
@@ -172,6 +172,11 @@ export class Sender<B extends OutgoingBatch> {
 
   split(queue: PartitionQueue<B>, entry: Entry<B>, halves: readonly B[]): void {
     queue.split(entry, halves)
+    this.#proceed(queue)
+  }
+
+  notSplit(queue: PartitionQueue<B>, entry: Entry<B>, error: KafkaError): void {
+    queue.notSplit(entry, error)
     this.#proceed(queue)
   }
 

@@ -7,23 +7,40 @@ import type { BlockMemory } from './block-memory.ts'
 import type { Delivery } from './producer-batch.ts'
 import { ProducerBatch } from './producer-batch.ts'
 
-/** Two batches with the records of one that is too large, in order; and each delivery with the batch that has its records. */
+/**
+ * Two batches with the records of one that is too large, in order; and each delivery with the batch that has its records. If it rejects,
+ * the batch is as it was, and no memory is taken.
+ */
 export async function splitBatch(batch: ProducerBatch, bytes: Buffer, memory: BlockMemory): Promise<ProducerBatch[]> {
   const [whole] = scanBatches(bytes)
   if (whole === undefined) throw new Error('a batch without bytes')
   const records = await readRecords(whole, { checkCrc: false, maxBatchBytes: batch.size })
   const middle = records.length >> 1
-  const [first, second] = divide(batch.deliveries, middle)
-  return [
-    rebuilt(batch, records.slice(0, middle), first, memory),
-    rebuilt(batch, records.slice(middle), second, memory),
-  ]
+  const first = rebuilt(batch, records.slice(0, middle), memory)
+  const second = secondOf(batch, records.slice(middle), first, memory)
+  const [ofFirst, ofSecond] = divide(batch.deliveries, middle)
+  first.deliveries.push(...ofFirst)
+  second.deliveries.push(...ofSecond)
+  return [first, second]
+}
+
+function secondOf(
+  batch: ProducerBatch,
+  records: readonly KafkaRecord[],
+  first: ProducerBatch,
+  memory: BlockMemory,
+): ProducerBatch {
+  try {
+    return rebuilt(batch, records, memory)
+  } catch (error) {
+    memory.give(first.block)
+    throw error
+  }
 }
 
 function rebuilt(
   { topic, partition, openedAt, readyAt, deadline, builder }: ProducerBatch,
   records: readonly KafkaRecord[],
-  deliveries: readonly Delivery[],
   memory: BlockMemory,
 ): ProducerBatch {
   let size: number = BATCH.records
@@ -31,7 +48,6 @@ function rebuilt(
   const block = memory.takeExactly(Math.min(size, builder.size))
   const half = new ProducerBatch({ topic, partition }, block, block.length, { openedAt, readyAt, deadline })
   for (const { key, value, timestamp, headers } of records) half.builder.append(key, value, timestamp, headers)
-  half.deliveries.push(...deliveries)
   half.isClosed = true
   return half
 }

@@ -1,6 +1,6 @@
 import type { TrackedTopics } from '../../cluster/metadata-refresher.ts'
 import type { Connections } from '../../cluster/connections.ts'
-import { KafkaError } from '../../errors.ts'
+import { asKafkaError, KafkaError } from '../../errors.ts'
 import { decodeAssignment } from '../../protocol/embedded.ts'
 import type { JoinGroupRequest } from '../../protocol/generated/api-types.ts'
 import type { Assignor, TopicInfo } from '../assignors/assignor.ts'
@@ -198,11 +198,4 @@ export class ClassicSession extends GroupSession<ClassicRequest> {
     this.#assignedFor = undefined
     this.enter((now) => this.machine.rejoin('topics have got more partitions, or were made', now))
   }
-}
-
-/** What is thrown here and is not ours is a bug, but must not be lost. */
-function asKafkaError(error: unknown): KafkaError {
-  if (error instanceof KafkaError) return error
-  const message = error instanceof Error ? error.message : String(error)
-  return new KafkaError(message, { code: 'UNEXPECTED', action: 'fatal', outcome: 'unknown', cause: error })
 }

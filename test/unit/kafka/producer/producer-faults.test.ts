@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished, vi } from 'vitest'
+import { BlockMemory } from '../../../../src/kafka/producer/block-memory.ts'
 import type { SendManyError } from '../../../../src/kafka/producer/deliveries.ts'
 import { KafkaError } from '../../../../src/kafka/errors.ts'
 import { nothingLeft, setUp, valuesOf, watch } from './producer-setup.ts'
@@ -209,6 +210,36 @@ describe('gaps', () => {
       ),
     )
     expect(count() - requests).toBe(sim.log('t').batches.length - batches)
+  })
+
+  it.each([1, 2])('fails a batch of which half %i can not be made, and goes on', async (half) => {
+    const parts = setUp()
+    const { sim, producer } = parts
+    sim.topic('t').maxMessageBytes = 3_000
+    const send = (name: string) =>
+      producer.sendMany(
+        't',
+        Array.from({ length: 5 }, (_, index) => ({ value: `${name}${index}:`.padEnd(1_000, '.') })),
+      )
+    await sim.run(producer.send({ topic: 't', value: 'warm' }))
+    const real = Reflect.get(BlockMemory.prototype, 'takeExactly')
+    const spy = vi.spyOn(BlockMemory.prototype, 'takeExactly')
+    onTestFinished(() => spy.mockRestore())
+    let calls = 0
+    spy.mockImplementation(function (this: BlockMemory, size: number) {
+      if (++calls === half) throw new RangeError('Array buffer allocation failed')
+      return real.call(this, size)
+    })
+    const outcome = watch(sim, send('a'))
+    await sim.advance(5_000)
+    const { failures, sent } = outcome.error as SendManyError
+    expect(failures).toHaveLength(5)
+    expect(failures[0]?.error).toMatchObject({ code: 'UNEXPECTED', outcome: 'rejected' })
+    expect(sent).toEqual([])
+    await sim.run(send('b'))
+    expect(await names(parts)).toEqual(['warm', 'b0', 'b1', 'b2', 'b3', 'b4'])
+    expect(producer.bufferedBytes).toBe(0)
+    expect(await nothingLeft(parts)).toEqual([0, 0])
   })
 
   it('does not leave one behind what fails alone', async () => {

@@ -142,6 +142,27 @@ describe('a producer', () => {
     expect(await valuesOf(sim)).toEqual(['a', 'c'])
   })
 
+  it('refuses what can not be written before it looks for the topic', async () => {
+    const { sim, producer } = setUp()
+    const alone = watch(sim, producer.send({ topic: 'missing', value: { total: 42 } as never }))
+    const all = watch(sim, producer.sendMany('missing', [{ value: 'a', timestamp: 0.5 }, { value: 5 as never }]))
+    const some = watch(sim, producer.sendMany('later', [{ value: 'a' }, { value: 5 as never }, { value: 'c' }]))
+    await sim.advance(1)
+    expect(alone.error).toMatchObject({ code: 'UNENCODABLE', outcome: 'not-sent' })
+    expect(all.error).toMatchObject({ code: 'UNENCODABLE', outcome: 'not-sent' })
+    sim.createTopic('later')
+    await sim.advance(3_000)
+    const { failures, sent } = some.error as SendManyError
+    expect(failures).toMatchObject([{ index: 1, error: { code: 'UNENCODABLE' } }])
+    expect(sent).toMatchObject([{ count: 2 }])
+    const mixed = watch(sim, producer.sendMany('missing', [{ value: 'a' }, { value: 5 as never }]))
+    await sim.advance(12_000)
+    expect((mixed.error as SendManyError).failures).toMatchObject([
+      { index: 0, error: { code: 'NOT_FOUND' } },
+      { index: 1, error: { code: 'UNENCODABLE' } },
+    ])
+  })
+
   it('fails records of a topic that does not exist after ten seconds, and looks again then', async () => {
     const { sim, producer } = setUp()
     const lost = watch(sim, producer.send({ topic: 'later', value: 'a' }))
