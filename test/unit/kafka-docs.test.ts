@@ -56,7 +56,7 @@ describe('the pages of the Kafka client', () => {
     for (const file of globSync('examples/kafka/*.ts', { cwd: root })) expect(pages).toContain(`<!-- ${file} -->`)
   })
 
-  it.each(['produce', 'consume', 'batches', 'share-group'])('close the client whatever happens: %s', (name) => {
+  it.each(['produce', 'consume', 'batches', 'share-group', 'transactions'])('close the client whatever happens: %s', (name) => {
     expect(read(`examples/kafka/${name}.ts`)).toMatch(/^\} finally \{\n {2}await kafka\.close\(\)/m)
   })
 
