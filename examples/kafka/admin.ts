@@ -14,7 +14,7 @@ await admin.topics.addPartitions({ invoices: 6 })
 await admin.configs.alter({ type: 'topic', name: 'orders' }, { set: { 'cleanup.policy': 'delete' } })
 
 // A new group that begins an hour ago.
-await admin.offsets.reset('reports', ['orders'], { timestamp: Date.now() - 3_600_000 })
+await admin.offsets.reset('reports', ['orders'], { timestampMs: Date.now() - 3_600_000 })
 for (const { topic, partition, offset } of await admin.offsets.list('reports')) {
   console.log(`reports continues at ${topic}[${partition}] ${offset}`)
 }

@@ -24,7 +24,7 @@ export type WriteOutcome = 'not-sent' | 'rejected' | 'unknown'
 
 export interface BrokerError {
   readonly code: number
-  readonly name: string
+  readonly name: BrokerErrorCode
   readonly action: ErrorAction
   /** For a write. `unknown` also where a broker answers so after it has appended, as while its leadership moves away. */
   readonly outcome: WriteOutcome
@@ -32,7 +32,7 @@ export interface BrokerError {
   readonly meaning: string
 }
 
-const TABLE: readonly (readonly [number, string, ErrorAction, 'rejected' | 'unknown', string])[] = [
+const TABLE = [
   [-1, 'UNKNOWN_SERVER_ERROR', 'fatal', 'unknown', 'the broker hit an unexpected error; its log has the cause'],
   [1, 'OFFSET_OUT_OF_RANGE', 'fatal', 'rejected', 'the log no longer has, or does not yet have, this offset'],
   [2, 'CORRUPT_MESSAGE', 'retry', 'rejected', 'a batch arrived damaged, or a compacted topic got a record without key'],
@@ -186,7 +186,10 @@ const TABLE: readonly (readonly [number, string, ErrorAction, 'rejected' | 'unkn
   [131, 'STREAMS_INVALID_TOPOLOGY_EPOCH', 'fatal', 'rejected', 'the topology epoch is not valid'],
   [132, 'STREAMS_TOPOLOGY_FENCED', 'fenced', 'rejected', 'the group has a newer topology'],
   [133, 'SHARE_SESSION_LIMIT_REACHED', 'retry', 'rejected', 'the broker has no room for another share session'],
-]
+] as const
+
+/** What a broker's codes are called; one that this version of the client does not know has its number in its name. */
+export type BrokerErrorCode = (typeof TABLE)[number][1] | `UNKNOWN_CODE_${number}`
 
 /** All known codes but 0, which is success. */
 export const BROKER_ERRORS: readonly BrokerError[] = TABLE.map(([code, name, action, outcome, meaning]) => ({

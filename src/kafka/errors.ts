@@ -1,12 +1,46 @@
 import { brokerErrorOf } from './error-codes.ts'
-import type { ErrorAction, WriteOutcome } from './error-codes.ts'
+import type { BrokerErrorCode, ErrorAction, WriteOutcome } from './error-codes.ts'
 import { missingRightOf } from './missing-rights.ts'
 
-export type { ErrorAction, WriteOutcome } from './error-codes.ts'
+export type { BrokerErrorCode, ErrorAction, WriteOutcome } from './error-codes.ts'
+
+/** What the client itself says. The page of errors has the meaning of each. */
+export type ClientErrorCode =
+  | 'ABORTED'
+  | 'AUTHENTICATION_FAILED'
+  | 'AUTHENTICATION_UNAVAILABLE'
+  | 'BROKER_UNKNOWN'
+  | 'CLOSED'
+  | 'CLUSTER_UNREACHABLE'
+  | 'CONNECTION_CLOSED'
+  | 'CONNECT_TIMEOUT'
+  | 'DELIVERY_TIMEOUT'
+  | 'INVALID_OPTIONS'
+  | 'INVALID_PARTITION'
+  | 'INVALID_STATE'
+  | 'LISTENER_FAILED'
+  | 'LOG_TRUNCATED'
+  | 'NOT_A_MEMBER'
+  | 'NOT_ASSIGNED'
+  | 'NOT_FOUND'
+  | 'NO_OFFSET'
+  | 'PARTITION_LOST'
+  | 'RECORD_TOO_LARGE'
+  | 'REQUEST_TIMEOUT'
+  | 'SASL_SERVER_REFUSED'
+  | 'TOPIC_RECREATED'
+  | 'TRANSACTION_ABORTED'
+  | 'UNENCODABLE'
+  | 'UNEXPECTED'
+  | 'UNSUPPORTED_API'
+  | 'WAIT_TIMEOUT'
+
+/** All that `code` of a {@link KafkaError} can be. */
+export type KafkaErrorCode = BrokerErrorCode | ClientErrorCode | MalformedCode
 
 /** What a {@link KafkaError} is made of. */
 export interface KafkaErrorOptions {
-  readonly code: string
+  readonly code: KafkaErrorCode
   /** The number that the broker sent. */
   readonly brokerCode?: number
   readonly action: ErrorAction
@@ -21,7 +55,7 @@ export class KafkaError extends Error {
   /** The class; for errors of Node it is `name` that tells them apart. */
   override readonly name: string = 'KafkaError'
   /** What happened: a stable name. The pages of the documentation list all of them. */
-  readonly code: string
+  readonly code: KafkaErrorCode
   /** The number that a broker sent; undefined if it was not a broker. */
   readonly brokerCode: number | undefined
   /** What can be done about it. */

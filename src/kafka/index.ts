@@ -5,7 +5,16 @@ export type { ClientHooks } from './client-hooks.ts'
 export type { CloseOptions } from './close-deadline.ts'
 
 export { InvalidOptionsError, KafkaError, MalformedError, UnencodableError } from './errors.ts'
-export type { ErrorAction, KafkaErrorOptions, MalformedCode, OptionProblem, WriteOutcome } from './errors.ts'
+export type {
+  BrokerErrorCode,
+  ClientErrorCode,
+  ErrorAction,
+  KafkaErrorCode,
+  KafkaErrorOptions,
+  MalformedCode,
+  OptionProblem,
+  WriteOutcome,
+} from './errors.ts'
 
 export type { ClusterOptions } from './cluster/cluster-options.ts'
 export type {

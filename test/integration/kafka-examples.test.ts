@@ -93,6 +93,12 @@ describe('the examples of the Kafka client', { timeout: 60_000 }, () => {
     expect(output).toMatch(/^mail for ord-1, delivery 1$/m)
   })
 
+  test('look at groups', async (context) => {
+    const output = await run(kafka.of(context), 'groups')
+    expect(output).toMatch(/^invoicing: \w+, members: \d+\n( {2}orders\[\d\] is at \d+, \d+ behind\n)+/m)
+    expect(output).not.toContain('stop the consumers')
+  })
+
   test('hooks', async (context) => {
     const output = await run(kafka.of(context), 'hooks')
     expect(output).toMatch(/^connected: broker unknown, bootstrap$/m)

@@ -1,6 +1,7 @@
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { createClient } from '../../src/kafka/index.ts'
 
 const root = join(import.meta.dirname, '../..')
 
@@ -73,6 +74,17 @@ describe('the pages of the Kafka client', () => {
       expect(section, name).toMatch(/^KafkaJS:\n\n```js\n/m)
       expect(section, name).toMatch(/^Here[^\n]*:\n\n<!-- examples\/kafka\/[\w-]+\.ts -->\n```ts\n/m)
     }
+  })
+
+  it('show every call of the admin client', async () => {
+    const kafka = createClient({ brokers: ['localhost'] })
+    const page = read('docs/kafka/admin.md')
+    for (const [part, methods] of Object.entries(kafka.admin())) {
+      const section = page.split(/^##+ /m).find((text) => text.startsWith(`admin.${part}\n`)) ?? ''
+      const names = Object.getOwnPropertyNames(Object.getPrototypeOf(methods)).filter((name) => name !== 'constructor')
+      expect(names.filter((name) => !section.includes(`| \`${name}(`))).toEqual([])
+    }
+    await kafka.close()
   })
 
   it('name every hook', () => {

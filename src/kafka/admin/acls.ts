@@ -1,7 +1,7 @@
-import { errorFromBroker, UnencodableError } from '../errors.ts'
-import { listed, shown } from '../options-reader.ts'
+import { errorFromBroker } from '../errors.ts'
 import { check, checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
+import { checkArguments, list, oneOf, only, optional, text } from './arguments.ts'
 
 const RESOURCE_TYPES = [
   'unknown',
@@ -55,6 +55,31 @@ export interface Acl {
 /** What is left out matches everything. */
 export type AclFilter = Partial<Acl>
 
+const NAME_OF_RESOURCE = text('the name of the resource')
+const PRINCIPAL = text("who, 'User:alice' for example")
+const HOST = text("the address of a host, or '*'")
+
+const NEW_ACL = only({
+  resourceType: oneOf(RESOURCE_TYPES.slice(2)),
+  resourceName: NAME_OF_RESOURCE,
+  patternType: optional(oneOf(PATTERN_TYPES.slice(3))),
+  principal: PRINCIPAL,
+  host: optional(HOST),
+  operation: oneOf(OPERATIONS.slice(2)),
+  permission: optional(oneOf(PERMISSIONS.slice(2))),
+})
+
+// A misspelt name must not be taken as left out: `delete` would delete every rule.
+const FILTER = only({
+  resourceType: optional(oneOf(RESOURCE_TYPES.slice(1))),
+  resourceName: optional(NAME_OF_RESOURCE),
+  patternType: optional(oneOf(PATTERN_TYPES.slice(1))),
+  principal: optional(PRINCIPAL),
+  host: optional(HOST),
+  operation: optional(oneOf(OPERATIONS.slice(1))),
+  permission: optional(oneOf(PERMISSIONS.slice(1))),
+})
+
 /** Access rules: `admin.acls`. The brokers need an authorizer. */
 export class AclsAdmin {
   readonly #context: AdminContext
@@ -66,14 +91,15 @@ export class AclsAdmin {
 
   /** One that exists is not an error. */
   async create(acls: readonly Acl[]): Promise<void> {
+    checkArguments('admin.acls.create', { acls: [acls, list(NEW_ACL, 'rules')] })
     const creations = acls.map((acl) => ({
-      resourceType: codeOf('resourceType', RESOURCE_TYPES, acl.resourceType),
+      resourceType: RESOURCE_TYPES.indexOf(acl.resourceType),
       resourceName: acl.resourceName,
-      resourcePatternType: codeOf('patternType', PATTERN_TYPES, acl.patternType ?? 'literal'),
+      resourcePatternType: PATTERN_TYPES.indexOf(acl.patternType ?? 'literal'),
       principal: acl.principal,
       host: acl.host ?? '*',
-      operation: codeOf('operation', OPERATIONS, acl.operation),
-      permissionType: codeOf('permission', PERMISSIONS, acl.permission ?? 'allow'),
+      operation: OPERATIONS.indexOf(acl.operation),
+      permissionType: PERMISSIONS.indexOf(acl.permission ?? 'allow'),
     }))
     await this.#context.read('create ACLs', async () => {
       const { results } = await this.#context.toController('CreateAcls', { creations })
@@ -85,7 +111,8 @@ export class AclsAdmin {
   }
 
   /** All rules that match. */
-  list(filter: AclFilter = {}): Promise<readonly Required<Acl>[]> {
+  async list(filter: AclFilter = {}): Promise<readonly Required<Acl>[]> {
+    checkArguments('admin.acls.list', { filter: [filter, FILTER] })
     return this.#context.read('list ACLs', async () => {
       const { errorCode, errorMessage, resources } = await this.#context.toController('DescribeAcls', filterOf(filter))
       check('list ACLs', errorCode, errorMessage)
@@ -94,7 +121,8 @@ export class AclsAdmin {
   }
 
   /** Deletes what a filter matches; resolves with that. */
-  delete(filter: AclFilter): Promise<readonly Required<Acl>[]> {
+  async delete(filter: AclFilter): Promise<readonly Required<Acl>[]> {
+    checkArguments('admin.acls.delete', { filter: [filter, FILTER] })
     return this.#context.read('delete ACLs', async () => {
       const { filterResults } = await this.#context.toController('DeleteAcls', { filters: [filterOf(filter)] })
       return filterResults.flatMap(({ errorCode, errorMessage, matchingAcls }) => {
@@ -110,13 +138,13 @@ export class AclsAdmin {
 
 function filterOf({ resourceType, resourceName, patternType, principal, host, operation, permission }: AclFilter) {
   return {
-    resourceTypeFilter: codeOf('resourceType', RESOURCE_TYPES, resourceType ?? 'any'),
+    resourceTypeFilter: RESOURCE_TYPES.indexOf(resourceType ?? 'any'),
     resourceNameFilter: resourceName ?? null,
-    patternTypeFilter: codeOf('patternType', PATTERN_TYPES, patternType ?? 'any'),
+    patternTypeFilter: PATTERN_TYPES.indexOf(patternType ?? 'any'),
     principalFilter: principal ?? null,
     hostFilter: host ?? null,
-    operation: codeOf('operation', OPERATIONS, operation ?? 'any'),
-    permissionType: codeOf('permission', PERMISSIONS, permission ?? 'any'),
+    operation: OPERATIONS.indexOf(operation ?? 'any'),
+    permissionType: PERMISSIONS.indexOf(permission ?? 'any'),
   }
 }
 
@@ -141,13 +169,6 @@ function aclOf(acl: WireAcl): Required<Acl> {
     operation: OPERATIONS[acl.operation] ?? 'unknown',
     permission: PERMISSIONS[acl.permissionType] ?? 'unknown',
   }
-}
-
-/** A word that is not in the list must not become another one on the wire. */
-function codeOf<T extends string>(name: string, words: readonly T[], word: T): number {
-  const code = words.indexOf(word)
-  if (code < 0) throw new UnencodableError(`the ${name} of an ACL is ${shown(word)}: give ${listed(words)}`)
-  return code
 }
 
 function describe(acl: Acl | undefined): string {

@@ -155,11 +155,23 @@ interface ItemAnswer {
 export function checkItems(what: string, answers: readonly ItemAnswer[]): void {
   const failures = new Map<string, KafkaError>()
   for (const { item, errorCode, errorMessage } of answers) {
-    if (errorCode !== 0) failures.set(item, errorFromBroker(errorCode, `${what} ${item}`, errorMessage))
+    if (errorCode !== 0) failures.set(item, refusal(errorCode, `${what} ${item}`, errorMessage))
   }
   const [first] = failures.values()
   if (first === undefined) return
   throw answers.length === 1 ? first : new PartialFailureError(failures, first)
+}
+
+/**
+ * What is asked of all brokers, or of the controller, is answered by the topics that the cluster has: one that is not among them does not
+ * exist, and nothing was done. A leader that says so may only have moved.
+ */
+export function refusal(errorCode: number, what: string, detail?: string | null): KafkaError {
+  const error = errorFromBroker(errorCode, what, detail)
+  const { code } = error
+  if (code !== 'UNKNOWN_TOPIC_OR_PARTITION') return error
+  const message = `${what} failed with ${code} (${errorCode}): the cluster has no such topic or partition`
+  return new KafkaError(message, { code, brokerCode: errorCode, action: 'fatal', outcome: 'rejected' })
 }
 
 /** Throws if the whole request has failed. */

@@ -1,5 +1,16 @@
 import { check, checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
+import {
+  brokerIds,
+  checkArguments,
+  having,
+  list,
+  oneOf,
+  orNull,
+  partitionIndex,
+  topicName,
+  topicPartitions as somePartitions,
+} from './arguments.ts'
 import { byTopic } from './by-topic.ts'
 
 /** What a cluster consists of. */
@@ -41,6 +52,10 @@ export interface Reassignment {
 
 const ELECTION_NOT_NEEDED = 84
 const ELECTIONS = { preferred: 0, unclean: 1 } as const
+const MOVES = list(
+  having({ topic: topicName, partition: partitionIndex, replicas: orNull(brokerIds) }),
+  '{ topic, partition, replicas }',
+)
 
 /** Brokers and replicas: `admin.cluster`. */
 export class ClusterAdmin {
@@ -86,6 +101,10 @@ export class ClusterAdmin {
     partitions: readonly { readonly topic: string; readonly partition: number }[],
     kind: keyof typeof ELECTIONS = 'preferred',
   ): Promise<void> {
+    checkArguments('admin.cluster.electLeaders', {
+      partitions: [partitions, somePartitions],
+      kind: [kind, oneOf(Object.keys(ELECTIONS))],
+    })
     const { timeoutMs } = this.#context
     const topicPartitions = byTopic(partitions).map(([topic, some]) => ({
       topic,
@@ -114,6 +133,7 @@ export class ClusterAdmin {
       readonly replicas: readonly number[] | null
     }[],
   ): Promise<void> {
+    checkArguments('admin.cluster.reassign', { moves: [moves, MOVES] })
     const { timeoutMs } = this.#context
     const topics = byTopic(moves).map(([name, some]) => ({
       name,

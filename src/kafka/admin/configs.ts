@@ -1,6 +1,9 @@
+import { shown } from '../options-reader.ts'
 import type { Requests, Responses } from '../protocol/generated/api-types.ts'
 import { check, checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
+import { anyText, byName, checkArguments, list, oneOf, only, optional, text } from './arguments.ts'
+import type { Check } from './arguments.ts'
 
 /** What has a configuration. */
 export type ConfigResource =
@@ -34,6 +37,22 @@ const TYPES: Readonly<Record<ConfigResource['type'], number>> = { topic: 2, brok
 const OPERATIONS = { set: 0, delete: 1, append: 2, subtract: 3 } as const
 const DEFAULT_CONFIG = 5
 
+const ENTRY_NAMES = list(text('the name of an entry'), "names of entries, ['retention.ms'] for example")
+const ENTRIES = optional(byName(anyText("text, '60000' for example"), "{ 'retention.ms': '60000' }"))
+const CHANGES = only({ set: ENTRIES, delete: optional(ENTRY_NAMES), append: ENTRIES, subtract: ENTRIES })
+const FIELDS_OF_RESOURCE = only({ type: oneOf(Object.keys(TYPES)), name: anyText('the name of the resource') })
+
+const configResource: Check = (value, path, problems) => {
+  FIELDS_OF_RESOURCE(value, path, problems)
+  const { type, name } = (value ?? {}) as Partial<ConfigResource>
+  if (type === 'broker') {
+    if (typeof name !== 'string' || /^\d*$/.test(name)) return
+    problems.push({ option: `${path}.name`, problem: `is ${shown(name)}: give the id of a broker, or '' for all` })
+  } else if (name === '') {
+    problems.push({ option: `${path}.name`, problem: `is empty: give the name of the ${type}` })
+  }
+}
+
 /** Configurations of topics, brokers and groups: `admin.configs`. */
 export class ConfigsAdmin {
   readonly #context: AdminContext
@@ -44,7 +63,11 @@ export class ConfigsAdmin {
   }
 
   /** All entries of a resource, or those that are named. */
-  describe(resource: ConfigResource, names?: readonly string[]): Promise<readonly ConfigEntry[]> {
+  async describe(resource: ConfigResource, names?: readonly string[]): Promise<readonly ConfigEntry[]> {
+    checkArguments('admin.configs.describe', {
+      resource: [resource, configResource],
+      names: [names, optional(ENTRY_NAMES)],
+    })
     const { type, name } = resource
     const what = `describe configs of ${type} ${name}`
     const body = {
@@ -67,6 +90,7 @@ export class ConfigsAdmin {
 
   /** Changes the named entries and leaves the others (KIP-339). */
   async alter(resource: ConfigResource, changes: ConfigChanges): Promise<void> {
+    checkArguments('admin.configs.alter', { resource: [resource, configResource], changes: [changes, CHANGES] })
     const { type, name } = resource
     const configs = [
       ...entries('set', changes.set),

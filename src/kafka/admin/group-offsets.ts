@@ -1,7 +1,22 @@
-import { errorFromBroker } from '../errors.ts'
+import { errorFromBroker, KafkaError } from '../errors.ts'
+import { offsetSpec } from './records.ts'
 import type { OffsetSpec, RecordsAdmin } from './records.ts'
 import { checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
+import {
+  anyText,
+  checkArguments,
+  groupName,
+  leaderEpoch,
+  list,
+  only,
+  optional,
+  partitionIndex,
+  topicName,
+  topicNames,
+  topicPartitions,
+  whole,
+} from './arguments.ts'
 import { byTopic } from './by-topic.ts'
 
 /** What a group has committed for one partition. */
@@ -15,15 +30,32 @@ export interface GroupOffset {
   readonly metadata: string
 }
 
-/** Where a group is to continue. */
+/** Where a group is to continue. What {@link GroupOffsetsAdmin.list} resolves with can be set again, for another group too. */
 export interface NewGroupOffset {
   readonly topic: string
   readonly partition: number
+  /** 0 or more. */
   readonly offset: number
+  /** The epoch of the leader that wrote the record before. @default -1, not known */
+  readonly leaderEpoch?: number | undefined
+  /** @default '' */
   readonly metadata?: string | undefined
 }
 
+interface AnsweredTopic {
+  readonly name: string
+  readonly partitions: readonly { readonly partitionIndex: number; readonly errorCode: number }[]
+}
+
 const FIRST_VERSION_OF_GROUPS = 8
+
+const NEW_OFFSET = only({
+  topic: topicName,
+  partition: partitionIndex,
+  offset: whole(0),
+  leaderEpoch: optional(leaderEpoch),
+  metadata: optional(anyText('text')),
+})
 
 /** Where groups are: `admin.offsets`. */
 export class GroupOffsetsAdmin {
@@ -37,7 +69,8 @@ export class GroupOffsetsAdmin {
   }
 
   /** All committed offsets of a group, by topic and partition; none if it does not exist. Those of open transactions are waited for. */
-  list(groupId: string): Promise<readonly GroupOffset[]> {
+  async list(groupId: string): Promise<readonly GroupOffset[]> {
+    checkArguments('admin.offsets.list', { groupId: [groupId, groupName] })
     const what = `list offsets of group ${groupId}`
     return this.#context.read(what, async () => {
       // By name: version 10 would answer with ids.
@@ -65,26 +98,40 @@ export class GroupOffsetsAdmin {
     })
   }
 
-  /** Sets offsets of a group without members. Rejects with UNKNOWN_MEMBER_ID while it has any: stop them first. */
+  /** Sets offsets of a group without members. Rejects with NON_EMPTY_GROUP while it has any: stop them first. */
   async alter(groupId: string, offsets: readonly NewGroupOffset[]): Promise<void> {
+    checkArguments('admin.offsets.alter', {
+      groupId: [groupId, groupName],
+      offsets: [offsets, list(NEW_OFFSET, '{ topic, partition, offset }')],
+    })
     const what = `alter offsets of group ${groupId}`
     const topics = byTopic(offsets).map(([name, partitions]) => ({
       name,
-      partitions: partitions.map(({ partition, offset, metadata = '' }) => ({
+      partitions: partitions.map(({ partition, offset, leaderEpoch: epoch = -1, metadata = '' }) => ({
         partitionIndex: partition,
         committedOffset: offset,
+        committedLeaderEpoch: epoch,
         committedMetadata: metadata,
       })),
     }))
     await this.#context.read(what, async () => {
       const body = { groupId, memberId: '', topics }
       const answer = await this.#context.toCoordinator('group', groupId, 'OffsetCommit', body, { maxVersion: 9 })
+      refuseMembers(what, answer.topics)
       this.#checkPartitions(groupId, what, answer.topics)
     })
   }
 
-  /** Sets a group without members to where a topic's partitions begin, end, or were at a time (milliseconds). */
+  /**
+   * Sets a group without members to where the partitions of topics begin, end, or were at a time: at the first record that is not older, or
+   * the end if there is none. Rejects with NON_EMPTY_GROUP as {@link GroupOffsetsAdmin.alter} does.
+   */
   async reset(groupId: string, topics: readonly string[], to: OffsetSpec): Promise<void> {
+    checkArguments('admin.offsets.reset', {
+      groupId: [groupId, groupName],
+      topics: [topics, topicNames],
+      to: [to, offsetSpec],
+    })
     const offsets: NewGroupOffset[] = []
     for (const topic of topics) {
       const found = await this.#records.offsets(topic, to)
@@ -103,6 +150,10 @@ export class GroupOffsetsAdmin {
     groupId: string,
     partitions: readonly { readonly topic: string; readonly partition: number }[],
   ): Promise<void> {
+    checkArguments('admin.offsets.delete', {
+      groupId: [groupId, groupName],
+      partitions: [partitions, topicPartitions],
+    })
     const what = `delete offsets of group ${groupId}`
     const topics = byTopic(partitions).map(([name, some]) => ({
       name,
@@ -115,18 +166,25 @@ export class GroupOffsetsAdmin {
     })
   }
 
-  #checkPartitions(
-    groupId: string,
-    what: string,
-    topics: readonly {
-      readonly name: string
-      readonly partitions: readonly { readonly partitionIndex: number; readonly errorCode: number }[]
-    }[],
-  ): void {
+  #checkPartitions(groupId: string, what: string, topics: readonly AnsweredTopic[]): void {
     const answers = topics.flatMap(({ name, partitions }) =>
       partitions.map(({ partitionIndex, errorCode }) => ({ item: `${name}[${partitionIndex}]`, errorCode })),
     )
     for (const { errorCode } of answers) this.#context.repeatIfPassing('group', groupId, errorCode, what)
     checkItems(`${what},`, answers)
+  }
+}
+
+/** A commit of nobody is refused as that of a member who is not one: the group has others. */
+function refuseMembers(what: string, topics: readonly AnsweredTopic[]): void {
+  for (const { errorCode } of topics.flatMap(({ partitions }) => partitions)) {
+    if (errorCode === 0 || errorFromBroker(errorCode, what).action !== 'rejoin') continue
+    const message = `${what} failed: the group has members; stop them first (the broker answered ${errorCode})`
+    throw new KafkaError(message, {
+      code: 'NON_EMPTY_GROUP',
+      brokerCode: errorCode,
+      action: 'fatal',
+      outcome: 'rejected',
+    })
   }
 }

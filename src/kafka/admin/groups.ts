@@ -3,6 +3,7 @@ import type { KafkaError } from '../errors.ts'
 import { decodeAssignment } from '../protocol/embedded.ts'
 import { checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
+import { checkArguments, groupName, list } from './arguments.ts'
 
 /** A group in the list of groups. */
 export interface GroupListing {
@@ -64,7 +65,8 @@ export class GroupsAdmin {
   }
 
   /** Members and what they have, of a group of any kind. Rejects with GROUP_ID_NOT_FOUND if there is none. */
-  describe(groupId: string): Promise<GroupInfo> {
+  async describe(groupId: string): Promise<GroupInfo> {
+    checkArguments('admin.groups.describe', { groupId: [groupId, groupName] })
     return this.#context.read(
       `describe group ${groupId}`,
       async () =>
@@ -76,6 +78,7 @@ export class GroupsAdmin {
 
   /** Deletes groups without members, and their offsets. */
   async delete(groupIds: readonly string[]): Promise<void> {
+    checkArguments('admin.groups.delete', { groupIds: [groupIds, list(groupName, 'names of groups')] })
     const answers = await Promise.all(
       groupIds.map((groupId) =>
         this.#context.write(`delete group ${groupId}`, async () => {

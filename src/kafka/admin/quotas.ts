@@ -1,5 +1,6 @@
 import { check, checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
+import { byName, checkArguments, finite, only, optional, orNull, text } from './arguments.ts'
 
 /** Whom a quota is for: `{ user: 'alice', 'client-id': 'a' }`. Null is the default of that kind. */
 export type QuotaEntity = Readonly<Partial<Record<'user' | 'client-id' | 'ip', string | null>>>
@@ -14,6 +15,9 @@ export interface Quota {
 const EXACT = 0
 const DEFAULT = 1
 
+const NAME = optional(orNull(text('a name, or null for the default')))
+const ENTITY = only({ user: NAME, 'client-id': NAME, ip: NAME }, { clientId: "write 'client-id'" })
+
 /** Quotas of clients: `admin.quotas`. */
 export class QuotasAdmin {
   readonly #context: AdminContext
@@ -24,8 +28,9 @@ export class QuotasAdmin {
   }
 
   /** Those that match; what is left out of `entity` matches everything. */
-  list(entity: QuotaEntity = {}): Promise<readonly Quota[]> {
-    const components = Object.entries(entity).map(([entityType, match]) => ({
+  async list(entity: QuotaEntity = {}): Promise<readonly Quota[]> {
+    checkArguments('admin.quotas.list', { entity: [entity, ENTITY] })
+    const components = namesOf(entity).map(([entityType, match]) => ({
       entityType,
       matchType: match === null ? DEFAULT : EXACT,
       match,
@@ -42,9 +47,13 @@ export class QuotasAdmin {
 
   /** Sets values; null removes one. */
   async alter(entity: QuotaEntity, values: Readonly<Record<string, number | null>>): Promise<void> {
+    checkArguments('admin.quotas.alter', {
+      entity: [entity, ENTITY],
+      values: [values, byName(orNull(finite), '{ producer_byte_rate: 1_000_000 }')],
+    })
     const entries = [
       {
-        entity: Object.entries(entity).map(([entityType, entityName]) => ({ entityType, entityName })),
+        entity: namesOf(entity).map(([entityType, entityName]) => ({ entityType, entityName })),
         ops: Object.entries(values).map(([key, value]) => ({ key, value: value ?? 0, remove: value === null })),
       },
     ]
@@ -56,4 +65,9 @@ export class QuotasAdmin {
       )
     })
   }
+}
+
+/** Without those that are undefined. */
+function namesOf(entity: QuotaEntity): readonly (readonly [type: string, name: string | null])[] {
+  return Object.entries(entity).filter(([, name]) => name !== undefined)
 }

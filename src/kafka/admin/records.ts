@@ -1,8 +1,11 @@
 import { errorFromBroker } from '../errors.ts'
+import { shown } from '../options-reader.ts'
 import type { AdminContext } from './admin-context.ts'
+import { checkArguments, isPlain, only, optional, topicName, trueOrFalse, whole } from './arguments.ts'
+import type { Check } from './arguments.ts'
 
-/** The first offset, the one after the last record, or the first whose record is not older than a time. */
-export type OffsetSpec = 'earliest' | 'latest' | { readonly timestamp: number }
+/** The first offset, the one after the last record, or the first whose record is not older than a time (milliseconds since 1970). */
+export type OffsetSpec = 'earliest' | 'latest' | { readonly timestampMs: number }
 
 /** An offset of one partition. */
 export interface PartitionOffset {
@@ -13,6 +16,36 @@ export interface PartitionOffset {
 
 const LATEST = -1
 const EARLIEST = -2
+const END = -1
+
+const FIELDS_OF_TIME = only(
+  { timestampMs: whole(0, undefined, 'milliseconds since 1970') },
+  { offset: 'set it with admin.offsets.alter' },
+)
+
+/** Of an {@link OffsetSpec}. */
+export const offsetSpec: Check = (value, path, problems) => {
+  if (value === 'earliest' || value === 'latest') return
+  if (isPlain(value)) return FIELDS_OF_TIME(value, path, problems)
+  problems.push({ option: path, problem: `is ${shown(value)}: give 'earliest', 'latest' or { timestampMs }` })
+}
+
+const firstOffsets: Check = (value, path, problems) => {
+  if (!isPlain(value)) {
+    problems.push({
+      option: path,
+      problem: `is ${shown(value)}: give an offset for each partition, { 0: 42 } for example`,
+    })
+    return
+  }
+  const checkOffset = whole(END, undefined, 'or -1 for the end')
+  for (const [partition, offset] of Object.entries(value)) {
+    if (!/^\d{1,10}$/.test(partition)) {
+      problems.push({ option: path, problem: `has the key ${shown(partition)}: give numbers of partitions` })
+    }
+    checkOffset(offset, `${path}[${partition}]`, problems)
+  }
+}
 
 /** What is in the logs: `admin.records`. */
 export class RecordsAdmin {
@@ -24,12 +57,18 @@ export class RecordsAdmin {
   }
 
   /** Offsets of all partitions of a topic. `committed`: as readers of committed records see the end. */
-  offsets(
+  async offsets(
     topic: string,
     at: OffsetSpec,
-    { committed = false }: { readonly committed?: boolean } = {},
+    options: { readonly committed?: boolean | undefined } = {},
   ): Promise<readonly PartitionOffset[]> {
-    const timestamp = at === 'latest' ? LATEST : at === 'earliest' ? EARLIEST : at.timestamp
+    checkArguments('admin.records.offsets', {
+      topic: [topic, topicName],
+      at: [at, offsetSpec],
+      options: [options, only({ committed: optional(trueOrFalse) })],
+    })
+    const { committed = false } = options
+    const timestamp = at === 'latest' ? LATEST : at === 'earliest' ? EARLIEST : at.timestampMs
     const isolationLevel = committed ? 1 : 0
     return this.#onLeaders(topic, 'list offsets of', async (leader, partition) => {
       const topics = [{ name: topic, partitions: [{ partitionIndex: partition, timestamp }] }]
@@ -44,7 +83,8 @@ export class RecordsAdmin {
   }
 
   /** Deletes the records before an offset; `-1` is the end. Resolves with the first offsets that are left. */
-  deleteBefore(topic: string, offsets: Readonly<Record<number, number>>): Promise<readonly PartitionOffset[]> {
+  async deleteBefore(topic: string, offsets: Readonly<Record<number, number>>): Promise<readonly PartitionOffset[]> {
+    checkArguments('admin.records.deleteBefore', { topic: [topic, topicName], offsets: [offsets, firstOffsets] })
     const wanted = new Map(Object.entries(offsets).map(([partition, offset]) => [Number(partition), offset]))
     const { timeoutMs } = this.#context
     return this.#onLeaders(

@@ -1,6 +1,19 @@
-import { errorFromBroker, KafkaError } from '../errors.ts'
-import { checkItems } from './admin-context.ts'
+import { checkItems, refusal } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
+import {
+  anyText,
+  brokerIds,
+  byName,
+  checkArguments,
+  list,
+  only,
+  optional,
+  topicName,
+  topicNames,
+  trueOrFalse,
+  whole,
+} from './arguments.ts'
+import type { Check } from './arguments.ts'
 
 /** A topic to be made. */
 export interface NewTopic {
@@ -37,6 +50,35 @@ export interface TopicInfo {
 }
 
 const NO_ID = 'AAAAAAAAAAAAAAAAAAAAAA'
+const MAX_PARTITIONS = 2 ** 31 - 1
+const MAX_REPLICAS = 2 ** 15 - 1
+
+const FIELDS_OF_NEW_TOPIC = only(
+  {
+    name: topicName,
+    partitions: optional(whole(1, MAX_PARTITIONS)),
+    replicationFactor: optional(whole(1, MAX_REPLICAS)),
+    replicas: optional(list(brokerIds, 'arrays of broker ids, one for each partition')),
+    configs: optional(byName(anyText("text, '60000' for example"), "{ 'retention.ms': '60000' }")),
+  },
+  {
+    topic: 'write name',
+    numPartitions: 'write partitions',
+    replicaAssignment: 'write replicas, an array of broker ids for each partition',
+    configEntries: "write configs, { 'retention.ms': '60000' } for example",
+  },
+)
+
+const newTopic: Check = (value, path, problems) => {
+  FIELDS_OF_NEW_TOPIC(value, path, problems)
+  const { replicas, ...rest } = (value ?? {}) as Partial<NewTopic>
+  if (replicas === undefined) return
+  for (const name of ['partitions', 'replicationFactor'] as const) {
+    if (rest[name] === undefined) continue
+    problems.push({ option: `${path}.${name}`, problem: 'is given beside replicas, which says it: leave it out' })
+  }
+}
+const NEW_TOPICS = list(newTopic, "topics, [{ name: 'orders', partitions: 12 }] for example")
 
 /** Topics: `admin.topics`. */
 export class TopicsAdmin {
@@ -53,8 +95,13 @@ export class TopicsAdmin {
    */
   async create(
     topics: readonly NewTopic[],
-    { validateOnly = false }: { readonly validateOnly?: boolean } = {},
+    options: { readonly validateOnly?: boolean | undefined } = {},
   ): Promise<void> {
+    checkArguments('admin.topics.create', {
+      topics: [topics, NEW_TOPICS],
+      options: [options, only({ validateOnly: optional(trueOrFalse) })],
+    })
+    const { validateOnly = false } = options
     const { timeoutMs } = this.#context
     const body = {
       timeoutMs,
@@ -78,6 +125,7 @@ export class TopicsAdmin {
 
   /** Deletes topics with all that is in them. */
   async delete(names: readonly string[]): Promise<void> {
+    checkArguments('admin.topics.delete', { names: [names, topicNames] })
     const { timeoutMs } = this.#context
     await this.#context.write('delete topics', async () => {
       const topics = { topicNames: names, topics: names.map((name) => ({ name, topicId: NO_ID })) }
@@ -93,6 +141,9 @@ export class TopicsAdmin {
 
   /** Raises the number of partitions: `{ orders: 12 }`. Keys then go to other partitions than before. */
   async addPartitions(counts: Readonly<Record<string, number>>): Promise<void> {
+    checkArguments('admin.topics.addPartitions', {
+      counts: [counts, byName(whole(1, MAX_PARTITIONS), '{ orders: 12 }')],
+    })
     const { timeoutMs } = this.#context
     const topics = Object.entries(counts).map(([name, count]) => ({ name, count, assignments: null }))
     await this.#context.write('add partitions', async () => {
@@ -109,13 +160,16 @@ export class TopicsAdmin {
   }
 
   /** The names of all topics that the client may see. */
-  async list({ includeInternal = false }: { readonly includeInternal?: boolean } = {}): Promise<readonly string[]> {
+  async list(options: { readonly includeInternal?: boolean | undefined } = {}): Promise<readonly string[]> {
+    checkArguments('admin.topics.list', { options: [options, only({ includeInternal: optional(trueOrFalse) })] })
+    const { includeInternal = false } = options
     const topics = await this.#ask(null)
     return topics.filter(({ isInternal }) => includeInternal || !isInternal).map(({ name }) => name)
   }
 
   /** Partitions, leaders and replicas. Rejects if a topic does not exist. */
   async describe(names: readonly string[]): Promise<readonly TopicInfo[]> {
+    checkArguments('admin.topics.describe', { names: [names, topicNames] })
     return this.#ask(names)
   }
 
@@ -125,7 +179,7 @@ export class TopicsAdmin {
       const response = await this.#context.cluster.sendToAny('Metadata', { topics, allowAutoTopicCreation: false })
       return response.topics.map((topic) => {
         const name = topic.name ?? ''
-        if (topic.errorCode !== 0) throw refused(topic.errorCode, name)
+        if (topic.errorCode !== 0) throw refusal(topic.errorCode, `describe topic ${name}`)
         return {
           name,
           id: topic.topicId === NO_ID ? undefined : topic.topicId,
@@ -144,13 +198,4 @@ export class TopicsAdmin {
       })
     })
   }
-}
-
-/** A topic that does not exist is an answer here, not something to wait for. */
-function refused(errorCode: number, name: string): KafkaError {
-  const error = errorFromBroker(errorCode, `describe topic ${name}`)
-  const { message, code, outcome } = error
-  return code === 'UNKNOWN_TOPIC_OR_PARTITION'
-    ? new KafkaError(message, { code, brokerCode: errorCode, action: 'fatal', outcome })
-    : error
 }

@@ -1,5 +1,19 @@
 import { errorFromBroker } from '../errors.ts'
 import type { AdminContext } from './admin-context.ts'
+import {
+  bigint,
+  checkArguments,
+  having,
+  leaderEpoch,
+  list,
+  oneOf,
+  only,
+  optional,
+  partitionIndex,
+  text,
+  topicName,
+  whole,
+} from './arguments.ts'
 
 /** A transaction in the list of transactions. */
 export interface TransactionListing {
@@ -29,6 +43,25 @@ export interface ActiveProducer {
   readonly transactionStartOffset: number
 }
 
+/** The states that brokers of Kafka 4 know; they answer a word that is none with no transactions. */
+const STATES = [
+  'Empty',
+  'Ongoing',
+  'PrepareCommit',
+  'PrepareAbort',
+  'CompleteCommit',
+  'CompleteAbort',
+  'Dead',
+  'PrepareEpochFence',
+]
+const MAX_PRODUCER_EPOCH = 2 ** 15 - 1
+
+const PRODUCER = having({
+  producerId: bigint,
+  producerEpoch: whole(0, MAX_PRODUCER_EPOCH),
+  coordinatorEpoch: leaderEpoch,
+})
+
 /** Transactions, and those that hang: `admin.transactions` (KIP-664). */
 export class TransactionsAdmin {
   readonly #context: AdminContext
@@ -39,7 +72,13 @@ export class TransactionsAdmin {
   }
 
   /** Of all brokers; with `states`, only those in one of them. */
-  list({ states = [] }: { readonly states?: readonly string[] } = {}): Promise<readonly TransactionListing[]> {
+  async list(
+    options: { readonly states?: readonly string[] | undefined } = {},
+  ): Promise<readonly TransactionListing[]> {
+    checkArguments('admin.transactions.list', {
+      options: [options, only({ states: optional(list(oneOf(STATES), 'states')) })],
+    })
+    const { states = [] } = options
     return this.#context.read('list transactions', async () => {
       const answers = await this.#context.toAll('ListTransactions', { stateFilters: states, producerIdFilters: [] })
       return answers.flatMap(({ nodeId, response }) => {
@@ -54,7 +93,10 @@ export class TransactionsAdmin {
   }
 
   /** Rejects with TRANSACTIONAL_ID_NOT_FOUND if there is none. */
-  describe(transactionalId: string): Promise<TransactionInfo> {
+  async describe(transactionalId: string): Promise<TransactionInfo> {
+    checkArguments('admin.transactions.describe', {
+      transactionalId: [transactionalId, text('the transactional id of a producer')],
+    })
     const what = `describe transaction ${transactionalId}`
     return this.#context.read(what, async () => {
       const body = { transactionalIds: [transactionalId] }
@@ -75,7 +117,11 @@ export class TransactionsAdmin {
   }
 
   /** The producers that the leader of a partition knows. */
-  producers(topic: string, partition: number): Promise<readonly ActiveProducer[]> {
+  async producers(topic: string, partition: number): Promise<readonly ActiveProducer[]> {
+    checkArguments('admin.transactions.producers', {
+      topic: [topic, topicName],
+      partition: [partition, partitionIndex],
+    })
     const what = `describe producers of ${topic}[${partition}]`
     return this.#onLeader(topic, partition, what, async (leader) => {
       const topics = [{ name: topic, partitionIndexes: [partition] }]
@@ -98,6 +144,11 @@ export class TransactionsAdmin {
     partition: number,
     producer: Pick<ActiveProducer, 'producerId' | 'producerEpoch' | 'coordinatorEpoch'>,
   ): Promise<void> {
+    checkArguments('admin.transactions.abort', {
+      topic: [topic, topicName],
+      partition: [partition, partitionIndex],
+      producer: [producer, PRODUCER],
+    })
     await this.#onLeader(topic, partition, `abort on ${topic}[${partition}]`, async (leader) => {
       const { producerId, producerEpoch, coordinatorEpoch } = producer
       const topics = [{ name: topic, partitionIndexes: [partition] }]

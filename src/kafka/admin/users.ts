@@ -3,6 +3,7 @@ import { promisify } from 'node:util'
 import type { Requests } from '../protocol/generated/api-types.ts'
 import { check, checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
+import { checkArguments, list, oneOf, only, optional, secret, text, whole } from './arguments.ts'
 
 const MECHANISMS = ['unknown', 'scram-sha-256', 'scram-sha-512'] as const satisfies readonly ScramMechanism[]
 /** Mechanisms that users of SCRAM have passwords for. */
@@ -19,6 +20,13 @@ const HASHES = { 'scram-sha-256': ['sha256', 32], 'scram-sha-512': ['sha512', 64
 const RESOURCE_NOT_FOUND = 91
 const derive = promisify(pbkdf2)
 
+// What brokers take: below is too weak, above too slow.
+const MIN_ITERATIONS = 4_096
+const MAX_ITERATIONS = 16_384
+
+const USER = text('the name of a user')
+const MECHANISM = oneOf(Object.keys(HASHES))
+
 /** Users of SCRAM, which the cluster keeps itself: `admin.users`. */
 export class UsersAdmin {
   readonly #context: AdminContext
@@ -29,7 +37,8 @@ export class UsersAdmin {
   }
 
   /** All users, or those that are named and exist. Passwords can't be read. */
-  list(users?: readonly string[]): Promise<readonly ScramUser[]> {
+  async list(users?: readonly string[]): Promise<readonly ScramUser[]> {
+    checkArguments('admin.users.list', { users: [users, optional(list(USER, 'names of users'))] })
     return this.#context.read('list users', async () => {
       const body = { users: users?.map((name) => ({ name })) ?? null }
       const response = await this.#context.toController('DescribeUserScramCredentials', body)
@@ -49,13 +58,23 @@ export class UsersAdmin {
     })
   }
 
-  /** Adds a user, or changes the password. The password itself does not leave this process. */
+  /**
+   * Adds a user, or changes the password. The password itself does not leave this process. `iterations` of the hash: 4,096 to 16,384.
+   * @default 8_192
+   */
   async set(
     user: string,
     mechanism: keyof typeof HASHES,
     password: string,
-    { iterations = 8_192 }: { readonly iterations?: number } = {},
+    options: { readonly iterations?: number | undefined } = {},
   ): Promise<void> {
+    checkArguments('admin.users.set', {
+      user: [user, USER],
+      mechanism: [mechanism, MECHANISM],
+      password: [password, secret('the password')],
+      options: [options, only({ iterations: optional(whole(MIN_ITERATIONS, MAX_ITERATIONS)) })],
+    })
+    const { iterations = 8_192 } = options
     const [hash, size] = HASHES[mechanism]
     const salt = randomBytes(size)
     const saltedPassword = await derive(password.normalize('NFKC'), salt, iterations, size, hash)
@@ -65,6 +84,7 @@ export class UsersAdmin {
 
   /** Rejects with RESOURCE_NOT_FOUND if there is none. */
   async delete(user: string, mechanism: keyof typeof HASHES): Promise<void> {
+    checkArguments('admin.users.delete', { user: [user, USER], mechanism: [mechanism, MECHANISM] })
     await this.#alter({ deletions: [{ name: user, mechanism: MECHANISMS.indexOf(mechanism) }], upsertions: [] })
   }
 

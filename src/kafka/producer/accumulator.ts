@@ -1,4 +1,5 @@
 import { KafkaError } from '../errors.ts'
+import type { ClientErrorCode } from '../errors.ts'
 import { checkTimestamp, maxRecordSize } from '../records/batch-builder.ts'
 import type { RecordBytes, RecordHeader } from '../records/batch-builder.ts'
 import { BATCH } from '../records/batch-format.ts'
@@ -177,6 +178,6 @@ export function recordSize({ key = null, value, headers = NO_HEADERS, timestamp 
   return maxRecordSize(key, value, headers)
 }
 
-function notSent(code: string, message: string): KafkaError {
+function notSent(code: ClientErrorCode, message: string): KafkaError {
   return new KafkaError(message, { code, action: 'fatal', outcome: 'not-sent' })
 }

@@ -236,14 +236,6 @@ describe('an option that can not be used is refused, with what to give instead',
     expect(errorOf(() => make().admin({ timeoutMs: 0 })).message).toContain('timeoutMs is 0: give a whole number')
   })
 
-  it('admin.acls: a word that is none', async () => {
-    const acl = { resourceType: 'topics', resourceName: 'a', principal: 'User:a', operation: 'read' }
-    const creating = make()
-      .admin()
-      .acls.create([acl as never])
-    await expect(creating).rejects.toThrow(/the resourceType of an ACL is "topics": give 'unknown', 'any', 'topic'/)
-  })
-
   it.each([undefined, null, 'localhost:9092', ['localhost:9092']])('options that are no object: %o', (options) => {
     expect(errorOf(() => createClient(options as never)).problems).toContainEqual({
       option: 'options',

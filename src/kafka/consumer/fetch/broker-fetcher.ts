@@ -42,7 +42,6 @@ interface Asked {
 const LEAST_BYTES = 64 * 1024
 const FIRST_DIVERGING_VERSION = 12
 const FIRST_VERSION_WITH_IDS = 13
-const UNCHECKED = 'POSITION_UNCHECKED'
 /** Answers of a broker that may wait to be decoded, the one that is being delivered included. */
 const MAX_ANSWERS = 2
 const MAX_CHUNKS = 2
@@ -55,6 +54,8 @@ export class BrokerFetcher {
   readonly #answers = new Set<AnswerBytes>()
   #partitions: readonly FetchPartition[] = []
   #isInFlight = false
+  /** The request that is in flight was given up before it was written: positions must be checked first. */
+  #wasGivenUp = false
   #failures = 0
   /** Answers without records in a row, while a partition was full. */
   #empty = 0
@@ -142,10 +143,12 @@ export class BrokerFetcher {
       ...(hasIds ? {} : { maxVersion: FIRST_VERSION_WITH_IDS - 1 }),
       waitMs,
       done: (error, response) => {
+        const wasGivenUp = this.#wasGivenUp
         this.#isInFlight = false
+        this.#wasGivenUp = false
         budget.release(reserved)
         if (response !== undefined) this.#answered(response, asked)
-        else if (error?.code === UNCHECKED) this.#context.poke()
+        else if (wasGivenUp) this.#context.poke()
         else this.#failed(error as KafkaError, partitions)
       },
     })
@@ -158,7 +161,9 @@ export class BrokerFetcher {
     const found = partitions.filter((each) => each.position.mustValidate(leaderEpochOf(each)))
     if (found.length === 0) return
     for (const partition of found) unchecked(partition)
-    throw new KafkaError('positions must be checked first', { code: UNCHECKED, action: 'retry', outcome: 'not-sent' })
+    this.#wasGivenUp = true
+    const message = 'positions must be checked first'
+    throw new KafkaError(message, { code: 'UNEXPECTED', action: 'retry', outcome: 'not-sent' })
   }
 
   #failed(error: KafkaError, asked: readonly FetchPartition[]): void {

@@ -106,7 +106,11 @@ describe('commits of a group', () => {
     want(a, 5)
     commits.flush(0)
     want(a, 6)
-    commits.failed(last(), new KafkaError('lost', { code: 'X', action: 'refresh', outcome: 'unknown' }), 0)
+    commits.failed(
+      last(),
+      new KafkaError('lost', { code: 'CONNECTION_CLOSED', action: 'refresh', outcome: 'unknown' }),
+      0,
+    )
     commits.useIdentity(GENERATION_7, 2_000)
     expect(offsets()).toEqual([[0, 6]])
   })

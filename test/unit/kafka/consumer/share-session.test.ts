@@ -154,7 +154,7 @@ describe('a member of a share group', () => {
     const { sent, events, member, answer } = setUp()
     answer(0, 3)
     member.tick(1_000)
-    const lost = new KafkaError('lost', { code: 'X', action: 'refresh', outcome: 'unknown' })
+    const lost = new KafkaError('lost', { code: 'CONNECTION_CLOSED', action: 'refresh', outcome: 'unknown' })
     member.failed(sent.at(-1) as ShareHeartbeat, lost, 1_000)
     member.tick(3_000)
     expect(sent.at(-1)).toEqual({ memberEpoch: 3, subscribes: true })
