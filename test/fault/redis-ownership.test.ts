@@ -461,6 +461,14 @@ describe('Redis: who owns a partition', () => {
       assert.deepEqual(await fence(key, 'a.10000'), [0])
     })
 
+    test('in a cluster, where the list may be older than the partitions, one that is not on it lives for a lease', async () => {
+      const key = await lease({ 'b.10000': 9_000 })
+      await run(RENEW, key, 'b.10000', 5_000, 'cluster')
+      const later = (await serverTime()) + 600
+      await waitUntil(async () => (await serverTime()) > later, { timeoutMs: 5_000 })
+      assert.deepEqual(await fence(key, 'a.500'), [0])
+    })
+
     test('a dead process is noticed after a lease also when the clock of the server was set back', async () => {
       const key = await lease({ 'a.10000': 3_600_000 })
       await run(RENEW, key, 'b.10000', 5_000)

@@ -5,6 +5,7 @@ import type { EncodedMessage } from '../../../src/core/message.ts'
 import { EnvelopeReader, EnvelopeWriter } from '../../../src/transports/redis/wire/envelope.ts'
 import { createMapping, EntryReader } from '../../../src/transports/redis/wire/mapping.ts'
 import type { Field } from '../../../src/transports/redis/wire/mapping.ts'
+import { ReplyParser } from '../../../src/transports/redis/wire/reply-parser.ts'
 import { carried, damaged, randomMessage } from '../random-message.ts'
 
 const PLACE = { topic: 'orders', partition: 2, id: '1700000000123-4' }
@@ -227,4 +228,20 @@ test('a compact envelope of a version that is not known keeps its mark, by which
   const message = new EnvelopeReader().read(text, 'orders', Buffer.alloc(0))
   expect({ ...message?.headers }).toEqual({ busbar: '2' })
   expect(message?.correlationId).toBeUndefined()
+})
+
+it.each(['data', 'ce'])('a body of "%s" belongs to its message alone', (text) => {
+  const envelope = JSON.stringify({ id: '1', source: 's', type: 't' })
+  const bodies = [[], ['ce', envelope], ['busbar-tenant', 'eu']].map((fields) => {
+    let reply: unknown
+    const all = [...fields, 'data', text]
+    const parser = new ReplyParser((value) => {
+      reply = value
+    })
+    parser.push(Buffer.from(`*${all.length}\r\n${all.map((one) => `$${one.length}\r\n${one}\r\n`).join('')}`))
+    return new EntryReader().read(reply as Buffer[], PLACE).body as Buffer
+  })
+  bodies[0]?.fill(0x78)
+  bodies[1]?.fill(0x79)
+  expect(bodies.map(String)).toEqual(['x'.repeat(text.length), 'y'.repeat(text.length), text])
 })

@@ -23,7 +23,7 @@ function setUp() {
   const clock = manualClock()
   const sent: Sent[] = []
   let blocked: Sent | undefined
-  const state = { closed: false, ended: 0, unblocked: 0 }
+  const state = { closed: false, ended: 0, unblocked: 0, reported: 0, types: Promise.resolve('string') }
   const connection = {
     identity: { id: '7', address: 'here:1' },
     up: true,
@@ -41,7 +41,7 @@ function setUp() {
     host: { clock },
     options: { leaseMs: 10_000 },
     lease: { until: clock.monotonic() + 1_000_000, check: () => true },
-    reports: { refused() {} },
+    reports: { refused() {}, error: () => void state.reported++ },
     commands: {
       connected: true,
       dedicated(_key: string, { onUp }: DedicatedOptions) {
@@ -49,7 +49,8 @@ function setUp() {
         return connection
       },
       // CLIENT UNBLOCK ends what blocks.
-      async call() {
+      async call(_key: string, [command]: readonly string[]) {
+        if (command === 'TYPE') return state.types
         state.unblocked++
         blocked?.answer(null)
         return 1
@@ -181,6 +182,48 @@ describe('a reader of several members', () => {
     await clock.advance(200)
     const [retried, others] = await next()
     expect([retried?.text, others?.text]).toEqual(['COUNT 10 STREAMS b0 >', 'COUNT 10 STREAMS a0 >'])
+  })
+
+  it('does not read in a loop when reads for several members fail, and those for each of them do not', async () => {
+    const { clock, member, next, state } = setUp()
+    member('a', ['a0'], 10)
+    member('b', ['b0'], 10)
+    const [all] = await next()
+    all?.fail(new Error('ERR too many streams'))
+    /** Each is read separately, and then both together, which fails. */
+    const failAgain = async (): Promise<void> => {
+      for (let round = 0; round < 4; round++)
+        for (const { text, answer, fail } of await next()) {
+          if (text.includes('a0 b0')) {
+            fail(new Error('ERR too many streams'))
+            return
+          }
+          answer(null)
+        }
+      expect.unreachable('both are read together again')
+    }
+    await failAgain()
+    for (const pauseMs of [200, 400, 800]) {
+      await clock.advance(pauseMs - 1)
+      expect(await next()).toEqual([])
+      await clock.advance(1)
+      await failAgain()
+    }
+    expect(state.reported).toBe(1)
+  })
+
+  it('reads for the others while it asks why a read of one fails', async () => {
+    const { member, next, state } = setUp()
+    state.types = new Promise(() => {})
+    member('a', ['a0'], 10)
+    member('b', ['b0'], 10)
+    const [all] = await next()
+    all?.fail(new Error('WRONGTYPE of a key'))
+    const [ofA, ofB] = await next()
+    ofA?.answer(null)
+    ofB?.fail(new Error('WRONGTYPE of a key'))
+    const [rest] = await next()
+    expect(rest?.text).toBe('COUNT 10 BLOCK 5000 STREAMS a0 >')
   })
 
   it('closes its connection with the last member, and takes no topic twice', async () => {

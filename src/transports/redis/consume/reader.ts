@@ -16,6 +16,8 @@ const MAX_BLOCK_MS = 5_000
 /** Where the ACL forbids unblocking a read, the read must end by itself soon. */
 const UNWAKEABLE_BLOCK_MS = 250
 const RETRY_MS = 200
+/** While reads of several members fail and those of each one do not. */
+const MAX_RETRY_MS = 2_000
 const UNBLOCK_AGAIN_MS = 5
 /** A key of the wrong type is looked at again after this time. */
 const EXPLAIN_AGAIN_MS = 5_000
@@ -85,7 +87,9 @@ export class Reader {
   #stopped = false
   #loop: Promise<void> = Promise.resolve()
   /** Why reads of a member fail: a key has the wrong type. */
-  readonly #wrongTypes = new WeakMap<ReadDemand, { readonly explained: unknown; readonly at: number }>()
+  readonly #wrongTypes = new WeakMap<ReadDemand, { readonly explained: Promise<unknown>; readonly at: number }>()
+  /** Number of consecutive reads for several members that failed, although a read for each of them does not. */
+  #unexplained = 0
 
   /** Connects, and reads from then on. */
   constructor(parts: ReaderParts) {
@@ -263,8 +267,9 @@ export class Reader {
       this.#take(command, reply ?? [], asked, heldUntil)
       for (const { source } of asked.values()) source.partition.reads.readEnded()
       for (const { demand } of wishes) this.#wrongTypes.delete(demand)
+      if (wishes.length > 1) this.#unexplained = 0
     } catch (error) {
-      await this.#failed(error, wishes)
+      this.#failed(error, wishes)
     }
   }
 
@@ -317,7 +322,7 @@ export class Reader {
     member.credit.offer(source, deliveries)
   }
 
-  async #failed(error: unknown, wishes: readonly Wish[]): Promise<void> {
+  #failed(error: unknown, wishes: readonly Wish[]): void {
     const partitions = new Set(wishes.flatMap(({ plan }) => plan.sources.map(({ partition }) => partition)))
     if (error instanceof LostReplyError) for (const { reads } of partitions) reads.reset()
     if (this.#stopped || error instanceof NotSentError || error instanceof LostReplyError) return
@@ -336,42 +341,51 @@ export class Reader {
     if (wishes.length > 1) {
       // The error is that of one stream: the next round shows whose.
       for (const wish of wishes) wish.demand.alone = true
+      this.#unexplained++
+      if (this.#unexplained === 2) context.reports.error(error, `reading together for consumers of group "${group}"`)
+      if (this.#unexplained > 1)
+        this.#defer(wishes, Math.min(MAX_RETRY_MS, RETRY_MS * 2 ** Math.min(this.#unexplained - 2, 10)))
       return
     }
+    this.#unexplained = 0
     this.#defer(wishes)
     // The message names one key of several; checking all of them is cheap, and rare.
     if (code === 'NOGROUP' || code === 'UNBLOCKED') for (const partition of partitions) partition.repair()
-    else demand.member.reportError(await this.#explained(error, demand, plan), `reading group "${group}"`)
+    else void this.#reportFailed(error, demand, plan)
   }
 
   /** If it fails again, it must not loop. */
-  #defer(wishes: readonly Wish[]): void {
+  #defer(wishes: readonly Wish[], ms: number = RETRY_MS): void {
     const { clock } = this.#parts.context.host
     for (const { demand } of wishes)
       this.#deferred.set(
         demand,
-        clock.setTimer(RETRY_MS, () => {
+        clock.setTimer(ms, () => {
           this.#deferred.delete(demand)
           this.refresh(demand)
         }),
       )
   }
 
-  async #explained(error: unknown, demand: ReadDemand, { sources }: ReadPlan): Promise<unknown> {
-    if (replyCode(error) !== 'WRONGTYPE') return error
+  /** Not awaited: the others are read meanwhile. */
+  async #reportFailed(failure: unknown, demand: ReadDemand, plan: ReadPlan): Promise<void> {
+    demand.member.reportError(await this.#explained(failure, demand, plan), `reading group "${this.#parts.group}"`)
+  }
+
+  #explained(failure: unknown, demand: ReadDemand, { sources }: ReadPlan): Promise<unknown> {
+    if (replyCode(failure) !== 'WRONGTYPE') return Promise.resolve(failure)
     const { commands, host } = this.#parts.context
     const now = host.clock.monotonic()
     const known = this.#wrongTypes.get(demand)
     // Each explanation costs a command for each stream.
     if (known !== undefined && now - known.at < EXPLAIN_AGAIN_MS) return known.explained
     const streams = sources.map(({ stream }) => stream)
-    try {
-      const explained = await explainWrongType(commands, streams, error)
-      this.#wrongTypes.set(demand, { explained, at: now })
-      return explained
-    } catch {
-      return error
-    }
+    const explained = explainWrongType(commands, streams, failure).catch(() => {
+      this.#wrongTypes.delete(demand)
+      return failure
+    })
+    this.#wrongTypes.set(demand, { explained, at: now })
+    return explained
   }
 
   // --- the connection ----------------------------------------------------------------------------------------------

@@ -129,7 +129,8 @@ export class ProcessLease {
     const askedAt = clock.monotonic()
     let reply: readonly (number | Buffer)[]
     try {
-      reply = (await scripts.run(RENEW, [keys.leases], [this.#name, String(this.#silentMs)])) as typeof reply
+      const args = [this.#name, String(this.#silentMs), commands.cluster ? 'cluster' : '']
+      reply = (await scripts.run(RENEW, [keys.leases], args)) as typeof reply
     } catch (error) {
       // Then no other process can take over either. Not where another server may have become the primary meanwhile.
       const alone = options.sentinel === undefined && !commands.cluster

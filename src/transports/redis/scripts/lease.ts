@@ -40,10 +40,11 @@ end
 `
 
 /**
- * KEYS leases · ARGV name, silentMs · renews the lease of a process, and fences those whose lease has ended: a
+ * KEYS leases · ARGV name, silentMs, `cluster` in a cluster · renews the lease of a process, and fences those whose lease has ended: a
  * negative score can't be renewed, so a process that sees one may take over what that process owned. Returns 0 when this process
  * was fenced itself, otherwise 1; the time; then the name and the score of each process that was fenced, or that has been
- * silent for `silentMs`.
+ * silent for `silentMs`. In a cluster nothing says since when there has been a list: a failover may take the list back in time and not
+ * the partitions, which are on other servers.
  */
 export const RENEW: Script = script(
   'renew',
@@ -68,7 +69,7 @@ for at = 1, #listed, 2 do
 end
 if own and own < 0 then result[1] = 0
 else put(me, now + leaseOf(me)) end
-redis.call('ZADD', KEYS[1], 'NX', string.format('%.0f', now), 'since')
+if ARGV[3] ~= 'cluster' then redis.call('ZADD', KEYS[1], 'NX', string.format('%.0f', now), 'since') end
 return result
 `,
   { allowOutOfMemory: true },

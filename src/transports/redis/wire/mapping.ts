@@ -88,7 +88,7 @@ export class EntryReader {
     // A given client makes a buffer of each name.
     if (first !== ENVELOPE_NAME && !ENVELOPE_NAME.equals(first)) return undefined
     if (second !== BODY_NAME && !BODY_NAME.equals(second)) return undefined
-    return this.#envelopes.read(envelope.toString(), place.topic, body)
+    return this.#envelopes.read(envelope.toString(), place.topic, ownBody(body))
   }
 
   #fromFields(fields: EntryFields, place: EntryPlace): EncodedMessage {
@@ -97,7 +97,7 @@ export class EntryReader {
     for (let at = 0; at + 1 < fields.length; at += 2) {
       const name = (fields[at] as Buffer).toString()
       const value = fields[at + 1] as Buffer
-      if (name === BODY_FIELD && body === undefined) body = value
+      if (name === BODY_FIELD && body === undefined) body = ownBody(value)
       else named.push([name === DATA_HEADER ? BODY_FIELD : name, value.toString()])
     }
     const ms = Number(place.id.split('-', 1)[0])
@@ -145,4 +145,9 @@ export class EntryReader {
 function merged(fields: Headers, headers: Headers): Headers {
   if (fields === NO_HEADERS) return headers
   return Object.assign(Object.create(null) as Record<string, string>, fields, headers)
+}
+
+/** A body that reads like the name of a field is the buffer of all such names, which no handler may have. */
+function ownBody(value: Buffer): Buffer {
+  return value === BODY_NAME || value === ENVELOPE_NAME ? Buffer.from(value) : value
 }
