@@ -9,9 +9,13 @@ const consumer = kafka.consumer({ group: 'invoicing', topics: ['orders'], autoCo
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void kafka.close())
 
-for await (const batch of consumer) {
-  while (!batch.isLost && !(await invoice(batch))) await delay(1_000)
-  batch.done()
+try {
+  for await (const batch of consumer) {
+    while (!batch.isLost && !(await invoice(batch))) await delay(1_000)
+    batch.done()
+  }
+} finally {
+  await kafka.close()
 }
 
 /** The invoices and the offsets of their orders: all of it, or nothing. False if the transaction was aborted. */
