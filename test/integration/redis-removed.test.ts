@@ -127,8 +127,10 @@ describe.concurrent('Redis: what other programs remove before a group has read i
     await waitUntil(() => seen.handled.size === 10, { timeoutMs: 5_000 })
     await passes(4_000)
     handle.pause()
-    await publish(bus, topic, 20)
-    await client.xTrim(streamOf(topic), 'MAXLEN', 0)
+    // At once: a read that the pause has not ended yet must not receive them.
+    const removing = client.multi()
+    for (let number = 0; number < 20; number++) removing.xAdd(streamOf(topic), '*', { data: String(number) })
+    await removing.xTrim(streamOf(topic), 'MAXLEN', 0).exec()
     await waitUntil(() => seen.losses.length > 0, { timeoutMs: 5_000 })
     assert.deepEqual([seen.losses, seen.handled.size], [[20], 10])
   })
