@@ -6,7 +6,8 @@ function begun(at: Partial<ReadState> = {}) {
   const gaps: Gap[] = []
   const reads = new ReadCount((gap) => gaps.push(gap))
   const start = { last: '1-0', added: 10, passed: 10, read: undefined, server: 's' }
-  const tell = (state: Partial<ReadState>, resets = reads.resets): void => reads.heard({ ...start, ...state }, resets)
+  const tell = (state: Partial<ReadState>, resets = reads.resets): boolean =>
+    reads.heard({ ...start, ...state }, resets)
   reads.begin({ ...start, read: 10, ...at })
   return { reads, gaps, tell }
 }

@@ -24,9 +24,9 @@ export class LossDetector {
 
   /**
    * Looks for what was removed from the stream, by any process, before the group had read it. `alone`: no other member
-   * reads the partition.
+   * reads the partition. Resolves with whether something was compared: if not, it must be looked for again.
    */
-  async lookForLoss(partition: PartitionState, alone: boolean): Promise<void> {
+  async lookForLoss(partition: PartitionState, alone: boolean): Promise<boolean> {
     const { context, spec } = this.#member
     const { generation, reads } = partition
     const { resets } = reads
@@ -36,16 +36,14 @@ export class LossDetector {
       [spec.group, generation],
     )) as ReadStateReply
     const state = readStateOf(reply)
-    if (state === undefined || partition.generation !== generation) return
-    if (alone) {
-      reads.heard(state, resets)
-      return
-    }
+    if (state === undefined || partition.generation !== generation) return false
+    if (alone) return reads.heard(state, resets)
     // Several members read: only the server knows how much. It has been corrected, so no other member reports it too.
     reads.reset()
     const { passed, read, last } = state
     if (passed !== undefined && read !== undefined && passed > read)
       this.reportRemoved(partition, { count: passed - read, since: last })
+    return true
   }
 
   reportRemoved(partition: PartitionState, { count, since, unless }: Gap): void {

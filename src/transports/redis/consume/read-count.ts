@@ -120,15 +120,19 @@ export class ReadCount {
     this.#compare(state)
   }
 
-  /** The server says how far the group has read, perhaps in the middle of a read. `resets`: their number when it was asked. */
-  heard(state: ReadState, resets: number): void {
-    if (resets !== this.resets) return
+  /**
+   * The server says how far the group has read, perhaps in the middle of a read. `resets`: their number when it was asked. False
+   * when that can't be compared with what was read.
+   */
+  heard(state: ReadState, resets: number): boolean {
+    if (resets !== this.resets) return false
     this.#checkReplaced(state)
     const order = this.#last === '' ? 1 : compareIds(state.last, this.#last)
     // A read has overtaken it, and its entries were added: the next look will do.
-    if (order < 0) return
+    if (order < 0) return false
     this.#open = state
     if (order === 0) this.readEnded()
+    return true
   }
 
   /** Another process of the server may have lost the end of the stream, and what it knows of the group. */

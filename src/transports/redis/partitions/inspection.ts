@@ -71,7 +71,7 @@ export class Inspection {
     const { commands } = context
     if (!owned || !partitions.every(({ isQuiet, inspectAt }) => isQuiet && inspectAt > 0)) return false
     const unswept = partitions.filter((partition) => !this.#isSwept(partition))
-    if (unswept.some(({ lastSeen }) => lastSeen === '')) return false
+    if (unswept.some(({ lastSeen, reads }) => lastSeen?.resets !== reads.resets)) return false
     const key = (partitions[0] as PartitionState).keys.stream
     const metas = partitions.map(({ group }) => group.meta)
     const beside = partitions.flatMap(({ keys, group: { later, side, sideLater, delayed } }) => [
@@ -87,7 +87,7 @@ export class Inspection {
       commands.call(key, ['EXISTS', ...metas]),
       commands.call(key, ['EXISTS', ...beside]),
     ])
-    if (unswept.some(({ lastSeen }, at) => seen[at] !== lastSeen) || String(revision) !== this.#of.revision())
+    if (unswept.some(({ lastSeen }, at) => seen[at] !== lastSeen?.state) || String(revision) !== this.#of.revision())
       return false
     if (Number(groups) !== metas.length || Number(others) !== 0) return false
     for (const partition of unswept) partition.sweptAt = context.host.clock.monotonic()
@@ -181,11 +181,15 @@ export class Inspection {
     })
   }
 
-  /** What is seen first is the older state: what changes until the loss is looked for will differ from it. */
+  /**
+   * What is seen first is the older state: what changes until the loss is looked for will differ from it. It counts only if
+   * something was compared, or what changed before would never be looked for.
+   */
   async #look(partition: PartitionState): Promise<void> {
+    partition.lastSeen = undefined
     const [state = ''] = await this.#lookAt([partition]).catch(() => [])
-    partition.lastSeen = state
-    await this.lookForLoss(partition)
+    if ((await this.lookForLoss(partition)) && state !== '')
+      partition.lastSeen = { state, resets: partition.reads.resets }
   }
 
   #isSwept({ wasBusy, sweptAt }: PartitionState): boolean {
@@ -195,9 +199,9 @@ export class Inspection {
     return context.host.clock.monotonic() - sweptAt < pauseMs
   }
 
-  /** Members without an order read the partitions of the others as well. */
-  lookForLoss(partition: PartitionState): Promise<void> {
-    return this.#of.losses.lookForLoss(partition, this.#of.member.owned && !this.#of.isMixed()).catch(() => {})
+  /** Members without an order read the partitions of the others as well. False when nothing could be compared. */
+  lookForLoss(partition: PartitionState): Promise<boolean> {
+    return this.#of.losses.lookForLoss(partition, this.#of.member.owned && !this.#of.isMixed()).catch(() => false)
   }
 }
 

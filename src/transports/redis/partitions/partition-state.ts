@@ -30,8 +30,11 @@ export class PartitionState implements SourcePartition {
   /** When it is to be looked at again (monotonic), and when that was done last for what other programs do. */
   inspectAt = 0
   sweptAt = 0
-  /** What the server said of the group at the last such look, when nothing was pending: if it says the same, nothing has happened. */
-  lastSeen = ''
+  /**
+   * What the server said of the group at the last such look, when nothing was pending, and how often `reads` had been reset: if
+   * both are the same, nothing has happened. Undefined when nothing was compared.
+   */
+  lastSeen: { readonly state: string; readonly resets: number } | undefined = undefined
   /** Something has happened in it since it was last looked at for what other programs do. */
   wasBusy = false
   /** The floor that the server knows. */
