@@ -108,24 +108,16 @@ const NUMBERS = {
   maxBatchRecords: [1, MAX_MS, 1_000],
 } as const satisfies NumberRanges
 
+/** Numbers whose range follows from others. */
+const DERIVED = ['heartbeatIntervalMs', 'revokeTimeoutMs']
+
 /** What has no use without a group. */
 const OF_GROUPS = ['protocol', 'assignors', 'serverAssignor', 'instanceId']
 
 const RUN = 'it is an option of run'
 
 const KNOWN: KnownNames = {
-  names: [
-    'topics',
-    'rack',
-    'onReset',
-    'isolation',
-    'heartbeatIntervalMs',
-    'revokeTimeoutMs',
-    'autoCommit',
-    'checkCrc',
-    'group',
-    ...OF_GROUPS,
-  ],
+  names: ['topics', 'group', 'rack', 'onReset', 'isolation', 'autoCommit', 'checkCrc', ...OF_GROUPS, ...DERIVED],
   numbers: NUMBERS,
   renamed: {
     groupId: 'write group',

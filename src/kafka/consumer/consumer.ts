@@ -1,10 +1,10 @@
-// Over 250 lines: what users call, and what groups, fetches and positions tell each other through it.
+// Over 250 lines: what users call, and the life of each partition that it has, which group, fetches and positions change together.
 import { errorFromBroker, InvalidOptionsError, KafkaError } from '../errors.ts'
 import type { CloseDeadline, CloseOptions } from '../close-deadline.ts'
 import { Closing } from '../closing.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
 import { checkPartitions, checkPlace } from './check-partitions.ts'
-import { ClassicSession } from './classic/classic-session.ts'
+import { BatchStream } from './batch-stream.ts'
 import { notAssigned } from './consumer-batch.ts'
 import type { ConsumerBatch, MemberMetadata, NextOffset } from './consumer-batch.ts'
 import type { ConsumerContext } from './consumer-context.ts'
@@ -17,14 +17,11 @@ import { Delivery } from './delivery.ts'
 import type { FetchPartition } from './fetch/fetch-partition.ts'
 import { Fetcher } from './fetch/fetcher.ts'
 import { PositionResolver } from './fetch/position-resolver.ts'
-import type { Committed } from './fetch/position-resolver.ts'
 import type { ResetPolicy } from './fetch/position.ts'
 import type { LossReason } from './group-machine.ts'
-import type { GroupEvents, GroupSession } from './group-session.ts'
 import { HandlerRun } from './handler-run.ts'
 import type { RunOptions } from './handler-run.ts'
-import { NextSession } from './next/next-session.ts'
-import type { CommitPipeline } from './offsets/commit-pipeline.ts'
+import { Membership } from './membership.ts'
 import { OwnedPartition } from './owned-partition.ts'
 import { PartitionSet } from './partition-set.ts'
 import type { TopicPartition } from './partition-set.ts'
@@ -40,9 +37,6 @@ export interface PartitionProgress extends TopicPartition {
   /** Where the log ends for this reader, as the last answer said: what is between is its lag. */
   readonly end: number
 }
-
-/** Codes of a cluster that does not have KIP-848. */
-const NO_NEXT_PROTOCOL = new Set(['UNSUPPORTED_API', 'UNSUPPORTED_VERSION'])
 
 /**
  * Reads topics, alone or as a member of a group. It starts with the first `next` or `run`. Records are delivered in order within each
@@ -66,16 +60,14 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   readonly #delivery: Delivery
   readonly #untilIdle = new Map<OwnedPartition, PromiseWithResolvers<void>>()
   readonly #turns: Turns
+  readonly #membership: Membership
+  readonly #batches: BatchStream
   /** How many partitions a topic had when this consumer first saw it: those that come later are read from their start. */
   readonly #firstCounts = new Map<string, number>()
   readonly #refusedTopics = new Set<string>()
-  readonly #errors: KafkaError[] = []
   #subscription: Subscription | undefined
-  #session: GroupSession<unknown> | undefined
   #stopListening: (() => void) | undefined
-  #fatal: KafkaError | undefined
   readonly #closing: Closing
-  #hasBeenAssigned = false
 
   /** @internal Throws an {@link InvalidOptionsError} if options can't be used. */
   constructor(context: ConsumerContext, options: ConsumerOptions) {
@@ -96,7 +88,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       {
         policyOf: (partition) => this.#policyOf(partition),
         isCommitted: fetch.isCommitted,
-        committed: (partitions) => this.#committed(partitions),
+        committed: (partitions) => this.#membership.committed(partitions),
       },
       {
         resolved: (partition, isReset) => this.#resolved(partition, isReset),
@@ -107,17 +99,19 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#delivery = new Delivery({
       maxBatchRecords,
       read,
-      check: () => this.#session?.check(),
+      check: () => this.#membership.check(),
       taken: () => this.#fetcher.poke(),
-      moved: (owned) => this.#moved(owned),
+      moved: (owned) => this.#membership.moved(owned),
       groupMetadata: (offsets) => this.groupMetadata(offsets),
       idle: (owned) => this.#untilIdle.get(owned)?.resolve(),
       failed: (owned, offset, error) => {
         owned.fetch.seek(offset, -1)
         owned.fetch.isPaused = true
-        this.#report(error)
+        this.#batches.report(error)
       },
     })
+    this.#batches = new BatchStream(this.#delivery, this.#turns, () => this.#closing.hasBegun)
+    this.#membership = this.#newMembership()
   }
 
   /** Partitions that are read by this consumer now. */
@@ -131,14 +125,9 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
    * before that offset since it holds it.
    */
   groupMetadata(offsets: readonly NextOffset[] = []): MemberMetadata {
-    const { group } = this.#settings
-    if (group === undefined) throw notAMember('the consumer reads without a group', 'fatal')
-    this.#session?.check()
-    const identity = this.#session?.machine.identity
-    if (identity === undefined) throw notAMember('the consumer is not a member of its group now', 'rejoin')
+    const metadata = this.#membership.metadata()
     for (const each of offsets) this.#checkDelivered(each)
-    const { memberId, epoch: generationId } = identity
-    return { groupId: group.groupId, memberId, generationId, groupInstanceId: group.instanceId }
+    return metadata
   }
 
   /** How far each partition has been read. */
@@ -184,7 +173,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
         givenToRun: (batch) => this.#delivery.givenToRun(batch),
         finishOne: (batch, index) => this.#delivery.finishOne(batch, index),
         rested: (batch) => this.#delivery.rested(batch),
-        check: () => this.#session?.check(),
+        check: () => this.#membership.check(),
         turns: this.#turns,
       },
       options,
@@ -246,11 +235,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       const problem = 'are not taken: commit() commits what is finished; set others with admin().offsets.alter'
       throw new InvalidOptionsError('commit', [{ option: 'offsets', problem }])
     }
-    const session = this.#session
-    if (session === undefined) return
-    const committed = [...this.#owned.values()].map((owned) => this.#commitOf(session, owned))
-    session.commitNow()
-    await Promise.all(committed)
+    await Promise.all(this.#membership.commit(this.#owned.values()))
   }
 
   /**
@@ -281,43 +266,26 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     if (this.#subscription !== undefined || this.#closing.hasBegun) return
     const { cluster } = this.#context
     this.#stopListening = cluster.onChange((changes) => this.#metadataChanged(changes))
-    const subscription = new Subscription(cluster, this.#settings.topics, (topics) => this.#session?.subscribe(topics))
+    const subscription = new Subscription(cluster, this.#settings.topics, (topics) =>
+      this.#membership.subscribe(topics),
+    )
     this.#subscription = subscription
     if (this.#settings.group === undefined) this.#assignAll()
-    else this.#join(this.#settings.group.protocol)
+    else this.#membership.join()
     cluster.wantRefresh()
   }
 
-  #join(protocol: 'classic' | 'consumer'): void {
-    const { group, assignors, serverAssignor } = this.#settings
-    const topics = this.#subscription?.topics ?? []
-    if (group === undefined) return
-    const events = this.#groupEvents(protocol)
-    this.#session =
-      protocol === 'classic'
-        ? new ClassicSession(this.#context, group, events, topics, assignors)
-        : new NextSession(this.#context, group, events, topics, { serverAssignor })
-    this.#session.start()
-  }
-
-  #groupEvents(protocol: 'classic' | 'consumer'): GroupEvents {
-    return {
+  #newMembership(): Membership {
+    return new Membership(this.#context, this.#settings, {
+      topics: () => this.#subscription?.topics ?? [],
+      owned: () => this.#owned.values(),
       assigned: (partitions) => this.#assigned(partitions),
       revoke: (partitions, released) => void this.#revoke([...this.#find(partitions)]).then(released),
       lost: (partitions, reason) => this.#lost([...this.#find(partitions)], reason),
-      fatal: (error) => {
-        if (protocol === 'consumer' && !this.#hasBeenAssigned && NO_NEXT_PROTOCOL.has(error.code)) {
-          void this.#session?.close()
-          this.#join('classic')
-        } else this.#end(error)
-      },
-      commitRefused: (_topic, _partition, error) => this.#report(error),
-      committing: () => {
-        const commits = this.#settings.autoCommit ? this.#session?.commits : undefined
-        if (commits !== undefined) for (const owned of this.#owned.values()) this.#want(commits, owned)
-      },
+      fatal: (error) => this.#end(error),
+      commitRefused: (error) => this.#batches.report(error),
       topicIdOf: (topic, partition) => this.#owned.get(keyOf(topic, partition))?.fetch.topicId,
-    }
+    })
   }
 
   /** Without a group: all partitions, also those that come later. */
@@ -333,7 +301,6 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   #assigned(partitions: PartitionSet): void {
-    this.#hasBeenAssigned = true
     for (const { topic, partition } of partitions) this.#add(topic, partition)
     void this.#emit('assigned', [...partitions])
   }
@@ -345,7 +312,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     const owned = new OwnedPartition(this.#fetcher.add(topic, partition))
     this.#owned.set(key, owned)
     this.#ofFetch.set(owned.fetch, owned)
-    this.#session?.commits.begin(owned)
+    this.#membership.begin(owned)
     void this.#begin(owned)
     return owned
   }
@@ -382,10 +349,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       ...revoked.map((each) => this.#idle(each)),
     ])
     await Promise.race([work, late.promise])
-    const session = this.#session
-    if (session !== undefined && this.#settings.autoCommit) {
-      const commits = revoked.map((owned) => this.#commitOf(session, owned).catch(() => {}))
-      session.commitNow()
+    if (this.#settings.autoCommit) {
+      const commits = this.#membership.commit(revoked).map((each) => each.catch(() => {}))
       await Promise.race([Promise.all(commits), late.promise])
     }
     cancel()
@@ -425,34 +390,9 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#ofFetch.delete(owned.fetch)
     this.#delivery.drop(owned)
     this.#fetcher.remove(owned.fetch)
-    this.#session?.commits.end(owned)
+    this.#membership.end(owned)
     this.#untilIdle.get(owned)?.resolve()
     this.#untilIdle.delete(owned)
-  }
-
-  #moved(owned: OwnedPartition): void {
-    if (owned.mustCommit || this.#session === undefined) return
-    owned.mustCommit = true
-    if (this.#settings.autoCommit) this.#session.commitSoon()
-  }
-
-  #want(commits: CommitPipeline, owned: OwnedPartition): void {
-    if (!owned.mustCommit) return
-    owned.mustCommit = false
-    const { floor: offset, leaderEpoch } = owned.prefix
-    if (offset >= 0) commits.want(owned, { offset, leaderEpoch, metadata: '' })
-  }
-
-  #commitOf(session: GroupSession<unknown>, owned: OwnedPartition): Promise<void> {
-    this.#want(session.commits, owned)
-    return new Promise((resolve, reject) => {
-      session.commits.whenCommitted(owned, (error) => (error === undefined ? resolve() : reject(error)))
-    })
-  }
-
-  async #committed(partitions: readonly FetchPartition[]): Promise<ReadonlyMap<FetchPartition, Committed>> {
-    const found = (await this.#session?.committed(partitions)) ?? []
-    return new Map(found.map(({ partition, ...committed }) => [partition, committed]))
   }
 
   #policyOf({ topic, partition, position }: FetchPartition): ResetPolicy {
@@ -470,7 +410,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       if (from < 0 || isReset) owned.moveTo(offset, lastEpoch)
       this.#delivery.ready(owned)
       if (from >= 0 && isReset) {
-        this.#moved(owned)
+        this.#membership.moved(owned)
         void this.#emit('reset', { topic: owned.topic, partition: owned.partition }, { from, to: offset })
       }
     })
@@ -498,7 +438,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       this.#fetcher.poke()
       if (to >= from) return
       owned.moveTo(to, epoch)
-      this.#moved(owned)
+      this.#membership.moved(owned)
       void this.#emit('truncated', { topic, partition }, { from, to })
     })
   }
@@ -525,7 +465,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       const error = errorFromBroker(errorCode, `Metadata of ${topic}`)
       if (error.retriable) continue
       this.#refusedTopics.add(topic)
-      this.#report(error)
+      this.#batches.report(error)
     }
   }
 
@@ -533,30 +473,22 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   #recreated(topic: string): void {
     const former = [...this.#owned.values()].filter((owned) => owned.topic === topic)
     this.#lost(former, 'recreated')
-    // A coordinator that assigns names the new topic by its id.
-    if (this.#session instanceof NextSession) return
+    // They are assigned again.
+    if (this.#membership.isAssignedByIds) return
     for (const { partition } of former) this.#moveTo(this.#add(topic, partition), 0, -1)
   }
 
   /** It is reported, and the partition rests until it is resumed. */
   #partitionFailed(fetch: FetchPartition, error: KafkaError): void {
     fetch.isPaused = true
-    this.#report(error)
-  }
-
-  #report(error: KafkaError): void {
-    // One failed request may concern many partitions.
-    if (this.#closing.hasBegun || this.#errors.includes(error)) return
-    this.#errors.push(error)
-    this.#delivery.wake()
+    this.#batches.report(error)
   }
 
   #end(error: KafkaError): void {
-    this.#fatal ??= error
+    this.#batches.fail(error)
     this.#lost([...this.#owned.values()], 'failed')
     // The group must not wait for a member that does nothing any more.
-    void this.#session?.close()
-    this.#delivery.wake()
+    void this.#membership.close()
   }
 
   /** Listeners of users; what they throw is reported as the consumer's own errors are. */
@@ -565,7 +497,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       await this.#listeners.emit(name, ...values)
     } catch (error) {
       const message = `a listener for ${name} threw: ${error instanceof Error ? error.message : String(error)}`
-      this.#report(
+      this.#batches.report(
         new KafkaError(message, { code: 'LISTENER_FAILED', action: 'fatal', outcome: 'unknown', cause: error }),
       )
     }
@@ -583,47 +515,17 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     if (owned !== undefined && !owned.isOver) run(owned)
   }
 
-  get #isDelivering(): boolean {
-    return this.#errors.length === 0 && this.#fatal === undefined && !this.#closing.hasBegun
-  }
-
   #next(isOver: () => boolean): Promise<IteratorResult<ConsumerBatch, undefined>> {
     this.#start()
-    if (this.#isDelivering && !this.#turns.isDue()) {
-      const batch = this.#delivery.take()
-      if (batch !== undefined && !(batch instanceof Promise)) return Promise.resolve({ done: false, value: batch })
-      return this.#nextOf(batch, isOver)
-    }
-    return this.#nextOf(undefined, isOver)
-  }
-
-  async #nextOf(
-    taken: Promise<ConsumerBatch | undefined> | undefined,
-    isOver: () => boolean,
-  ): Promise<IteratorResult<ConsumerBatch, undefined>> {
-    let batch = await taken
-    if (batch === undefined && this.#turns.isDue()) await this.#turns.next()
-    for (;;) {
-      if (batch !== undefined) return { done: false, value: batch }
-      if (isOver()) return { done: true, value: undefined }
-      if (this.#fatal !== undefined) throw this.#fatal
-      const error = this.#errors.shift()
-      if (error !== undefined) throw error
-      if (this.#closing.hasBegun) return { done: true, value: undefined }
-      const ready = this.#delivery.untilReady()
-      batch = await this.#delivery.take()
-      if (batch !== undefined) continue
-      await ready
-      this.#turns.began()
-    }
+    return this.#batches.next(isOver)
   }
 
   async #close(): Promise<void> {
     this.#delivery.wake()
-    this.#session?.machine.close()
+    this.#membership.stop()
     const { deadline } = this.#closing
     await this.#revoke([...this.#owned.values()], deadline)
-    await Promise.race([this.#session?.close(), deadline.passed])
+    await Promise.race([this.#membership.close(), deadline.passed])
     deadline.end()
     this.#stopListening?.()
     this.#subscription?.end()
@@ -631,10 +533,6 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#fetcher.close()
     this.#context.onClosed?.()
   }
-}
-
-function notAMember(message: string, action: 'rejoin' | 'fatal'): KafkaError {
-  return new KafkaError(message, { code: 'NOT_A_MEMBER', action, outcome: 'not-sent' })
 }
 
 function keyOf(topic: string, partition: number): string {
