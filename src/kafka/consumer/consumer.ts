@@ -3,7 +3,7 @@ import { errorFromBroker, InvalidOptionsError, KafkaError } from '../errors.ts'
 import { CloseDeadline } from '../close-deadline.ts'
 import type { CloseOptions } from '../close-deadline.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
-import { checkPartitions, checkPlace } from './check-partitions.ts'
+import { checkPlace, partitionsOf } from './check-partitions.ts'
 import { ClassicSession } from './classic/classic-session.ts'
 import { notAssigned } from './consumer-batch.ts'
 import type { ConsumerBatch, MemberMetadata, NextOffset } from './consumer-batch.ts'
@@ -199,8 +199,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /** Delivers nothing of these partitions, or of all, until they are resumed. What was fetched is kept. */
   pause(partitions: Iterable<TopicPartition> = this.assignment): void {
-    checkPartitions('pause', partitions)
-    for (const owned of this.#find(partitions)) {
+    for (const owned of this.#find(partitionsOf('pause', partitions))) {
       owned.fetch.isPaused = true
       this.#delivery.takeBack(owned)
     }
@@ -208,8 +207,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /** Goes on with these partitions, or all, also after an error of theirs. Those that were not paused are not affected. */
   resume(partitions: Iterable<TopicPartition> = this.assignment): void {
-    checkPartitions('resume', partitions)
-    for (const owned of this.#find(partitions)) {
+    for (const owned of this.#find(partitionsOf('resume', partitions))) {
       const { fetch } = owned
       // What has kept it from being read may have been that its position was not found.
       if (fetch.isPaused && fetch.topicId === undefined) void this.#begin(owned)
