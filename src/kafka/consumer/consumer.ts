@@ -496,7 +496,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
         return this.#resolver.resolve(fetch)
       }
       const to = Math.min(endOffset, from)
-      fetch.position.truncate(to, to === endOffset ? epoch : owned.deliveredEpoch)
+      // Of an epoch that the log does not have, the same would be answered again and again.
+      fetch.position.truncate(to, to === endOffset ? epoch : Math.min(epoch, owned.deliveredEpoch))
       this.#fetcher.poke()
       if (to >= from) return
       owned.moveTo(to, epoch)
