@@ -3,8 +3,8 @@ import type { Admin } from './admin/admin.ts'
 import type { AdminOptions } from './admin/admin-context.ts'
 import { readHooks } from './client-hooks.ts'
 import type { ClientHooks } from './client-hooks.ts'
-import { CloseDeadline } from './close-deadline.ts'
 import type { CloseOptions } from './close-deadline.ts'
+import { Closing } from './closing.ts'
 import { Cluster } from './cluster/cluster.ts'
 import { closedError } from './cluster/cluster-errors.ts'
 import type { ClusterOptions } from './cluster/cluster-options.ts'
@@ -79,14 +79,13 @@ class Client implements KafkaClient {
   readonly #hooks: ClientHooks
   readonly #producers = new Set<Closable>()
   readonly #consumers = new Set<Closable>()
-  readonly #deadline: CloseDeadline
-  #closing: Promise<void> | undefined
+  readonly #closing: Closing
 
   constructor(options: ClientOptions) {
     this.#cluster = new Cluster(options, readHooks)
     const { clock = systemClock, random = Math.random, hooks = {} } = options
     this.#clock = clock
-    this.#deadline = new CloseDeadline(clock, 'close', CLOSE_MS)
+    this.#closing = new Closing(clock, 'close', CLOSE_MS)
     this.#random = random
     this.#hooks = hooks
   }
@@ -123,11 +122,8 @@ class Client implements KafkaClient {
     return createAdmin(this.#cluster, options)
   }
 
-  async close(options: CloseOptions = {}): Promise<void> {
-    if (this.#closing === undefined) this.#deadline.set(options)
-    // Not at once: hooks that it calls may call close again, and must find that it has begun.
-    this.#closing ??= Promise.resolve().then(() => this.#close())
-    await this.#closing
+  close(options: CloseOptions = {}): Promise<void> {
+    return this.#closing.run(this.#closing.hasBegun ? undefined : options, () => this.#close())
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -136,14 +132,15 @@ class Client implements KafkaClient {
 
   /** Handlers of consumers may still send, so these are closed first. */
   async #close(): Promise<void> {
+    const { deadline } = this.#closing
     try {
-      const { leftMs } = this.#deadline
+      const { leftMs } = deadline
       const reservedMs = this.#producers.size === 0 ? 0 : Math.min(MAX_PRODUCERS_MS, leftMs * PRODUCERS_SHARE)
       const closed = await closeAll(this.#consumers, leftMs - reservedMs)
-      closed.push(...(await closeAll(this.#producers, this.#deadline.leftMs)))
+      closed.push(...(await closeAll(this.#producers, deadline.leftMs)))
       for (const outcome of closed) if (outcome.status === 'rejected') throw outcome.reason
     } finally {
-      this.#deadline.end()
+      deadline.end()
       this.#cluster.close()
     }
   }
@@ -160,7 +157,7 @@ class Client implements KafkaClient {
   }
 
   #check(): void {
-    if (this.#closing !== undefined) throw closedError()
+    if (this.#closing.hasBegun) throw closedError()
   }
 }
 

@@ -1,3 +1,4 @@
+// Has its own search for the closest name, as core/util has: the Kafka client is a library of its own, and imports nothing of Busbar's.
 import { InvalidOptionsError } from './errors.ts'
 import type { OptionProblem } from './errors.ts'
 
@@ -7,11 +8,15 @@ export const MAX_MS: number = 2 ** 31 - 1
 /** For numbers: the smallest, the largest, and the default. The unit is in the name of the option. */
 export type NumberRange = readonly [min: number, max: number, byDefault: number]
 
+export type NumberRanges = Readonly<Record<string, NumberRange>>
+
 /** What the options are called elsewhere, and what to write here. */
 export type Renamed = Readonly<Record<string, string>>
 
 export interface KnownNames {
   readonly names: readonly string[]
+  /** The numbers among the options, for {@link OptionsReader.numbers}. */
+  readonly numbers?: NumberRanges
   readonly renamed?: Renamed
 }
 
@@ -39,8 +44,9 @@ export class OptionsReader {
     if (!isObject(options)) {
       this.#problems.push({ option: parent?.path ?? 'options', problem: `is ${kindOf(options)}: give an object` })
     }
+    const names = [...known.names, ...Object.keys(known.numbers ?? {})]
     for (const [name, value] of Object.entries(this.#values)) {
-      if (value !== undefined && !known.names.includes(name)) this.problem(name, whatInstead(name, known))
+      if (value !== undefined && !names.includes(name)) this.problem(name, whatInstead(name, names, known.renamed))
     }
   }
 
@@ -154,7 +160,7 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-function whatInstead(name: string, { names, renamed = {} }: KnownNames): string {
+function whatInstead(name: string, names: readonly string[], renamed: Renamed = {}): string {
   const remedy = Object.hasOwn(renamed, name) ? renamed[name] : undefined
   if (remedy !== undefined) return `is not an option: ${remedy}`
   const alike = closest(name, names)

@@ -8,6 +8,7 @@ import type { KafkaInstall } from './kafka-install.ts'
 import { kafkaProperties, kafkaUsers } from './kafka-properties.ts'
 import type { KafkaNodePorts, KafkaServer } from './kafka-properties.ts'
 import { kfakeBlueprint } from './kfake.ts'
+import { LOCAL } from './local-blueprint.ts'
 import { freePort } from './ports.ts'
 import type { KafkaOptions } from './types.ts'
 
@@ -36,19 +37,17 @@ export async function kafkaBlueprint(dataDir: string, port: number, options: Kaf
       return nodeProcess(install, node, dir, config, heap)
     }),
   )
-  const host = '127.0.0.1'
+  const { host } = LOCAL
   const first = nodes[0]
   return {
+    ...LOCAL,
     name: 'kafka',
-    source: 'local',
     version: install.version,
     url: `kafka://${nodes.map((node) => `${host}:${node.plaintext}`).join(',')}`,
-    host,
     port,
     dataDir,
     readyTimeoutMs: 120_000,
     processes,
-    container: undefined,
     details: {
       java: install.java,
       classpath: install.classpath,

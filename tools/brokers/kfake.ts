@@ -3,11 +3,12 @@ import { join } from 'node:path'
 import type { Blueprint } from './blueprint.ts'
 import { BrokerError } from './errors.ts'
 import { goBuild } from './go.ts'
+import { LOCAL } from './local-blueprint.ts'
 import { freePort } from './ports.ts'
 import type { KafkaOptions } from './types.ts'
 
 const SOURCE = join(import.meta.dirname, 'kfake')
-const HOST = '127.0.0.1'
+const HOST = LOCAL.host
 
 /** franz-go's Kafka: one process, whatever the number of nodes. It writes everything to its data folder at once. */
 export async function kfakeBlueprint(dataDir: string, port: number, options: KafkaOptions): Promise<Blueprint> {
@@ -21,11 +22,10 @@ export async function kfakeBlueprint(dataDir: string, port: number, options: Kaf
   await mkdir(dir)
   const configs = Object.entries(options.properties ?? {}).flatMap(([key, value]) => ['-config', `${key}=${value}`])
   return {
+    ...LOCAL,
     name: 'kafka',
-    source: 'local',
     version: await kfakeVersion(),
     url: `kafka://${ports.map((each) => `${HOST}:${each}`).join(',')}`,
-    host: HOST,
     port,
     dataDir,
     readyTimeoutMs: 30_000,
@@ -43,8 +43,6 @@ export async function kfakeBlueprint(dataDir: string, port: number, options: Kaf
         },
       },
     ],
-    container: undefined,
-    details: {},
   }
 }
 

@@ -1,13 +1,14 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Blueprint, ProcessPlan } from './blueprint.ts'
+import { LOCAL } from './local-blueprint.ts'
 import { natsBinary } from './nats-install.ts'
 import { DEFAULT_PORTS, freePort } from './ports.ts'
 import type { NatsOptions } from './types.ts'
 
 export const NATS_MONITOR_PORT = 27_223
 
-const HOST = '127.0.0.1'
+const HOST = LOCAL.host
 
 interface NodePorts {
   readonly id: number
@@ -21,18 +22,15 @@ export async function natsBlueprint(dataDir: string, port: number, options: Nats
   const nodes: NodePorts[] = []
   for (let id = 1; id <= (options.nodes ?? 1); id++) nodes.push(await nodePorts(id, id === 1 ? port : await freePort()))
   return {
+    ...LOCAL,
     name: 'nats',
-    source: 'local',
     version,
     url: `nats://${nodes.map((node) => `${HOST}:${node.port}`).join(',')}`,
-    host: HOST,
     port,
     dataDir,
     // A cluster first elects the leader of JetStream.
     readyTimeoutMs: nodes.length === 1 ? 15_000 : 30_000,
     processes: await Promise.all(nodes.map((node) => nodePlan(file, dataDir, node, nodes, options))),
-    container: undefined,
-    details: {},
   }
 }
 

@@ -4,6 +4,7 @@ import { aptInstall } from './apt.ts'
 import type { Blueprint } from './blueprint.ts'
 import { BrokerError, howToGet } from './errors.ts'
 import { exec, tail, which } from './exec.ts'
+import { LOCAL } from './local-blueprint.ts'
 import type { PostgresOptions } from './types.ts'
 
 export async function postgresPackages(): Promise<readonly string[]> {
@@ -34,7 +35,7 @@ export async function postgresBlueprint(dataDir: string, port: number, options: 
     '--no-sync',
   ]
   await run([...prefix, ...initdb])
-  const host = '127.0.0.1'
+  const { host } = LOCAL
   const settings = {
     listen_addresses: host,
     unix_socket_directories: '',
@@ -47,11 +48,10 @@ export async function postgresBlueprint(dataDir: string, port: number, options: 
   const env = { PATH: process.env['PATH'] ?? '', LC_ALL: 'C' }
   const version = /(\d+[\d.]*)/.exec((await exec(join(bin, 'postgres'), ['--version'])).stdout)?.[1] ?? ''
   return {
+    ...LOCAL,
     name: 'postgres',
-    source: 'local',
     version,
     url: `postgres://postgres@${host}:${port}/postgres`,
-    host,
     port,
     dataDir,
     readyTimeoutMs: 30_000,
@@ -64,8 +64,6 @@ export async function postgresBlueprint(dataDir: string, port: number, options: 
         stopSignal: 'SIGINT',
       },
     ],
-    container: undefined,
-    details: {},
   }
 }
 

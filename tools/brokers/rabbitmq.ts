@@ -2,12 +2,13 @@ import { randomBytes } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Blueprint, ProcessPlan } from './blueprint.ts'
+import { LOCAL } from './local-blueprint.ts'
 import { freePort } from './ports.ts'
 import { rabbitMqPrograms } from './rabbitmq-install.ts'
 import type { RabbitMqOptions, RabbitMqPrograms } from './types.ts'
 import { urlOf } from './url.ts'
 
-const HOST = '127.0.0.1'
+const HOST = LOCAL.host
 
 interface NodePorts {
   readonly id: number
@@ -26,16 +27,14 @@ export async function rabbitMqBlueprint(dataDir: string, port: number, options: 
     nodes.push(await nodePorts(id, id === 1 ? port : await freePort(), options))
   const plans = await Promise.all(nodes.map((node) => nodePlan(node, nodes, { programs, dataDir, epmdPort }, options)))
   return {
+    ...LOCAL,
     name: 'rabbitmq',
-    source: 'local',
     version: programs.version,
     url: urlOf('rabbitmq', HOST, port),
-    host: HOST,
     port,
     dataDir,
     readyTimeoutMs: nodes.length === 1 ? 90_000 : 180_000,
     processes: [nameServer(programs, dataDir, epmdPort), ...plans],
-    container: undefined,
     details: { ctl: programs.ctl },
   }
 }

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Blueprint } from './blueprint.ts'
 import { exec } from './exec.ts'
+import { LOCAL } from './local-blueprint.ts'
 import { redisProgram } from './redis-install.ts'
 import type { RedisOptions } from './types.ts'
 
@@ -10,7 +11,7 @@ export const REDIS_ARGS: readonly string[] = ['--appendonly', 'yes', '--appendfs
 export async function redisBlueprint(dataDir: string, port: number, options: RedisOptions): Promise<Blueprint> {
   const file = await redisProgram(options.version, dataDir)
   const version = /v=(\S+)/.exec((await exec(file, ['--version'])).stdout)?.[1] ?? ''
-  const host = '127.0.0.1'
+  const { host } = LOCAL
   const place = ['--port', String(port), '--bind', host, '--dir', dataDir, '--daemonize', 'no']
   const args = [...place, ...REDIS_ARGS, ...(options.args ?? [])]
   const command = {
@@ -21,16 +22,13 @@ export async function redisBlueprint(dataDir: string, port: number, options: Red
     logFile: join(dataDir, 'redis.log'),
   }
   return {
+    ...LOCAL,
     name: 'redis',
-    source: 'local',
     version,
     url: `redis://${host}:${port}`,
-    host,
     port,
     dataDir,
     readyTimeoutMs: 15_000,
     processes: [{ id: 1, port, command, stopSignal: 'SIGTERM' }],
-    container: undefined,
-    details: {},
   }
 }

@@ -1,7 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import { kindOf, MAX_MS, OptionsReader, shown } from '../options-reader.ts'
-import type { KnownNames, NumberRange } from '../options-reader.ts'
+import type { KnownNames, NumberRanges } from '../options-reader.ts'
 import { systemClock } from '../network/clock.ts'
 import type { Clock } from '../network/clock.ts'
 import type { SaslOptions } from '../network/sasl/sasl.ts'
@@ -102,13 +102,13 @@ const NUMBERS = {
   suspectAfterMs: [1, MAX_MS, 3_000],
   maxIdleMs: [1, MAX_MS, 540_000],
   maxResponseBytes: [1_024, MAX_MS, 100 * 1024 * 1024],
-} as const satisfies Readonly<Record<string, NumberRange>>
+} as const satisfies NumberRanges
+
+const FUNCTIONS = ['random', 'openSocket', 'resolve']
 
 const KNOWN: KnownNames = {
-  names: ['brokers', 'clientId', 'tls', 'sasl', 'rack', 'backoff', 'autoCreateTopics', 'hooks'].concat(
-    Object.keys(NUMBERS),
-    ['clock', 'random', 'openSocket', 'resolve'],
-  ),
+  names: ['brokers', 'clientId', 'tls', 'sasl', 'rack', 'backoff', 'autoCreateTopics', 'hooks', ...FUNCTIONS, 'clock'],
+  numbers: NUMBERS,
   renamed: {
     ssl: 'write tls',
     bootstrapBrokers: 'write brokers',
@@ -147,7 +147,7 @@ export function clusterSettingsOf(
   const tls = readTls(reader)
   readSasl(reader)
   readMore(reader)
-  for (const name of ['random', 'openSocket', 'resolve']) reader.callable(name, 'a function')
+  for (const name of FUNCTIONS) reader.callable(name, 'a function')
   reader.done()
   return {
     ...numbers,

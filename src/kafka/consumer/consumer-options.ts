@@ -1,5 +1,5 @@
 import { kindOf, listed, MAX_MS, OptionsReader, shown } from '../options-reader.ts'
-import type { KnownNames, NumberRange } from '../options-reader.ts'
+import type { KnownNames, NumberRanges } from '../options-reader.ts'
 import type { ReadRecordsOptions } from '../records/read-records.ts'
 import type { Assignor } from './assignors/assignor.ts'
 import { rangeAssignor } from './assignors/range.ts'
@@ -106,15 +106,27 @@ const NUMBERS = {
   maxPartitionBytes: [1, MAX_MS, 1024 * 1024],
   maxBufferedBytes: [1, Number.MAX_SAFE_INTEGER, 64 * 1024 * 1024],
   maxBatchRecords: [1, MAX_MS, 1_000],
-} as const satisfies Readonly<Record<string, NumberRange>>
+} as const satisfies NumberRanges
+
+/** What has no use without a group. */
+const OF_GROUPS = ['protocol', 'assignors', 'serverAssignor', 'instanceId']
 
 const RUN = 'it is an option of run'
 
 const KNOWN: KnownNames = {
-  names: ['topics', 'group', 'protocol', 'assignors', 'serverAssignor', 'instanceId', 'rack', 'onReset'].concat(
-    ['isolation', 'heartbeatIntervalMs', 'revokeTimeoutMs', 'autoCommit', 'checkCrc'],
-    Object.keys(NUMBERS),
-  ),
+  names: [
+    'topics',
+    'rack',
+    'onReset',
+    'isolation',
+    'heartbeatIntervalMs',
+    'revokeTimeoutMs',
+    'autoCommit',
+    'checkCrc',
+    'group',
+    ...OF_GROUPS,
+  ],
+  numbers: NUMBERS,
   renamed: {
     groupId: 'write group',
     topic: 'write topics, an array',
@@ -183,7 +195,7 @@ export function consumerSettingsOf(options: ConsumerOptions, clientRack?: string
     fetch: { ...fetch, isCommitted: isolation === 'read_committed', rack: rack ?? '' },
     read: { checkCrc: reader.boolean('checkCrc', true) },
   }
-  for (const name of ['protocol', 'assignors', 'serverAssignor', 'instanceId']) {
+  for (const name of OF_GROUPS) {
     if (groupId === undefined && reader.has(name)) {
       reader.problem(name, 'has no use without group: give group, or leave it out')
     }

@@ -1,7 +1,7 @@
 // Over 250 lines: what users call, and what groups, fetches and positions tell each other through it.
 import { errorFromBroker, InvalidOptionsError, KafkaError } from '../errors.ts'
-import { CloseDeadline } from '../close-deadline.ts'
-import type { CloseOptions } from '../close-deadline.ts'
+import type { CloseDeadline, CloseOptions } from '../close-deadline.ts'
+import { Closing } from '../closing.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
 import { checkPlace, partitionsOf } from './check-partitions.ts'
 import { ClassicSession } from './classic/classic-session.ts'
@@ -74,8 +74,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   #session: GroupSession<unknown> | undefined
   #stopListening: (() => void) | undefined
   #fatal: KafkaError | undefined
-  readonly #deadline: CloseDeadline
-  #closing: Promise<void> | undefined
+  readonly #closing: Closing
   #hasBeenAssigned = false
 
   /** @internal Throws an {@link InvalidOptionsError} if options can't be used. */
@@ -84,7 +83,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#settings = consumerSettingsOf(options, context.cluster.rack)
     this.#listeners = new ConsumerListeners(reportingTo(context.hooks ?? {}, this.#settings.group?.groupId))
     this.#turns = new Turns(context.clock)
-    this.#deadline = new CloseDeadline(context.clock, 'consumer.close')
+    this.#closing = new Closing(context.clock, 'consumer.close')
     const { fetch, maxBatchRecords, read } = this.#settings
     this.#fetcher = new Fetcher(context, fetch, {
       ready: (partition) => this.#withOwned(partition, (owned) => this.#delivery.ready(owned)),
@@ -258,11 +257,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
    * by listeners too; a later call can make the deadline sooner. A loop over the consumer ends; called within it, mark the batch as done
    * before, or it is waited for.
    */
-  async close(options: CloseOptions = {}): Promise<void> {
-    this.#deadline.set(options)
-    // Not at once: what it calls, listeners and hooks, may call close again, and must find that it has begun.
-    this.#closing ??= Promise.resolve().then(() => this.#close())
-    await this.#closing
+  close(options: CloseOptions = {}): Promise<void> {
+    return this.#closing.run(options, () => this.#close())
   }
 
   /** Closes it at the end of an `await using`. */
@@ -280,7 +276,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   #start(): void {
-    if (this.#subscription !== undefined || this.#closing !== undefined) return
+    if (this.#subscription !== undefined || this.#closing.hasBegun) return
     const { cluster } = this.#context
     this.#stopListening = cluster.onChange((changes) => this.#metadataChanged(changes))
     const subscription = new Subscription(cluster, this.#settings.topics, (topics) => this.#session?.subscribe(topics))
@@ -549,7 +545,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   #report(error: KafkaError): void {
     // One failed request may concern many partitions.
-    if (this.#closing !== undefined || this.#errors.includes(error)) return
+    if (this.#closing.hasBegun || this.#errors.includes(error)) return
     this.#errors.push(error)
     this.#delivery.wake()
   }
@@ -587,7 +583,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   get #isDelivering(): boolean {
-    return this.#errors.length === 0 && this.#fatal === undefined && this.#closing === undefined
+    return this.#errors.length === 0 && this.#fatal === undefined && !this.#closing.hasBegun
   }
 
   #next(isOver: () => boolean): Promise<IteratorResult<ConsumerBatch, undefined>> {
@@ -612,7 +608,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       if (this.#fatal !== undefined) throw this.#fatal
       const error = this.#errors.shift()
       if (error !== undefined) throw error
-      if (this.#closing !== undefined) return { done: true, value: undefined }
+      if (this.#closing.hasBegun) return { done: true, value: undefined }
       const ready = this.#delivery.untilReady()
       batch = await this.#delivery.take()
       if (batch !== undefined) continue
@@ -624,9 +620,10 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   async #close(): Promise<void> {
     this.#delivery.wake()
     this.#session?.machine.close()
-    await this.#revoke([...this.#owned.values()], this.#deadline)
-    await Promise.race([this.#session?.close(), this.#deadline.passed])
-    this.#deadline.end()
+    const { deadline } = this.#closing
+    await this.#revoke([...this.#owned.values()], deadline)
+    await Promise.race([this.#session?.close(), deadline.passed])
+    deadline.end()
     this.#stopListening?.()
     this.#subscription?.end()
     this.#resolver.close()

@@ -1,5 +1,5 @@
 import { MAX_MS, OptionsReader, shown } from '../options-reader.ts'
-import type { KnownNames, NumberRange } from '../options-reader.ts'
+import type { KnownNames, NumberRanges } from '../options-reader.ts'
 import { CODECS } from '../records/batch-format.ts'
 import type { Codec } from '../records/batch-format.ts'
 import type { Partitioner } from './partitioner.ts'
@@ -77,12 +77,13 @@ const NUMBERS = {
   maxRequestBytes: [KiB, 1_024 * MiB, 4 * MiB],
   deliveryTimeoutMs: [1, MAX_MS, 120_000],
   transactionTimeoutMs: [1, MAX_MS, 60_000],
-} as const satisfies Readonly<Record<string, NumberRange>>
+} as const satisfies NumberRanges
 
 const ACKS = ['all', 0, 1] as const
 
 const KNOWN: KnownNames = {
-  names: ['acks', ...Object.keys(NUMBERS), 'ackTimeoutMs', 'compression', 'partitioner', 'transactionalId'],
+  names: ['acks', 'ackTimeoutMs', 'compression', 'partitioner', 'transactionalId'],
+  numbers: NUMBERS,
   renamed: {
     idempotent: "leave it out; with acks 'all' the producer is idempotent",
     enableIdempotence: "leave it out; with acks 'all' the producer is idempotent",

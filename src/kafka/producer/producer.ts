@@ -1,5 +1,5 @@
-import { CloseDeadline } from '../close-deadline.ts'
 import type { CloseOptions } from '../close-deadline.ts'
+import { Closing } from '../closing.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { closedError } from '../cluster/cluster-errors.ts'
 import type { Connections } from '../cluster/connections.ts'
@@ -49,8 +49,7 @@ export class Producer {
   readonly #transactions: Transactions | undefined
   readonly #wallClock: () => number
   readonly #onClosed: ((producer: Producer) => void) | undefined
-  readonly #deadline: CloseDeadline
-  #closing: Promise<void> | undefined
+  readonly #closing: Closing
   /** Transactions run one after the other. */
   #turn: Promise<unknown> = Promise.resolve()
 
@@ -83,7 +82,7 @@ export class Producer {
       onBatch: context.onBatch,
     })
     this.#transactions = transactions
-    this.#deadline = new CloseDeadline(clock, 'producer.close', DEFAULT_CLOSE_MS)
+    this.#closing = new Closing(clock, 'producer.close', DEFAULT_CLOSE_MS)
     this.#wallClock = wallClock
     this.#onClosed = context.onClosed
   }
@@ -150,11 +149,8 @@ export class Producer {
    * fails. A transaction that is running may end by then; if it does not, the broker aborts it. May be called again, by hooks too; a
    * later call can make the deadline sooner.
    */
-  async close(options: CloseOptions = {}): Promise<void> {
-    this.#deadline.set(options)
-    // Not at once: what it calls, listeners and hooks, may call close again, and must find that it has begun.
-    this.#closing ??= Promise.resolve().then(() => this.#close())
-    await this.#closing
+  close(options: CloseOptions = {}): Promise<void> {
+    return this.#closing.run(options, () => this.#close())
   }
 
   /** Closes it at the end of an `await using`. */
@@ -163,16 +159,17 @@ export class Producer {
   }
 
   async #close(): Promise<void> {
+    const { deadline } = this.#closing
     const finished = this.#transactions === undefined ? this.flush() : this.#turn
-    await Promise.race([finished, this.#deadline.passed])
-    this.#deadline.end()
+    await Promise.race([finished, deadline.passed])
+    deadline.end()
     this.#records.close()
     this.#coordinators.close()
     this.#onClosed?.(this)
   }
 
   #refusal(): KafkaError | undefined {
-    if (this.#closing !== undefined) return closedError()
+    if (this.#closing.hasBegun) return closedError()
     return this.#transactions === undefined ? undefined : stateError('a transactional producer sends in transactions')
   }
 
@@ -202,7 +199,7 @@ export class Producer {
   async #transact<T>(work: (transaction: Transaction) => Promise<T> | T): Promise<T> {
     const transactions = this.#transactions
     if (transactions === undefined) throw stateError('this producer has no transactionalId')
-    if (this.#closing !== undefined) throw closedError()
+    if (this.#closing.hasBegun) throw closedError()
     await transactions.begin()
     let isOpen = true
     const refusal = () => (isOpen ? transactions.refusal : stateError('the transaction has ended'))

@@ -2,6 +2,7 @@ import { aptInstall } from '../../../tools/brokers/apt.ts'
 import { BrokerError } from '../../../tools/brokers/errors.ts'
 import { which } from '../../../tools/brokers/exec.ts'
 import type { KafkaBroker } from '../../../tools/brokers/index.ts'
+import { EVERY_GROUP } from './peer.ts'
 import type { Action, Peer, PeerRecord, PeerSettings, Program } from './peer.ts'
 
 const TAB = '\t'
@@ -10,13 +11,7 @@ const TAB = '\t'
 export const JAVA: Peer = {
   name: "Java's console tools",
   lacks: ['transactions', 'text only', 'own partition', 'own timestamp'],
-  groups: [
-    { protocol: 'classic', assignor: 'cooperative-sticky' },
-    { protocol: 'classic', assignor: 'sticky' },
-    { protocol: 'classic', assignor: 'range' },
-    { protocol: 'classic', assignor: 'roundrobin' },
-    { protocol: 'consumer' },
-  ],
+  groups: EVERY_GROUP,
   program: async (action, settings, broker) =>
     action === 'produce' ? consoleProducer(settings, broker) : consoleConsumer(settings, broker),
 }

@@ -25,6 +25,20 @@ export interface PeerSettings {
   readonly transaction?: 'commit' | 'abort'
 }
 
+export interface PeerGroup {
+  readonly protocol: 'classic' | 'consumer'
+  readonly assignor?: string
+}
+
+/** All that this client can do, for peers that can do as much. */
+export const EVERY_GROUP: readonly PeerGroup[] = [
+  { protocol: 'classic', assignor: 'cooperative-sticky' },
+  { protocol: 'classic', assignor: 'sticky' },
+  { protocol: 'classic', assignor: 'range' },
+  { protocol: 'classic', assignor: 'roundrobin' },
+  { protocol: 'consumer' },
+]
+
 /** Another client of Kafka, as a program. */
 export interface Peer {
   readonly name: string
@@ -34,7 +48,7 @@ export interface Peer {
    */
   readonly lacks: readonly Lack[]
   /** Ways to be in a group with us: its assignor is one of ours. */
-  readonly groups: readonly { readonly protocol: 'classic' | 'consumer'; readonly assignor?: string }[]
+  readonly groups: readonly PeerGroup[]
   /** Installs or builds what is missing. */
   program(action: Action, settings: PeerSettings, broker: KafkaBroker): Promise<Program>
 }

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { goBuild } from '../../../tools/brokers/go.ts'
 import type { KafkaBroker } from '../../../tools/brokers/index.ts'
 import { ensurePeers } from '../ensure-peers.ts'
+import { EVERY_GROUP } from './peer.ts'
 import type { Action, Peer, PeerRecord, PeerSettings, Program } from './peer.ts'
 import { pythonWithPackages } from './python.ts'
 
@@ -36,13 +37,7 @@ export const LIBRDKAFKA: Peer = {
 export const FRANZ: Peer = {
   name: 'franz-go',
   lacks: [],
-  groups: [
-    { protocol: 'classic', assignor: 'cooperative-sticky' },
-    { protocol: 'classic', assignor: 'sticky' },
-    { protocol: 'classic', assignor: 'range' },
-    { protocol: 'classic', assignor: 'roundrobin' },
-    { protocol: 'consumer' },
-  ],
+  groups: EVERY_GROUP,
   program: (...call) => wireProgram(franz(), ...call),
 }
 

@@ -1,7 +1,7 @@
 // Over 250 lines: what users call, and what the member, the brokers' sessions and the locks tell each other through it.
 import { randomUUID } from 'node:crypto'
-import { CloseDeadline } from '../../close-deadline.ts'
 import type { CloseOptions } from '../../close-deadline.ts'
+import { Closing } from '../../closing.ts'
 import type { Connections } from '../../cluster/connections.ts'
 import type { KafkaError } from '../../errors.ts'
 import { MAX_MS, OptionsReader } from '../../options-reader.ts'
@@ -67,14 +67,13 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   #waiting: PromiseWithResolvers<void> | undefined
   #isPokeDue = false
   #fatal: KafkaError | undefined
-  readonly #deadline: CloseDeadline
-  #closing: Promise<void> | undefined
+  readonly #closing: Closing
 
   /** @internal Throws an {@link InvalidOptionsError} if options can't be used. */
   constructor(context: ConsumerContext, options: ShareConsumerOptions) {
     this.#context = context
     this.#options = shareSettingsOf(options, context.cluster.rack)
-    this.#deadline = new CloseDeadline(context.clock, 'shareConsumer.close')
+    this.#closing = new Closing(context.clock, 'shareConsumer.close')
     this.#heartbeats = context.cluster.connections({ purpose: 'group' })
     this.#fetches = context.cluster.connections({ purpose: 'share' })
     this.#member = new ShareMember(
@@ -148,7 +147,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
       if (this.#fatal !== undefined) throw this.#fatal
       const error = this.#errors.shift()
       if (error !== undefined) throw error
-      if (this.#closing !== undefined) return false
+      if (this.#closing.hasBegun) return false
       if (this.#ready.length > 0) return true
       this.#waiting ??= Promise.withResolvers()
       await this.#waiting.promise
@@ -170,11 +169,8 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
    * Releases what was not delivered, waits for the verdicts of the rest, at most for `closeTimeoutMs`, and leaves the group. Resolves after
    * `deadlineMs` at the latest, if it is given. May be called again, by listeners too; a later call can make the deadline sooner.
    */
-  async close(options: CloseOptions = {}): Promise<void> {
-    this.#deadline.set(options)
-    // Not at once: what it calls, listeners and hooks, may call close again, and must find that it has begun.
-    this.#closing ??= Promise.resolve().then(() => this.#close())
-    await this.#closing
+  close(options: CloseOptions = {}): Promise<void> {
+    return this.#closing.run(options, () => this.#close())
   }
 
   /** Closes it at the end of an `await using`. */
@@ -183,7 +179,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   }
 
   #start(): void {
-    if (this.#subscription !== undefined || this.#closing !== undefined) return
+    if (this.#subscription !== undefined || this.#closing.hasBegun) return
     const { cluster, clock } = this.#context
     this.#subscription = new Subscription(cluster, this.#options.topics, () =>
       this.#withHeartbeat(() => this.#member.subscriptionChanged(clock.now())),
@@ -252,7 +248,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     this.#isPokeDue = false
     const { metadata } = this.#context.cluster
     const byNode = new Map<number, SharePartition[]>()
-    if (this.#closing === undefined) {
+    if (!this.#closing.hasBegun) {
       for (const { topic: topicId, partition } of this.#assignment) {
         const name = metadata.topicOfId(topicId)?.name
         const leader = name === undefined ? undefined : metadata.leaderOf(name, partition)?.leader
@@ -266,7 +262,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
 
   /** After a request: what has come up meanwhile, or, after an error, a pause. */
   #again(broker: ShareBroker): void {
-    if (this.#closing !== undefined) return
+    if (this.#closing.hasBegun) return
     const pause = broker.notBefore - this.#context.clock.now()
     if (pause > 0) this.#after(pause, () => this.#poke())
     else this.#pokeSoon()
@@ -290,7 +286,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
       this.#fetches,
       { groupId, memberId: this.#memberId, maxWaitMs, maxBytes },
       {
-        room: () => (this.#closing === undefined ? this.#options.maxUndecided - this.#brokerOf.size : 0),
+        room: () => (!this.#closing.hasBegun ? this.#options.maxUndecided - this.#brokerOf.size : 0),
         acquired: (from, records) => this.#acquired(nodeId, from, records),
         renewed: (from, lockMs, askedAt) => {
           for (const record of this.#renewing.get(from) ?? []) record.lockEndsAt = askedAt + lockMs
@@ -318,7 +314,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
       const shared = new ShareRecord(record, { topic, ...partition }, rest, owner)
       undecided?.add(shared)
       this.#brokerOf.set(shared, broker)
-      if (this.#closing === undefined) this.#ready.push(shared)
+      if (!this.#closing.hasBegun) this.#ready.push(shared)
       else shared.release()
     }
     const lockMs = acquired[0]?.lockMs ?? 0
@@ -380,19 +376,20 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
 
   async #close(): Promise<void> {
     const { clock, onClosed } = this.#context
+    const { deadline } = this.#closing
     for (const record of this.#ready.splice(0)) record.release()
     this.#wake()
-    void this.#deadline.passed.then(() => this.#wake())
+    void deadline.passed.then(() => this.#wake())
     const end = clock.now() + this.#options.closeTimeoutMs
-    while (this.#brokerOf.size > 0 && clock.now() < end && !this.#deadline.hasPassed) {
+    while (this.#brokerOf.size > 0 && clock.now() < end && !deadline.hasPassed) {
       this.#waiting ??= Promise.withResolvers()
       const { promise, resolve } = this.#waiting
       const cancel = clock.setTimer(resolve, end - clock.now())
       await promise
       cancel()
     }
-    await Promise.race([this.#leave(), this.#deadline.passed])
-    this.#deadline.end()
+    await Promise.race([this.#leave(), deadline.passed])
+    deadline.end()
     this.#cancelHeartbeat?.()
     for (const cancel of this.#timers) cancel()
     this.#stopListening?.()

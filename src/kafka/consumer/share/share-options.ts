@@ -1,5 +1,5 @@
 import { MAX_MS, OptionsReader } from '../../options-reader.ts'
-import type { KnownNames, NumberRange } from '../../options-reader.ts'
+import type { KnownNames, NumberRanges } from '../../options-reader.ts'
 import { readTopics } from '../consumer-options.ts'
 
 /** What {@link KafkaClient.shareConsumer} takes. */
@@ -39,10 +39,11 @@ const NUMBERS = {
   maxWaitMs: [0, MAX_MS, 500],
   maxBytes: [1, MAX_MS, 16 * 1024 * 1024],
   closeTimeoutMs: [0, MAX_MS, 20_000],
-} as const satisfies Readonly<Record<string, NumberRange>>
+} as const satisfies NumberRanges
 
 const KNOWN: KnownNames = {
-  names: ['topics', 'group', 'rack', ...Object.keys(NUMBERS)],
+  names: ['topics', 'group', 'rack'],
+  numbers: NUMBERS,
   renamed: {
     groupId: 'write group',
     onReset: `the group has it: set share.auto.offset.reset with admin().configs.alter({ type: 'group', name }, …)`,

@@ -4,6 +4,7 @@ import type { ApiName } from '../../../../src/kafka/protocol/generated/api-types
 import { seededRandom } from '../../../../src/testing/random.ts'
 import type { Random } from '../../../../src/testing/random.ts'
 import { seedsOf } from '../schedules.ts'
+import { networkFaults } from './network-faults.ts'
 import { ConsumerSim, numbers } from './sim-consumer.ts'
 
 const PARTITIONS = 5
@@ -151,13 +152,7 @@ class Chaos {
     const random = this.#random
     const code = api === 'Fetch' ? random.pick([6, 74, 75, 3, 56]) : random.pick([14, 15, 16])
     return random.pick([
-      { do: 'drop' } as const,
-      { do: 'dropAnswer' } as const,
-      { do: 'close' } as const,
-      { do: 'closeAfter' } as const,
-      { do: 'split' } as const,
-      { do: 'delay', ms: random.integer(1, 5_000) } as const,
-      { do: 'delayAnswer', ms: random.integer(1, 5_000) } as const,
+      ...networkFaults(random),
       ...(['Metadata', 'FindCoordinator', 'ListOffsets'].includes(api) ? [] : [{ do: 'error', code } as const]),
     ])
   }

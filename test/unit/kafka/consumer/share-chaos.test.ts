@@ -5,6 +5,7 @@ import type { ApiName } from '../../../../src/kafka/protocol/generated/api-types
 import { seededRandom } from '../../../../src/testing/random.ts'
 import type { Random } from '../../../../src/testing/random.ts'
 import { seedsOf } from '../schedules.ts'
+import { networkFaults } from './network-faults.ts'
 import { ConsumerSim, numbers } from './sim-consumer.ts'
 
 const PARTITIONS = 3
@@ -117,21 +118,8 @@ class ShareChaos {
     else if (dice < 0.75) sim.shares.evictSessions()
     else if (dice < 0.8) sim.shares.group('g').fence(random.pick(sim.shares.group('g').members.concat('')))
     for (const api of APIS) {
-      if (random.chance(0.15)) sim.script.on(api, random.integer(1, 3), this.#fault())
+      if (random.chance(0.15)) sim.script.on(api, random.integer(1, 3), random.pick(networkFaults(random)))
     }
-  }
-
-  #fault() {
-    const random = this.#random
-    return random.pick([
-      { do: 'drop' } as const,
-      { do: 'dropAnswer' } as const,
-      { do: 'close' } as const,
-      { do: 'closeAfter' } as const,
-      { do: 'split' } as const,
-      { do: 'delay', ms: random.integer(1, 5_000) } as const,
-      { do: 'delayAnswer', ms: random.integer(1, 5_000) } as const,
-    ])
   }
 
   #close(consumer: ShareConsumer): void {
