@@ -143,16 +143,20 @@ export class MetadataRefresher {
     const fromBootstrap = this.#mustBootstrap || this.#schedule.mustBootstrap(start)
     if (fromBootstrap) this.#schedule.bootstrapped(start)
     this.#mustBootstrap = false
-    const isComplete = this.#usesOfAll > 0
-    this.#schedule.started(start)
+    const isWhole = this.#schedule.started(start)
+    const isComplete = isWhole && this.#usesOfAll > 0
+    // Nobody waits for what is missing only: a call of `refresh` wants everything.
     const waiting = this.#waiting.splice(0)
     let failure: unknown
     try {
-      const response = await ask(this.#body(), fromBootstrap)
+      const response = await ask(
+        this.#body(isWhole ? [...this.#uses.keys()] : this.#missing(), isComplete),
+        fromBootstrap,
+      )
       this.#schedule.succeeded(clock.now())
       this.#failure = undefined
       if (!this.#isClosed) onAnswer(metadata.apply(this.#withoutUnused(response), isComplete))
-      if (this.#isMissing()) this.#schedule.wantAt(clock.now() + MISSING_TOPIC_MS)
+      if (this.#missing().length > 0) this.#schedule.lookAt(clock.now() + MISSING_TOPIC_MS)
     } catch (error) {
       failure = error
       if (error instanceof KafkaError && !this.#isClosed) {
@@ -169,15 +173,15 @@ export class MetadataRefresher {
     }
   }
 
-  #isMissing(): boolean {
+  /** An answer with all topics says nothing at all about one that does not exist. */
+  #missing(): readonly string[] {
     const { metadata } = this.#options
-    return [...this.#uses.keys()].some((name) => metadata.topic(name)?.errorCode === UNKNOWN_TOPIC)
+    return [...this.#uses.keys()].filter((name) => (metadata.topic(name)?.errorCode ?? UNKNOWN_TOPIC) === UNKNOWN_TOPIC)
   }
 
-  #body(): MetadataRequest {
+  #body(names: readonly string[], isComplete: boolean): MetadataRequest {
     const { autoCreateTopics } = this.#options.settings
-    const topics = this.#usesOfAll > 0 ? null : [...this.#uses.keys()].map((name) => ({ name }))
-    return { topics, allowAutoTopicCreation: autoCreateTopics }
+    return { topics: isComplete ? null : names.map((name) => ({ name })), allowAutoTopicCreation: autoCreateTopics }
   }
 
   /** Topics that were released meanwhile stay forgotten. */

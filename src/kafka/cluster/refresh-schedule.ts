@@ -14,7 +14,7 @@ export interface RefreshOptions {
 
 /**
  * When metadata is read again. All who want it between two refreshes share one; a wish while one is on its way needs another, because
- * its answer may be older than the wish. Pure: time and random numbers are given.
+ * its answer may be older than the wish. What is missing is looked for in between, alone. Pure: time and random numbers are given.
  */
 export class RefreshSchedule {
   readonly #minGapMs: number
@@ -23,9 +23,13 @@ export class RefreshSchedule {
   readonly #backoff: BackoffOptions
   #isRunning = false
   #isWanted = true
-  #wantedAt = Infinity
+  #missingAt = Infinity
+  /** The refresh that is running, or was the last, reads what is missing only. */
+  #isPartial = false
   #lastStart = -Infinity
   #lastSuccess: number
+  /** Of a refresh of everything. */
+  #lastWhole: number
   #notBefore = -Infinity
   #failures = 0
 
@@ -35,14 +39,13 @@ export class RefreshSchedule {
     this.#minGapMs = minGapMs
     this.#maxAgeMs = maxAgeMs
     this.#bootstrapAfterMs = bootstrapAfterMs
-    this.#lastSuccess = now
+    this.#lastSuccess = this.#lastWhole = now
   }
 
   /** When the next refresh is due; Infinity while one is running. */
   get dueAt(): number {
     if (this.#isRunning) return Infinity
-    const wish = this.#isWanted ? -Infinity : Math.min(this.#wantedAt, this.#lastSuccess + this.#maxAgeMs)
-    return Math.max(wish, this.#lastStart + this.#minGapMs, this.#notBefore)
+    return Math.max(Math.min(this.#wholeAt, this.#missingAt), this.#lastStart + this.#minGapMs, this.#notBefore)
   }
 
   /** Something is outdated: a leader has moved, a topic is new. */
@@ -50,22 +53,26 @@ export class RefreshSchedule {
     this.#isWanted = true
   }
 
-  /** Something is missing that may come. */
-  wantAt(time: number): void {
-    this.#wantedAt = time
+  /** Something is missing that may come: only that is looked for then. */
+  lookAt(time: number): void {
+    this.#missingAt = time
   }
 
-  started(now: number): void {
+  /** True if everything is to be read now; false: what is missing. */
+  started(now: number): boolean {
+    this.#isPartial = this.#missingAt < this.#wholeAt
     this.#isRunning = true
-    this.#wantedAt = Infinity
+    this.#missingAt = Infinity
     this.#isWanted = false
     this.#lastStart = now
+    return !this.#isPartial
   }
 
   succeeded(now: number): void {
     this.#isRunning = false
     this.#failures = 0
     this.#lastSuccess = now
+    if (!this.#isPartial) this.#lastWhole = now
     this.#notBefore = -Infinity
   }
 
@@ -84,5 +91,10 @@ export class RefreshSchedule {
   /** After going back to the bootstrap addresses: they have their time too. */
   bootstrapped(now: number): void {
     this.#lastSuccess = now
+  }
+
+  /** When everything is to be read. */
+  get #wholeAt(): number {
+    return this.#isWanted ? -Infinity : this.#lastWhole + this.#maxAgeMs
   }
 }

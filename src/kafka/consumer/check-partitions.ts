@@ -1,45 +1,47 @@
 import { InvalidOptionsError } from '../errors.ts'
-import { kindOf, OptionsReader, shown } from '../options-reader.ts'
-import type { KnownNames } from '../options-reader.ts'
+import type { OptionProblem } from '../errors.ts'
+import { kindOf, shown } from '../options-reader.ts'
+import type { TopicPartition } from './partition-set.ts'
 
-const KNOWN: KnownNames = {
-  names: ['topic', 'partition'],
-  renamed: { partitions: 'write { topic, partition } for each of them' },
-}
-
-/** Throws an {@link InvalidOptionsError} if these are no partitions. `call` is what was called with them. */
-export function checkPartitions(call: string, partitions: unknown): void {
+/**
+ * The partitions that a call was given, which may be iterable only once. Throws an {@link InvalidOptionsError} if they are none. What else
+ * they have, as a batch or a position has, is not looked at. `call` is what was called with them.
+ */
+export function partitionsOf(call: string, partitions: Iterable<TopicPartition>): readonly TopicPartition[] {
   if (!isIterable(partitions)) {
     const problem = `are ${kindOf(partitions)}: give an array of { topic, partition }, or nothing for all`
     throw new InvalidOptionsError(call, [{ option: 'partitions', problem }])
   }
-  for (const each of partitions) {
-    const reader = new OptionsReader(call, each, KNOWN)
-    readPartition(reader)
-    reader.done()
-  }
+  const given = [...partitions]
+  refuse(call, given.flatMap(problemsOf))
+  return given
 }
 
 /** Throws an {@link InvalidOptionsError} if it is no offset of a partition. */
-export function checkPlace(call: string, place: unknown): void {
-  const reader = new OptionsReader(call, place, { ...KNOWN, names: [...KNOWN.names, 'offset'] })
-  readPartition(reader)
-  readWhole(reader, 'offset')
-  reader.done()
+export function checkPlace(call: string, place: TopicPartition & { readonly offset: number }): void {
+  refuse(call, [...problemsOf(place), ...problemsOfWhole('offset', place?.offset)])
 }
 
-function readPartition(reader: OptionsReader): void {
-  const topic = reader.raw('topic')
-  if (typeof topic !== 'string' || topic === '') {
-    reader.problem('topic', `is ${shown(topic)}: give the name of a topic`)
+function problemsOf(given: unknown): readonly OptionProblem[] {
+  if (typeof given !== 'object' || given === null) {
+    return [{ option: 'partitions', problem: `have ${kindOf(given)}: give { topic, partition }` }]
   }
-  readWhole(reader, 'partition')
+  const { topic, partition, partitions } = given as Readonly<Record<string, unknown>>
+  const isTopic = typeof topic === 'string' && topic !== ''
+  const ofTopic = isTopic ? [] : [{ option: 'topic', problem: `is ${shown(topic)}: give the name of a topic` }]
+  if (partition !== undefined || partitions === undefined)
+    return [...ofTopic, ...problemsOfWhole('partition', partition)]
+  const problem = 'is not an option: write { topic, partition } for each of them'
+  return [...ofTopic, { option: 'partitions', problem }]
 }
 
-function readWhole(reader: OptionsReader, name: string): void {
-  const value = reader.raw(name)
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return
-  reader.problem(name, `is ${shown(value)}: give a whole number of 0 or more`)
+function problemsOfWhole(option: string, value: unknown): readonly OptionProblem[] {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return []
+  return [{ option, problem: `is ${shown(value)}: give a whole number of 0 or more` }]
+}
+
+function refuse(call: string, problems: readonly OptionProblem[]): void {
+  if (problems.length > 0) throw new InvalidOptionsError(call, problems)
 }
 
 function isIterable(value: unknown): value is Iterable<unknown> {

@@ -3,8 +3,8 @@ import { errorFromBroker, InvalidOptionsError, KafkaError } from '../errors.ts'
 import type { CloseDeadline, CloseOptions } from '../close-deadline.ts'
 import { Closing } from '../closing.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
-import { checkPartitions, checkPlace } from './check-partitions.ts'
 import { BatchStream } from './batch-stream.ts'
+import { checkPlace, partitionsOf } from './check-partitions.ts'
 import { notAssigned } from './consumer-batch.ts'
 import type { ConsumerBatch, MemberMetadata, NextOffset } from './consumer-batch.ts'
 import type { ConsumerContext } from './consumer-context.ts'
@@ -187,8 +187,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /** Delivers nothing of these partitions, or of all, until they are resumed. What was fetched is kept. */
   pause(partitions: Iterable<TopicPartition> = this.assignment): void {
-    checkPartitions('pause', partitions)
-    for (const owned of this.#find(partitions)) {
+    for (const owned of this.#find(partitionsOf('pause', partitions))) {
       owned.fetch.isPaused = true
       this.#delivery.takeBack(owned)
     }
@@ -196,8 +195,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /** Goes on with these partitions, or all, also after an error of theirs. Those that were not paused are not affected. */
   resume(partitions: Iterable<TopicPartition> = this.assignment): void {
-    checkPartitions('resume', partitions)
-    for (const owned of this.#find(partitions)) {
+    for (const owned of this.#find(partitionsOf('resume', partitions))) {
       const { fetch } = owned
       // What has kept it from being read may have been that its position was not found.
       if (fetch.isPaused && fetch.topicId === undefined) void this.#begin(owned)
@@ -434,7 +432,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
         return this.#resolver.resolve(fetch)
       }
       const to = Math.min(endOffset, from)
-      fetch.position.truncate(to, to === endOffset ? epoch : owned.deliveredEpoch)
+      // Of an epoch that the log does not have, the same would be answered again and again.
+      fetch.position.truncate(to, to === endOffset ? epoch : Math.min(epoch, owned.deliveredEpoch))
       this.#fetcher.poke()
       if (to >= from) return
       owned.moveTo(to, epoch)

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { Cluster } from '../../../src/kafka/cluster/cluster.ts'
 import type { MetadataChange } from '../../../src/kafka/cluster/metadata.ts'
+import type { MetadataRequest } from '../../../src/kafka/protocol/generated/api-types.ts'
 import { expectNothingLeft, produceBody, setUp, withTopic } from './cluster-helpers.ts'
 
 describe('bootstrap', () => {
@@ -119,6 +120,33 @@ describe('metadata', () => {
     sim.clock.setTimer(() => sim.createTopic('late'), 30_000)
     expect((await waiting).partitions).toEqual([{ leader: 1, epoch: 0 }])
     expect(sim.requests.filter(({ api }) => api === 'Metadata').length).toBeLessThan(60)
+    await expectNothingLeft(sim, cluster)
+  })
+
+  it.each(['named', 'all'])('looks only for what is missing, and as often as ever for the rest (%s)', async (which) => {
+    const { sim, cluster } = setUp()
+    for (const name of ['a', 'b', 'c']) sim.createTopic(name)
+    const tracked = cluster.track()
+    for (const name of ['a', 'b', 'late']) tracked.add(name)
+    if (which === 'all') cluster.trackAll()
+    await sim.advance(1_000)
+    const start = sim.clock.now()
+    const asked = () => {
+      const bodies = sim.requests.filter(({ api, at }) => api === 'Metadata' && at > start).map(({ body }) => body)
+      return bodies.map((body) => (body as MetadataRequest).topics?.map(({ name }) => name) ?? null)
+    }
+    await sim.advance(60_000)
+    expect(new Set(asked().map(String))).toEqual(new Set(['late']))
+    expect(asked().length).toBeLessThanOrEqual(31)
+    await sim.advance(300_000)
+    expect(asked().filter((topics) => topics?.length !== 1)).toEqual([which === 'all' ? null : ['a', 'b', 'late']])
+    expect(cluster.metadata.topic('c')?.errorCode).toBe(which === 'all' ? 0 : undefined)
+    sim.createTopic('late')
+    await sim.advance(2_500)
+    expect(cluster.metadata.leaderOf('late', 0)).toMatchObject({ leader: 1 })
+    const { length } = asked()
+    await sim.advance(60_000)
+    expect(asked().length).toBe(length)
     await expectNothingLeft(sim, cluster)
   })
 

@@ -559,6 +559,37 @@ describe('options', () => {
     expect(() => new ConsumerSim().consumer(options)).toThrow(expect.objectContaining({ code: 'INVALID_OPTIONS' }))
   })
 
+  it('of calls may be any objects with a topic and a partition, in anything that can be iterated', async () => {
+    const sim = new ConsumerSim({ brokers: 1 })
+    sim.createTopic('t', 1)
+    sim.append('t', 0, numbers(30))
+    const consumer = sim.consumer({ maxBatchRecords: 1 })
+    function* once() {
+      yield { topic: 't', partition: 0 }
+    }
+    const seen: string[] = []
+    const run = consumer.run({
+      handler: async (record, context) => {
+        seen.push(record.valueText ?? '')
+        if (record.offset === 4) consumer.pause([context])
+        if (record.offset === 9) consumer.pause(consumer.positions)
+        if (record.offset === 14) consumer.pause(once())
+        if (record.offset === 19) consumer.seek({ ...(consumer.positions[0] ?? context), offset: 25 })
+        await sim.clock.wait(10)
+      },
+    })
+    for (const until of [5, 10, 15]) {
+      await sim.advance(3_000)
+      expect(seen).toEqual(numbers(until))
+      consumer.resume(once())
+    }
+    await sim.advance(3_000)
+    expect(seen).toEqual([...numbers(20), ...numbers(5, 25)])
+    await sim.run(consumer.close())
+    await run
+    sim.closeClients()
+  })
+
   it('of calls are checked: names, kinds and ranges', async () => {
     const consumer = new ConsumerSim().consumer()
     const place = { topic: 't', partition: 0 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { ConsumerBatch } from '../../../../src/kafka/consumer/consumer-batch.ts'
 import type { Consumer } from '../../../../src/kafka/consumer/consumer.ts'
+import { batchOf } from '../sim/batch.ts'
 import { ConsumerSim, numbers, read } from './sim-consumer.ts'
 
 /** Collects what handlers are given, in the background. */
@@ -155,6 +156,29 @@ describe('C17: the log is truncated', () => {
     expect(sim.count('OffsetForLeaderEpoch')).toBeLessThanOrEqual(3)
     await sim.run(consumer.close())
     expect(sim.committed(0)).toBe(101)
+    sim.closeClients()
+  })
+
+  it.each([{}, { Fetch: 11 } as const])('reads on where another leader had written: %o', async (maxVersions) => {
+    const sim = new ConsumerSim({ brokers: 2, maxVersions })
+    sim.createTopic('t', 1)
+    for (let batch = 0; batch < 10; batch++) sim.append('t', 0, numbers(10, 10 * batch))
+    sim.moveLeader('t', 0, 2)
+    for (let batch = 10; batch < 12; batch++) sim.append('t', 0, numbers(10, 10 * batch))
+    const consumer = sim.consumer()
+    const values = collect(consumer)
+    await sim.advance(5_000)
+    expect(values.length).toBe(120)
+    // Elected unclean, like the second before it: it has more of the first epoch, and nothing of the second.
+    sim.log('t').truncate(100)
+    for (let batch = 10; batch < 15; batch++) sim.log('t').append(batchOf(numbers(10, 1_000 + 10 * batch)), 0)
+    sim.moveLeader('t', 0, 1)
+    await sim.advance(5_000)
+    expect(values.slice(120)).toEqual(numbers(30, 1_120).map((n) => `0:${n}`))
+    await sim.advance(60_000)
+    expect(sim.count('Fetch', sim.clock.now() - 60_000)).toBeLessThan(300)
+    await sim.run(consumer.close())
+    expect(sim.committed(0)).toBe(150)
     sim.closeClients()
   })
 
