@@ -132,12 +132,12 @@ export class AdminContext {
     )
   }
 
-  /** Runs with metadata of these topics, and waits until they are known. */
+  /** Runs with metadata of these topics, and waits until they are known: for one that does not exist, 10 seconds at most. */
   async withTopics<T>(topics: readonly string[], run: () => Promise<T>): Promise<T> {
     const tracked = this.cluster.track()
     try {
       for (const topic of topics) tracked.add(topic)
-      for (const topic of topics) await this.cluster.topic(topic, { timeoutMs: this.timeoutMs })
+      for (const topic of topics) await this.cluster.existingTopic(topic, { timeoutMs: this.timeoutMs })
       return await run()
     } finally {
       tracked.release()

@@ -1,3 +1,4 @@
+// Over 250 lines: all that producers, consumers and admin clients ask a cluster for; what it is made of is in the files beside it.
 import { errorFromBroker, KafkaError } from '../errors.ts'
 import type { SendOptions, Sent } from '../network/connection.ts'
 import type { OptionsReader } from '../options-reader.ts'
@@ -5,6 +6,7 @@ import type { ApiName, Requests, Responses } from '../protocol/generated/api-typ
 import { AnyBroker } from './any-broker.ts'
 import { backoffMs } from './backoff.ts'
 import { closedError, clusterError } from './cluster-errors.ts'
+import type { ClusterErrorCode } from './cluster-errors.ts'
 import { clusterSettingsOf } from './cluster-options.ts'
 import type { ClusterOptions, ClusterSettings } from './cluster-options.ts'
 import { Connections } from './connections.ts'
@@ -21,6 +23,8 @@ import type { Subject } from './troubles.ts'
 import { Waits } from './waits.ts'
 import type { WaitOptions } from './waits.ts'
 
+/** Without a topic of this name for so long, a call that needs it fails, though its own timeout may be longer. */
+const MISSING_TOPIC_MS = 10_000
 /** Brokers may know of a new topic, or of a new leader, a moment later. */
 const TOPIC_GRACE_MS = 1_000
 /** The first group of a cluster has its internal topic made. */
@@ -178,6 +182,21 @@ export class Cluster {
     return this.waitFor(`the topic ${name}`, () => this.#usable(name), options)
   }
 
+  /** As {@link Cluster.topic}, but one that does not exist is waited for 10 seconds at most; brokers that are down, for the whole time. */
+  async existingTopic(name: string, { timeoutMs = Infinity, signal }: WaitOptions = {}): Promise<TopicState> {
+    const { clock } = this.#settings
+    const end = clock.now() + timeoutMs
+    for (let last: unknown; ;) {
+      try {
+        return await this.topic(name, { timeoutMs: Math.min(MISSING_TOPIC_MS, end - clock.now()), signal })
+      } catch (error) {
+        // Why brokers don't answer says more than that the time is over.
+        last = isCode(error, 'WAIT_TIMEOUT') ? (last ?? error) : error
+        if (!isRetriable(error) || isCode(error, 'NOT_FOUND') || clock.now() >= end) throw last
+      }
+    }
+  }
+
   /** Waits until a partition of a tracked topic has a leader. */
   leader(
     topic: string,
@@ -226,7 +245,7 @@ export class Cluster {
         const left = end - clock.now()
         return await this.#waits.within(attempt(), what, { timeoutMs: left, signal })
       } catch (error) {
-        const isTimeout = error instanceof KafkaError && error.code === 'WAIT_TIMEOUT'
+        const isTimeout = isCode(error, 'WAIT_TIMEOUT')
         last = isTimeout ? (last ?? error) : error
         const pause = backoffMs(failures, random(), backoff)
         if (isTimeout || !isRetriable(error) || clock.now() + pause >= end) throw last
@@ -287,6 +306,10 @@ export class Cluster {
     this.#checkTroubles()
     for (const listener of this.#listeners) listener(changes)
   }
+}
+
+function isCode(error: unknown, code: ClusterErrorCode): boolean {
+  return error instanceof KafkaError && error.code === code
 }
 
 function isRetriable(error: unknown): error is KafkaError {

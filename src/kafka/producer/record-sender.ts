@@ -55,9 +55,6 @@ interface Waiting {
   stopListening: (() => void) | undefined
 }
 
-/** Without a topic of this name for so long, its records fail, though their delivery timeout may be longer. */
-const TOPIC_WAIT_MS = 10_000
-
 /** Takes records, and settles each: metadata, batches, requests, time. */
 export class RecordSender {
   readonly #options: RecordSenderOptions
@@ -254,25 +251,20 @@ export class RecordSender {
 
   /** Until the topic's partitions are known. */
   async #look(topic: KnownTopic): Promise<void> {
-    const { cluster, clock } = this.#options
     const name = topic.writer.topic
-    const end = clock.now() + this.#settings.deliveryTimeoutMs
-    for (;;) {
-      try {
-        const timeoutMs = Math.min(TOPIC_WAIT_MS, end - clock.now())
-        await cluster.topic(name, { timeoutMs, signal: this.#closing.signal })
-        this.#learn(topic)
-        return this.#topicKnown(topic)
-      } catch (error) {
-        const found = error instanceof KafkaError ? error : clusterError('NOT_FOUND', String(error), error)
-        if (found.retriable && found.code !== 'NOT_FOUND' && clock.now() < end) continue
-        const reason = found.code === 'WAIT_TIMEOUT' ? this.#timedOut(`the topic ${name} was not found`) : found
-        // The next call looks again.
-        this.#topics.delete(name)
-        this.#tracked.remove(name)
-        return this.#failWaiting(topic.waiting, withOutcome(reason, 'not-sent'), Infinity)
-      }
+    try {
+      const { deliveryTimeoutMs: timeoutMs } = this.#settings
+      await this.#options.cluster.existingTopic(name, { timeoutMs, signal: this.#closing.signal })
+    } catch (error) {
+      const found = error instanceof KafkaError ? error : clusterError('NOT_FOUND', String(error), error)
+      const reason = found.code === 'WAIT_TIMEOUT' ? this.#timedOut(`the topic ${name} was not found`) : found
+      // The next call looks again.
+      this.#topics.delete(name)
+      this.#tracked.remove(name)
+      return this.#failWaiting(topic.waiting, withOutcome(reason, 'not-sent'), Infinity)
     }
+    this.#learn(topic)
+    this.#topicKnown(topic)
   }
 
   #topicKnown(topic: KnownTopic): void {

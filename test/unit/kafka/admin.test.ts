@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { createClient } from '../../../src/kafka/index.ts'
 import type { KafkaClient } from '../../../src/kafka/index.ts'
+import { watch } from './producer/producer-setup.ts'
 import { SimCluster } from './sim/sim-cluster.ts'
+
+const BROKERS = [1, 2, 3]
 
 function setUp(): { readonly sim: SimCluster; readonly kafka: KafkaClient } {
   const sim = new SimCluster()
@@ -52,6 +55,56 @@ describe('an admin call that the cluster refuses', () => {
     await sim.run(consumer.close())
     await sim.run(running)
     expect(await sim.run(reset())).toBeUndefined()
+    await sim.run(kafka.close())
+  })
+})
+
+describe('an admin call that needs the partitions of a topic', () => {
+  it.each([
+    ['records.offsets', (kafka: KafkaClient) => kafka.admin().records.offsets('none', 'latest')],
+    ['offsets.reset', (kafka: KafkaClient) => kafka.admin().offsets.reset('g', ['t', 'none'], 'earliest')],
+  ])('waits ten seconds for one that does not exist: %s', async (_name, call) => {
+    const { sim, kafka } = setUp()
+    const lost = watch(sim, call(kafka))
+    await sim.advance(12_000)
+    expect(lost.error).toMatchObject({
+      message: 'the cluster does not have the topic none, or not yet',
+      code: 'NOT_FOUND',
+      outcome: 'not-sent',
+    })
+    await sim.run(kafka.close())
+  })
+
+  it('finds one that is made while it waits', async () => {
+    const { sim, kafka } = setUp()
+    const found = watch(sim, kafka.admin().records.offsets('later', 'latest'))
+    await sim.advance(5_000)
+    sim.createTopic('later')
+    await sim.advance(3_000)
+    expect(found.value).toEqual([{ partition: 0, offset: 0 }])
+    await sim.run(kafka.close())
+  })
+
+  it('waits all its time for brokers that are down', async () => {
+    const { sim, kafka } = setUp()
+    for (const id of BROKERS) sim.kill(id)
+    const found = watch(sim, kafka.admin().records.offsets('t', 'latest'))
+    await sim.advance(20_000)
+    expect(found).toEqual({})
+    for (const id of BROKERS) sim.start(id)
+    await sim.advance(5_000)
+    expect(found.value).toHaveLength(2)
+    await sim.run(kafka.close())
+  })
+
+  it('waits no longer than its timeout for them', async () => {
+    const { sim, kafka } = setUp()
+    for (const id of BROKERS) sim.kill(id)
+    const lost = watch(sim, kafka.admin({ timeoutMs: 15_000 }).records.offsets('t', 'latest'))
+    await sim.advance(14_000)
+    expect(lost).toEqual({})
+    await sim.advance(2_000)
+    expect(lost.error).toMatchObject({ code: 'CLUSTER_UNREACHABLE' })
     await sim.run(kafka.close())
   })
 })
