@@ -81,7 +81,7 @@ export class Delivery {
     const { owned } = batch
     batch.running = 0
     // Something may have come between.
-    if (!owned.prefix.batches.includes(batch)) batch.cutBehind(-1)
+    if (!owned.prefix.has(batch)) batch.cutBehind(-1)
     else if (owned.fetch.isPaused || owned.fetch.isStopped) this.takeBack(owned)
     this.rested(batch)
   }
@@ -91,20 +91,17 @@ export class Delivery {
    * without them nothing behind could be committed.
    */
   takeBack(owned: OwnedPartition): void {
-    const { prefix, begunOffset } = owned
+    const { prefix, begunOffset, deliveredOffset, deliveredEpoch } = owned
     const batches = prefix.batches.filter((batch) => batch instanceof ConsumerBatch)
     const from = batches.findIndex(({ records }) => (records.at(-1)?.offset ?? -1) > begunOffset)
     const tail = from < 0 ? [] : batches.slice(from)
     const [first] = tail
-    const last = tail.at(-1)
     // Whoever reads batches keeps what it has.
-    const isRead = tail.some(({ running, count }) => running === undefined && count > 0)
-    if (owned.isOver || first === undefined || last === undefined || isRead) return
-    const { nextOffset, leaderEpoch } = last
+    if (owned.isOver || first === undefined || tail.some(({ running }) => running === undefined)) return
     const records = tail.flatMap((each) => each.cutBehind(begunOffset))
     owned.deliveredOffset = first.nextOffset
     const behind = this.#held.get(owned)
-    this.#held.set(owned, new ConsumerBatch(owned, records, nextOffset, leaderEpoch, this.#host))
+    this.#held.set(owned, new ConsumerBatch(owned, records, deliveredOffset, deliveredEpoch, this.#host))
     if (behind !== undefined) this.#hold(owned, behind)
     if (prefix.shortened(first)) this.#options.moved(owned)
   }
@@ -195,15 +192,10 @@ export class Delivery {
   #handOut(owned: OwnedPartition, batch: ConsumerBatch): ConsumerBatch | undefined {
     owned.deliveredOffset = batch.nextOffset
     owned.deliveredEpoch = batch.leaderEpoch
-    if (batch.count > 0) {
-      owned.prefix.handOut(batch)
-      return batch
-    }
+    owned.prefix.handOut(batch)
+    if (batch.count > 0) return batch
     // Markers, aborted transactions, what compaction has removed: passed, once all before it is finished.
-    if (owned.prefix.unfinished > 0) {
-      owned.prefix.handOut(batch)
-      owned.prefix.finish(batch)
-    } else if (owned.prefix.skipTo(batch.nextOffset, batch.leaderEpoch)) this.#options.moved(owned)
+    if (owned.prefix.finish(batch)) this.#options.moved(owned)
     return undefined
   }
 

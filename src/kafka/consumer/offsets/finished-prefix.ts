@@ -9,26 +9,36 @@ export interface HandedOut {
   readonly running?: number | undefined
 }
 
+/** A batch that is not finished. */
 interface Entry {
   readonly batch: HandedOut
   /** Records from the start without a gap. */
   prefix: number
   /** Only of those behind the prefix. */
   finished: Set<number> | undefined
+  /** The floor, and its epoch, when everything before the batch is finished. */
+  readonly from: number
+  readonly fromEpoch: number
 }
 
 /**
  * What of a partition is finished without a gap. Records are handed out in order and finished in any: the floor never passes one that
- * is not finished.
+ * is not finished. What is finished is not kept, however long a record before it takes.
  */
 export class FinishedPrefix {
-  readonly #entries: Entry[] = []
+  /** In order; a batch that is finished is taken out. */
+  readonly #entries = new Map<HandedOut, Entry>()
+  /** The first of them: most records that are finished are of its batch. */
+  #first: Entry | undefined
   #floor: number
   #leaderEpoch: number
+  /** The floor, and its epoch, when all that was handed out is finished. */
+  #end: number
+  #endEpoch: number
 
   constructor(offset: number, leaderEpoch: number) {
-    this.#floor = offset
-    this.#leaderEpoch = leaderEpoch
+    this.#floor = this.#end = offset
+    this.#leaderEpoch = this.#endEpoch = leaderEpoch
   }
 
   /** What may be committed: the first offset that is not finished. */
@@ -42,29 +52,36 @@ export class FinishedPrefix {
   }
 
   get unfinished(): number {
-    return this.#entries.length
+    return this.#entries.size
   }
 
   /** What is not finished, in order. */
   get batches(): readonly HandedOut[] {
-    return this.#entries.map(({ batch }) => batch)
+    return [...this.#entries.keys()]
   }
 
   /** Nobody is at work: what is unfinished was given to a run that begins no more of it. */
   get isAtRest(): boolean {
-    return this.#entries.every(({ batch, prefix }) => prefix >= batch.count || batch.running === 0)
+    return this.batches.every(({ running }) => running === 0)
+  }
+
+  /** It was handed out and is not finished. */
+  has(batch: HandedOut): boolean {
+    return this.#entries.has(batch)
   }
 
   handOut(batch: HandedOut): void {
-    this.#entries.push({ batch, prefix: 0, finished: undefined })
+    const entry: Entry = { batch, prefix: 0, finished: undefined, from: this.#end, fromEpoch: this.#endEpoch }
+    this.#entries.set(batch, entry)
+    this.#first ??= entry
+    this.#end = batch.nextOffset
+    this.#endEpoch = batch.leaderEpoch
   }
 
   /** All of a batch. True if the floor has moved. */
   finish(batch: HandedOut): boolean {
     const entry = this.#entryOf(batch)
-    if (entry === undefined) return false
-    entry.prefix = batch.count
-    return this.#advance()
+    return entry !== undefined && this.#remove(entry)
   }
 
   /** One record of a batch. True if the floor has moved. */
@@ -78,50 +95,51 @@ export class FinishedPrefix {
     }
     entry.prefix++
     while (entry.finished?.delete(entry.prefix) === true) entry.prefix++
-    return entry === this.#entries[0] && this.#advance()
+    if (entry.prefix >= batch.count) return this.#remove(entry)
+    return entry === this.#first && this.#advance()
   }
 
   /** Nothing was handed out that is not finished, and reading continues elsewhere. */
   moveTo(offset: number, leaderEpoch: number): void {
-    this.#entries.length = 0
-    this.#floor = offset
-    this.#leaderEpoch = leaderEpoch
+    this.#entries.clear()
+    this.#first = undefined
+    this.#floor = this.#end = offset
+    this.#leaderEpoch = this.#endEpoch = leaderEpoch
   }
 
-  /** The last batches have become shorter; those that are empty were not handed out. True if the floor has moved. */
-  shortened(from: HandedOut): boolean {
-    const first = this.#entries.findIndex(({ batch }) => batch === from)
-    if (first < 0) return false
-    this.#entries.length = from.count > 0 ? first + 1 : first
-    return this.#advance()
-  }
-
-  /** Offsets that hold no records for this reader are passed. */
-  skipTo(offset: number, leaderEpoch: number): boolean {
-    if (this.#entries.length > 0 || offset <= this.#floor) return false
-    this.#floor = offset
-    this.#leaderEpoch = leaderEpoch
-    return true
+  /** The last batches have become shorter, from this one on; those that are empty were not handed out. True if the floor has moved. */
+  shortened(batch: HandedOut): boolean {
+    const entry = this.#entries.get(batch)
+    if (entry === undefined) return false
+    const { batches } = this
+    for (const later of batches.slice(batches.indexOf(batch) + 1)) this.#entries.delete(later)
+    this.#end = batch.count > 0 ? batch.nextOffset : entry.from
+    this.#endEpoch = batch.count > 0 ? batch.leaderEpoch : entry.fromEpoch
+    return entry.prefix >= batch.count && this.#remove(entry)
   }
 
   #entryOf(batch: HandedOut): Entry | undefined {
-    const first = this.#entries[0]
-    return first?.batch === batch ? first : this.#entries.find((each) => each.batch === batch)
+    return this.#first?.batch === batch ? this.#first : this.#entries.get(batch)
+  }
+
+  #remove(entry: Entry): boolean {
+    this.#entries.delete(entry.batch)
+    if (entry !== this.#first) return false
+    this.#first = this.#entries.values().next().value
+    return this.#advance()
   }
 
   #advance(): boolean {
-    const before = this.#floor
-    for (let entry = this.#entries[0]; entry !== undefined; entry = this.#entries[0]) {
-      const { batch, prefix } = entry
-      if (prefix > 0) this.#leaderEpoch = batch.leaderEpoch
-      if (prefix < batch.count) {
-        if (prefix > 0) this.#floor = batch.offsetAt(prefix)
-        break
-      }
-      this.#floor = batch.nextOffset
-      this.#leaderEpoch = batch.leaderEpoch
-      this.#entries.shift()
-    }
-    return this.#floor !== before
+    const first = this.#first
+    if (first === undefined) return this.#moveFloor(this.#end, this.#endEpoch)
+    const { batch, prefix, from, fromEpoch } = first
+    return prefix > 0 ? this.#moveFloor(batch.offsetAt(prefix), batch.leaderEpoch) : this.#moveFloor(from, fromEpoch)
+  }
+
+  #moveFloor(offset: number, leaderEpoch: number): boolean {
+    const hasMoved = offset !== this.#floor
+    this.#floor = offset
+    this.#leaderEpoch = leaderEpoch
+    return hasMoved
   }
 }

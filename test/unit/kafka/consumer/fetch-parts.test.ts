@@ -195,11 +195,28 @@ describe('the finished prefix', () => {
 
   it('passes offsets without records only when nothing is unfinished', () => {
     const prefix = new FinishedPrefix(10, -1)
-    prefix.handOut(batchFrom(10, 1))
-    expect(prefix.skipTo(30, 2)).toBe(false)
-    prefix.moveTo(10, -1)
-    expect(prefix.skipTo(30, 2)).toBe(true)
-    expect(prefix.floor).toBe(30)
+    const [batch, empty, behind] = [batchFrom(10, 1), batchFrom(11, 0, 30), batchFrom(30, 0, 35)]
+    prefix.handOut(batch)
+    prefix.handOut(empty)
+    expect([prefix.finish(empty), prefix.floor]).toEqual([false, 10])
+    expect([prefix.finish(batch), prefix.floor]).toEqual([true, 30])
+    prefix.handOut(behind)
+    expect([prefix.finish(behind), prefix.floor]).toEqual([true, 35])
+  })
+
+  it('keeps nothing of what is finished, though a record before it is not', () => {
+    const prefix = new FinishedPrefix(10, -1)
+    const [a, b, c, d] = [batchFrom(10, 1), batchFrom(11, 2), batchFrom(13, 1), batchFrom(14, 1)]
+    for (const batch of [a, b, c, d]) prefix.handOut(batch)
+    prefix.finishOne(b, 1)
+    prefix.finishOne(c, 0)
+    expect(prefix.batches).toEqual([a, b, d])
+    expect([a, b, c, d].map((batch) => prefix.has(batch))).toEqual([true, true, false, true])
+    prefix.finishOne(b, 0)
+    prefix.finish(d)
+    expect([prefix.batches, prefix.finish(c), prefix.isAtRest]).toEqual([[a], false, false])
+    prefix.handOut(batchFrom(15, 1, 20))
+    expect([prefix.finishOne(a, 0), prefix.floor, prefix.unfinished]).toEqual([true, 15, 1])
   })
 
   it('forgets what was handed out before a move', () => {
