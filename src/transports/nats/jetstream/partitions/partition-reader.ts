@@ -65,6 +65,8 @@ export class PartitionReader {
   active = false
   /** How many messages the server had for it after the last one. */
   pending = 0
+  /** When the last one came (monotonic ms). */
+  arrivedAt: number = -Infinity
   readonly #host: ReaderHost
   readonly #filters: readonly string[]
   readonly #reply = new AckReply()
@@ -192,11 +194,13 @@ export class PartitionReader {
       return
     }
     const { consumerSeq, pending } = this.#reply
-    this.pulls.arrived(pending, this.#host.settings.session.host.clock.monotonic())
+    const now = this.#host.settings.session.host.clock.monotonic()
+    this.pulls.arrived(pending, now)
     this.pending = pending
     // A delivery went into a connection that was cut.
     if (consumerSeq !== this.#consumerSeq + 1) return this.reset()
     this.#consumerSeq = consumerSeq
+    this.arrivedAt = now
     this.#host.read(native, this.#reply, this)
     if (pending === 0) this.#host.caughtUp(this)
   }

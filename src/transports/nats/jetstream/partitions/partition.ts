@@ -56,6 +56,8 @@ export class Partition implements DeliveryOwner {
   missing = 0
   /** It came to us after the reader was made. */
   isFresh = false
+  /** When it came to us (monotonic ms). */
+  loadedAt: number = Infinity
   /** When it was lost: number of messages that were known to wait. */
   unread = 0
   /** It is read apart from the others, because it had no room for what came. */
