@@ -137,7 +137,7 @@ class Bench {
         this.#heard ??= receive
         return { unsubscribe: () => undefined }
       },
-      outbox: {
+      writeBuffer: {
         publish: (_subject: string, _reply: string, body: Uint8Array) => {
           if (bench.isConnected) this.said.push((JSON.parse(Buffer.from(body).toString()) as { kind: string }).kind)
         },

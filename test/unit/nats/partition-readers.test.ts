@@ -47,7 +47,7 @@ class Bench {
         this.listening.add(subject)
         return { unsubscribe: () => this.listening.delete(subject) }
       },
-      outbox: { publish: () => undefined },
+      writeBuffer: { publish: () => undefined },
       error: () => undefined,
     } as unknown as Session
     const api = {

@@ -49,7 +49,7 @@ export class OwnedPartition {
   record: PartitionRecord | undefined = undefined
   readonly #host: OwnedPartitionHost
   /** Increases each time that it comes to us. */
-  #tenure = 0
+  #leaseGeneration = 0
   /** Nothing of it is here any more, and its record is about to be freed: no commit may follow. */
   #freeing = false
   /** Where the last known record is. */
@@ -154,7 +154,7 @@ export class OwnedPartition {
   /** What was claimed is used from now on. */
   begin(): void {
     this.mine = true
-    this.#tenure++
+    this.#leaseGeneration++
   }
 
   /** What was claimed is not used: its record becomes again as it was found. */
@@ -198,10 +198,10 @@ export class OwnedPartition {
 
   /** Any member may take it from now on. False when it was lost meanwhile. */
   async free(): Promise<boolean> {
-    const tenure = this.#tenure
+    const leaseGeneration = this.#leaseGeneration
     this.#freeing = true
     await this.#writing.catch(() => undefined)
-    if (!this.mine || this.#tenure !== tenure || !(await this.#write(true))) return false
+    if (!this.mine || this.#leaseGeneration !== leaseGeneration || !(await this.#write(true))) return false
     this.mine = false
     this.handover = undefined
     this.#freeing = false
@@ -210,8 +210,8 @@ export class OwnedPartition {
 
   async #write(free: boolean): Promise<boolean> {
     const { session, leases, store, memberId: owner } = this.#host
-    const tenure = this.#tenure
-    const isWanted = (): boolean => this.mine && this.#tenure === tenure
+    const leaseGeneration = this.#leaseGeneration
+    const isWanted = (): boolean => this.mine && this.#leaseGeneration === leaseGeneration
     for (;;) {
       if (!session.ready) throw new ConnectionError('The server is out of reach')
       const version = ++this.#version

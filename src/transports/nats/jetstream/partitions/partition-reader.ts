@@ -60,7 +60,8 @@ export interface ReaderHost {
 export class PartitionReader {
   readonly partitions: readonly Partition[]
   readonly pulls: PullRequests
-  consumer = ''
+  /** That of its consumer; empty when there is none. */
+  name = ''
   /** Requests may be sent. */
   active = false
   /** How many messages the server had for it after the last one. */
@@ -152,7 +153,7 @@ export class PartitionReader {
       throw error
     }
     if (this.#closed || !session.ready || this.#isAgain) return this.#forget(name)
-    this.consumer = name
+    this.name = name
     this.#consumerSeq = 0
     this.#reply.prefix = ''
     this.pulls.inbox = session.inbox()
@@ -223,9 +224,9 @@ export class PartitionReader {
     if (this.#subscription !== undefined && !session.connection.isClosed()) this.#subscription.unsubscribe()
     this.#subscription = undefined
     this.pulls.reset()
-    const { consumer } = this
-    this.consumer = ''
-    if (consumer !== '' && session.ready) this.#forget(consumer)
+    const { name } = this
+    this.name = ''
+    if (name !== '' && session.ready) this.#forget(name)
   }
 
   /** The server forgets it too, some time later, if this fails. */

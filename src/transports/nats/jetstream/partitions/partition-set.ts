@@ -56,7 +56,7 @@ export class PartitionSet implements LeasesHost {
   readonly partitions: readonly Partition[]
   readonly delays: PartitionDelays
   readonly commits: PartitionCommits
-  readonly ownership: PartitionLeases
+  readonly partitionLeases: PartitionLeases
   readonly readers: PartitionReaders
   readonly #host: PartitionSetHost
   readonly #losses: PartitionLosses
@@ -117,11 +117,11 @@ export class PartitionSet implements LeasesHost {
       trouble: (reader, detail) => host.trouble(reader, detail),
       wake,
     })
-    this.ownership = new PartitionLeases(
+    this.partitionLeases = new PartitionLeases(
       this,
       units.map(({ name }) => name),
     )
-    this.commits = new PartitionCommits(this.session, this.ownership)
+    this.commits = new PartitionCommits(this.session, this.partitionLeases)
     this.delays = new PartitionDelays({
       session: this.session,
       api: this.api,
@@ -159,7 +159,7 @@ export class PartitionSet implements LeasesHost {
   async start(): Promise<void> {
     if (this.#host.spec.ephemeral)
       for (const partition of this.partitions) this.#load(partition, this.initial(), 'clean')
-    else await this.ownership.start()
+    else await this.partitionLeases.start()
     const [error] = (await Promise.all(this.readers.rebuild())).filter((each) => each !== undefined)
     if (error instanceof JetStreamError && error.errCode === ERR.maxConsumers) throw this.#tooMany(error)
   }
@@ -183,7 +183,7 @@ export class PartitionSet implements LeasesHost {
   }
 
   up(): void {
-    if (!this.#host.spec.ephemeral) this.ownership.up()
+    if (!this.#host.spec.ephemeral) this.partitionLeases.up()
     this.readers.up()
     this.commits.up(this.partitions)
     this.delays.up()
@@ -200,7 +200,7 @@ export class PartitionSet implements LeasesHost {
     this.#check.close()
     this.#handovers.close()
     for (const partition of this.partitions) partition.giveBack(this.session.host.clock.now())
-    if (!this.#host.spec.ephemeral) await this.ownership.close()
+    if (!this.#host.spec.ephemeral) await this.partitionLeases.close()
     this.commits.close()
     this.delays.close()
     for (const partition of this.partitions) partition.lose()
@@ -215,8 +215,8 @@ export class PartitionSet implements LeasesHost {
   async ready(): Promise<number> {
     let count = 0
     for (const { buffer } of this.partitions) count += buffer.length
-    for (const { active, stream, consumer } of this.readers.all)
-      if (active) count += (await this.api.consumerInfo(stream, consumer)).num_pending
+    for (const { active, stream, name } of this.readers.all)
+      if (active) count += (await this.api.consumerInfo(stream, name)).num_pending
     return count
   }
 
@@ -305,7 +305,7 @@ export class PartitionSet implements LeasesHost {
   changed(assigned: readonly string[], revoked: readonly string[]): void {
     for (const unit of revoked) {
       const partition = this.#byName.get(unit) as Partition
-      if (partition.mine && !this.ownership.owned.includes(unit)) partition.lose()
+      if (partition.mine && !this.partitionLeases.owned.includes(unit)) partition.lose()
     }
     if (revoked.length > 0) this.readers.rebuildSoon()
     const { name, events } = this.session.host
@@ -322,7 +322,7 @@ export class PartitionSet implements LeasesHost {
       .renewGroup()
       .then(
         (isMoved) => {
-          if (isMoved) this.ownership.drop('the group was moved')
+          if (isMoved) this.partitionLeases.drop('the group was moved')
           // Records that were deleted are made again.
           else for (const partition of this.partitions) if (partition.mine) this.commits.now(partition)
         },
