@@ -20,6 +20,7 @@ class Bench {
   constructor(prefetch: number, apart: boolean) {
     const session = {
       ready: true,
+      readers: 0,
       isOlderThan: () => false,
       host: { clock: manualClock() },
       writeBuffer: { publish: () => undefined },

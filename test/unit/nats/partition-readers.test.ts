@@ -39,6 +39,7 @@ class Bench {
       get epoch() {
         return bench.epoch
       },
+      readers: 0,
       host: { clock: this.clock },
       connection: { isClosed: () => false },
       isOlderThan: () => false,

@@ -25,6 +25,7 @@ class Bench {
   constructor() {
     const session = {
       ready: true,
+      readers: 0,
       connection: { isClosed: () => false },
       host: { clock: manualClock() },
       inbox: () => '_INBOX.x',

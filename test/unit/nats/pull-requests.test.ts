@@ -11,6 +11,7 @@ const SILENCE_MS = 5_001
 function bench(clock: ManualClock, others = 0): { readonly pulls: PullRequests; readonly sent: string[] } {
   const sent: string[] = []
   const session = {
+    readers: 0,
     host: { clock },
     isOlderThan: () => false,
     writeBuffer: {

@@ -28,6 +28,7 @@ function sharedConsumers({ clock = manualClock(), topology = {}, consumerInfo }:
   const troubles: (string | undefined)[] = []
   const session = {
     ready: true,
+    readers: 0,
     options: { leaseMs: 1_000, native: {} },
     host: { clock },
     connection: { isClosed: () => false },

@@ -46,6 +46,8 @@ export class Session {
   connection!: NatsConnection
   writeBuffer!: WriteBuffer
   ready = false
+  /** Number of consumers on the server that are read. */
+  readers = 0
   /** Also while the parts are restored. */
   #isConnected = true
   readonly #state: ConnectionState

@@ -27,9 +27,6 @@ export interface PullTarget {
   readonly name: string
 }
 
-/** Number of consumers that a session reads from. */
-const readers = new WeakMap<Session, number>()
-
 /** What a consumer has requested from the server. Tracks credit, and finds the portion size that fits the flow. */
 export class PullRequests {
   inbox = ''
@@ -56,12 +53,12 @@ export class PullRequests {
   constructor(host: { readonly session: Session; readonly api: JetStreamApi }, target: PullTarget) {
     this.#host = host
     this.#target = target
-    readers.set(host.session, (readers.get(host.session) ?? 0) + 1)
+    host.session.readers++
   }
 
   /** Its consumer is read no more. */
   close(): void {
-    readers.set(this.#host.session, (readers.get(this.#host.session) ?? 1) - 1)
+    this.#host.session.readers--
   }
 
   /** True when it is time to request more. */
@@ -74,7 +71,7 @@ export class PullRequests {
     if (now < this.#pausedUntil) return false
     // Old servers lose requests now and then.
     const isOld = this.#host.session.isOlderThan(2, 10)
-    const others = isOld ? 0 : (readers.get(this.#host.session) ?? 1) - FEW_READERS
+    const others = isOld ? 0 : this.#host.session.readers - FEW_READERS
     const heartbeatMs = Math.min(MAX_HEARTBEAT_MS, Math.max(HEARTBEAT_MS, others * HEARTBEAT_PER_READER_MS))
     const expiresMs = Math.max(EXPIRES_MS, heartbeatMs * HEARTBEATS_PER_REQUEST)
     this.#heartbeatMs = heartbeatMs
