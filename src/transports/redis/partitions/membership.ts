@@ -9,6 +9,7 @@ import { releaseDeliveries } from '../consume/release.ts'
 import { LossDetector } from '../consume/loss-detector.ts'
 import { replyCode } from '../errors.ts'
 import { joinGroup, ownerName, restoreGroup } from '../topology/join-group.ts'
+import { memberProcesses } from '../topology/member-processes.ts'
 import { partitionName } from '../topology/keys.ts'
 import type { Maintained } from './maintenance.ts'
 import { PartitionState } from './partition-state.ts'
@@ -188,10 +189,15 @@ export class Membership implements Maintained {
     for (const partition of this.partitions) partition.inspectAt = 0
   }
 
-  maintain(now: number): void {
+  get quietUntil(): number | undefined {
+    if (!this.#joined || this.#left || this.#isTicking) return Infinity
+    return this.#inspection.quietUntil(this.#beatAt)
+  }
+
+  maintain(until: number): void {
     if (!this.#joined || this.#left || this.#isTicking) return
-    if (now < this.#beatAt && this.partitions.every(({ inspectAt }) => now < inspectAt)) return
-    this.tick().then(
+    if (until < this.#beatAt && this.partitions.every(({ inspectAt }) => until < inspectAt)) return
+    this.tick(until).then(
       () => this.#parts.onMaintained(undefined),
       (error: unknown) => this.#parts.onMaintained(error),
     )
@@ -210,13 +216,13 @@ export class Membership implements Maintained {
   }
 
   /**
-   * Takes what is now ours, gives up what is not, and looks at what is due. One run at a time: two would both take the same
-   * partitions, and what is read after the first has its generation, which ends with the second.
+   * Takes what is now ours, gives up what is not, and looks at what is due now, or until that time (monotonic). One run at a time:
+   * two would both take the same partitions, and what is read after the first has its generation, which ends with the second.
    */
-  tick(): Promise<void> {
+  tick(until = -Infinity): Promise<void> {
     const next = (): Promise<void> => {
       this.#isTicking = true
-      return this.#tick().finally(() => {
+      return this.#tick(until).finally(() => {
         this.#isTicking = false
       })
     }
@@ -224,13 +230,13 @@ export class Membership implements Maintained {
     return this.#ticking
   }
 
-  async #tick(): Promise<void> {
+  async #tick(until: number): Promise<void> {
     // A member that takes a partition before its group exists would take it for a deleted one, and wait for a lease.
     if (!this.#joined || this.#left) return
     const { clock } = this.#parts.member.context.host
     if (clock.monotonic() >= this.#beatAt) await this.#look()
     if (this.#left) return
-    await this.#inspection.run(clock.monotonic())
+    await this.#inspection.run(Math.max(until, clock.monotonic()))
     this.#losses.sweepConsumers(this.partitions)
     await this.#lookForPartitions()
   }
@@ -338,9 +344,7 @@ export class Membership implements Maintained {
   /** Processes with members that don't count: silent ones, and dead ones. */
   async #absent(): Promise<ReadonlyMap<string, number>> {
     const { commands, lease } = this.#parts.member.context
-    const reply = (await commands.call(this.#assignment, ['HVALS', this.#assignment])) as readonly Buffer[]
-    const processes = new Set(reply.map((value) => /^[kpn] \d+ (.*)$/.exec(String(value))?.[1] ?? ''))
-    processes.delete('')
+    const processes = new Set(await memberProcesses(commands, this.#assignment))
     processes.delete(lease.name)
     const absent = new Map(lease.others)
     for (const name of await lease.deadOf([...processes])) absent.set(name, -1)
@@ -381,7 +385,11 @@ export class Membership implements Maintained {
     partition.reads.forgetSeen()
     partition.reads.see(String(reply[6] ?? ''))
     // Before it was cut off, the former owner may have read more.
-    partition.reads.begin(hasFormer ? undefined : readStateOf(reply[5] ?? []))
+    const readState = reply[5] ?? []
+    partition.reads.begin(hasFormer ? undefined : readStateOf(readState))
+    const state = String(reply[7] ?? '')
+    const isCompared = !hasFormer && readState.length > 0 && state !== ''
+    partition.lastSeen = isCompared ? { state, resets: partition.reads.resets } : undefined
     this.#hold(partition, String(reply[1]))
     return true
   }
@@ -587,4 +595,4 @@ export class Membership implements Maintained {
   }
 }
 
-type Acquired = readonly [number, number | Buffer, number?, Buffer?, Buffer?, ReadStateReply?, Buffer?]
+type Acquired = readonly [number, number | Buffer, number?, Buffer?, Buffer?, ReadStateReply?, Buffer?, Buffer?]
