@@ -384,12 +384,13 @@ export class Membership implements Maintained {
     // What its former owner receives from now on, it can't ack: it is claimed here.
     partition.reads.forgetSeen()
     partition.reads.see(String(reply[6] ?? ''))
-    // Before it was cut off, the former owner may have read more.
+    // What was removed by now nobody else will report: the server's count has been corrected.
     const readState = reply[5] ?? []
-    partition.reads.begin(hasFormer ? undefined : readStateOf(readState))
+    partition.reads.begin(readStateOf(readState))
     const state = String(reply[7] ?? '')
-    const isCompared = !hasFormer && readState.length > 0 && state !== ''
-    partition.lastSeen = isCompared ? { state, resets: partition.reads.resets } : undefined
+    partition.lastSeen = readState.length > 0 && state !== '' ? { state, resets: partition.reads.resets } : undefined
+    // Before it was cut off, the former owner may have read more.
+    if (hasFormer) partition.reads.reset()
     this.#hold(partition, String(reply[1]))
     return true
   }
