@@ -1,5 +1,6 @@
 import { UnsupportedError } from '../../../core/errors.ts'
 import type { StartFrom } from '../../../core/transport.ts'
+import { allOrFirstError } from '../../../core/util/all-or-first-error.ts'
 import type { Claimer } from '../consume/claimer.ts'
 import { LossDetector } from '../consume/loss-detector.ts'
 import type { MemberContext } from '../consume/member-context.ts'
@@ -246,7 +247,8 @@ export class Membership implements Maintained {
     if (this.#left) return
     const changes = { assigned: [] as string[], revoked: [] as string[] }
     if (assigned !== undefined) {
-      await Promise.all(
+      // All of them, whatever becomes of one: the next run must find none under way.
+      await allOrFirstError(
         this.partitions.map(async (partition) => {
           const mine = assigned.has(partition.keys.partition)
           if (mine && partition.phase === 'idle' && (await this.#acquire(partition)))
@@ -261,7 +263,7 @@ export class Membership implements Maintained {
     }
     // Lost because the group was moved: without owners, all members read all partitions.
     if (!this.#parts.member.owned)
-      await Promise.all(
+      await allOrFirstError(
         this.partitions
           .filter(({ phase }) => phase === 'idle')
           .map((partition) => this.#joinOne(partition, 'earliest')),
