@@ -57,7 +57,8 @@ export function redisAdmin(
     return isDeadLetterTopic(topic) ? {} : { maxAgeMs, maxMessages }
   }
 
-  async function groupsOf(topic: string): Promise<GroupInfo[]> {
+  /** Each group costs several commands for each partition. */
+  async function groupsOf(topic: string, only: string | undefined): Promise<GroupInfo[]> {
     const { scripts, commands } = context()
     const partitions = await partitionsOf(topic)
     const streams = partitions.map(({ stream }) => stream)
@@ -65,7 +66,8 @@ export function redisAdmin(
       atOnce(streams, commands).map((some) => scripts.run(GROUP_NAMES, some, []) as Promise<readonly Buffer[]>),
     )
     const names = new Set(lists.flat().map(String))
-    return Promise.all([...names].sort().map((group) => groupInfo(topic, group, partitions)))
+    const wanted = only === undefined ? [...names].sort() : [only].filter((name) => names.has(name))
+    return Promise.all(wanted.map((group) => groupInfo(topic, group, partitions)))
   }
 
   async function groupInfo(topic: string, group: string, keys: readonly PartitionKeys[]): Promise<GroupInfo> {
@@ -140,9 +142,9 @@ export function redisAdmin(
       const names = [...(await context().topics.list()).keys()].sort()
       return Promise.all(names.map(topicInfo))
     },
-    async groups(topic) {
+    async groups(topic, group) {
       const names = topic === undefined ? [...(await context().topics.list()).keys()].sort() : [topic]
-      return (await Promise.all(names.map(groupsOf))).flat()
+      return (await Promise.all(names.map((name) => groupsOf(name, group)))).flat()
     },
     async seek(topic, group, to: StartFrom) {
       const { scripts, keys } = context()

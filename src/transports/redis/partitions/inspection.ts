@@ -37,6 +37,8 @@ export interface InspectionParts {
  */
 export class Inspection {
   readonly #of: InspectionParts
+  /** Drawn again for each run: members don't look all at once for what other programs do, but at all partitions that are due. */
+  #jitter = 1
 
   constructor(of: InspectionParts) {
     this.#of = of
@@ -66,6 +68,7 @@ export class Inspection {
     const now = context.host.clock.monotonic()
     const due = this.#of.partitions.filter(({ phase, inspectAt }) => phase !== 'idle' && inspectAt <= until)
     if (due.length === 0) return
+    this.#jitter = 0.8 + Math.random() * 0.4
     // With jitter, so that not all groups are looked at at once.
     const quietUntil = now + leaseMs * (0.9 + Math.random() * 0.2)
     // Those that are due soon come along: one script rather than several.
@@ -176,10 +179,7 @@ export class Inspection {
     this.#of.readers.refresh()
   }
 
-  /**
-   * Finds entries that no member has renewed for a lease: their member died. With jitter, so that members don't do it
-   * all at once.
-   */
+  /** Finds entries that no member has renewed for a lease: their member died. */
   #sweep(partition: PartitionState): void {
     const { member, claimer, readers } = this.#of
     if (this.#isSwept(partition)) return
@@ -206,8 +206,7 @@ export class Inspection {
   #isSwept({ wasBusy, sweptAt }: PartitionState): boolean {
     const { owned, context } = this.#of.member
     const leases = owned && !wasBusy ? QUIET_SWEEP_LEASES : 0.5
-    const pauseMs = context.options.leaseMs * leases * (0.8 + Math.random() * 0.4)
-    return context.host.clock.monotonic() - sweptAt < pauseMs
+    return context.host.clock.monotonic() - sweptAt < context.options.leaseMs * leases * this.#jitter
   }
 
   /** Members without an order read the partitions of the others as well. False when nothing could be compared. */
