@@ -136,14 +136,15 @@ export class PublishPort {
     return this.#sendMade(target, items, made, origin).catch((error: unknown) => failures(items, error))
   }
 
+  /** `call`: its name in errors. */
   async encode(
     target: Target,
     data: unknown,
     options: PublishOptions,
     handled: EncodedMessage | undefined,
+    call: 'bus.encode' | 'ctx.publish' | 'tx.publish',
   ): Promise<OutgoingMessage> {
-    if (options !== NO_OPTIONS)
-      refuseUnknown(handled === undefined ? 'bus.encode' : 'ctx.publish', options, PUBLISH_OPTIONS)
+    if (options !== NO_OPTIONS) refuseUnknown(call, options, PUBLISH_OPTIONS)
     if (this.#parts.state() === 'closed') throw new StateError('The bus is closed: nothing can be encoded any more')
     const { transport, signal } = options
     const items = [itemOf(data, options)]
@@ -154,7 +155,7 @@ export class PublishPort {
     const message = run.encoded(result?.id ?? '')
     if (message !== undefined) return message
     throw new PublishError(
-      `bus.encode("${topicOf(target)}") has no message: a publish middleware returned a result without calling next. With mode: 'encode' it must call next or throw`,
+      `${call}("${topicOf(target)}") has no message: a publish middleware returned a result without calling next. With mode: 'encode' it must call next or throw`,
       { outcome: 'not-sent' },
     )
   }
