@@ -83,6 +83,7 @@ export class ConsumerFactory {
       )
     reader.misnamed('retries', 'retry: { attempts: 3 }')
     reader.misnamed('maxRetries', 'retry: { attempts: 3 }')
+    reader.misnamed('exactlyOnce', `guarantee: 'exactly-once'`)
     const options = resolveConsumeOptions(reader)
     if (options.broadcast && options.group !== undefined)
       reader.problem('group', 'has no meaning with broadcast: every instance is a separate group')

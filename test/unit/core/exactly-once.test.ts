@@ -88,6 +88,9 @@ describe("guarantee: 'exactly-once'", () => {
 
   it('is refused when it is misspelt', () => {
     const { bus } = made()
+    expect(() => bus.consume('orders', () => {}, { exactlyOnce: true } as never)).toThrow(
+      "write guarantee: 'exactly-once'",
+    )
     expect(() => bus.consume('orders', () => {}, { guarantee: 'exactlyOnce' as never })).toThrow('guarantee')
   })
 })
