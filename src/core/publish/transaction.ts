@@ -45,7 +45,7 @@ export interface TransactionParts {
 /** See `Bus.transaction`. */
 export async function runTransaction<Result>(
   parts: TransactionParts,
-  work: (transaction: Transaction) => Result | Promise<Result>,
+  work: (tx: Transaction) => Result | Promise<Result>,
   options: SendOptions,
 ): Promise<Result> {
   if (options !== NO_OPTIONS) refuseUnknown('bus.transaction', options, SEND_OPTIONS)
@@ -75,7 +75,9 @@ class StagedTransaction implements Transaction {
   readonly #port: PublishPort
   readonly #transport: string
   readonly #staged: StagedMessages
-  #failure: unknown
+  /** Calls that the callback may not have waited for. */
+  readonly #adding = new Set<Promise<unknown>>()
+  readonly #failures: unknown[] = []
 
   constructor({ port, maxBytes }: TransactionParts, transport: string) {
     this.#port = port
@@ -126,14 +128,19 @@ class StagedTransaction implements Transaction {
 
   /** A failure is that of the transaction, which reports it, unless it has ended: its caller need not wait for this one. */
   #noted<Receipts>(adding: Promise<Receipts>): Promise<Receipts> {
-    if (!this.#staged.isOver) adding.catch((error: unknown) => (this.#failure ??= error))
+    if (this.#staged.isOver) return adding
+    const noted: Promise<unknown> = adding
+      .catch((error: unknown) => this.#failures.push(error))
+      .then(() => this.#adding.delete(noted))
+    this.#adding.add(noted)
     return adding
   }
 
   /** Resolves when all messages are made; rejects if one can't be. */
   async finish(): Promise<void> {
+    while (this.#adding.size > 0) await Promise.all(this.#adding)
     await this.#staged.finish()
-    if (this.#failure !== undefined) throw this.#failure
+    if (this.#failures.length > 0) throw this.#failures[0]
   }
 
   end(): void {
@@ -168,10 +175,12 @@ function notCommitted(messages: readonly OutgoingMessage[], cause: PublishError)
     outcome === 'not-sent'
       ? 'was not committed: none of its messages is stored'
       : 'may have been committed: either all of its messages are stored, or none'
-  return new PublishError(
-    `The transaction of ${messages.length} messages (${shown.join(', ')}) ${fate}. ${cause.message}`,
-    { outcome, retryable, cause },
-  )
+  const size = messages.length === 1 ? '1 message' : `${messages.length} messages`
+  return new PublishError(`The transaction of ${size} (${shown.join(', ')}) ${fate}. ${cause.message}`, {
+    outcome,
+    retryable,
+    cause,
+  })
 }
 
 function tooLate(topic: string): StateError {
