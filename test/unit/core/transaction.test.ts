@@ -77,6 +77,25 @@ describe('bus.transaction', () => {
     await done
   })
 
+  it('keeps the order of the calls when schemas take their time', async () => {
+    const { bus, transport } = await stage()
+    const slow = { '~standard': { version: 1, vendor: 'test', validate: later } } as const
+    async function later(value: unknown): Promise<{ readonly value: number }> {
+      await turn()
+      return { value: value as number }
+    }
+    const Slow = defineEvent('slow', slow)
+    await bus.transaction((tx) => {
+      void tx.publish(Slow, 1, { id: '1' })
+      void tx.publish('a', 2, { id: '2' })
+      void tx.publishMany(Slow, [
+        { data: 3, id: '3' },
+        { data: 4, id: '4' },
+      ])
+    })
+    expect(ids(transport.transactions)).toEqual([['1', '2', '3', '4']])
+  })
+
   it('publishes nothing when the callback throws, and rejects with its error', async () => {
     const { bus, transport } = await stage()
     const error = new Error('out of stock')
