@@ -107,6 +107,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
           maxPerKey: Math.max(1, Math.ceil(options.prefetch / 8)),
           events: eventFiltersOf(this.#parts.definition),
           consumerId: this.#parts.consumerId,
+          guarantee: options.guarantee === 'exactly-once' ? options.guarantee : undefined,
           native: options.native,
         },
         this.#tracker,
