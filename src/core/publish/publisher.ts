@@ -152,8 +152,23 @@ export class Publisher {
         signal,
         startedAt,
         start === 0 ? settle : (index, position, error) => settle(start + index, position, error),
+        false,
       )
     }
+  }
+
+  /** Throws `UnsupportedError` unless the transport has transactions. */
+  requireTransactions(): void {
+    const { capabilities, system } = this.#transport
+    if (capabilities.transactions) return
+    throw new UnsupportedError(
+      `${system} has no transactions: use bus.publishMany, which says for each message whether it was stored, or a transport with the capability "transactions"`,
+    )
+  }
+
+  /** Sends messages of any topics so that all of them are stored, or none. Otherwise like `send`; all have the same error. */
+  sendAtomically(messages: readonly OutgoingMessage[], signal: AbortSignal | undefined, settle: SettleMessage): void {
+    this.#enqueue(messages, signal, this.#clock.monotonic(), settle, true)
   }
 
   #enqueue(
@@ -161,10 +176,11 @@ export class Publisher {
     signal: AbortSignal | undefined,
     startedAt: number,
     settle: SettleMessage,
+    isAtomic: boolean,
   ): void {
     let bytes = 0
     for (const message of messages) bytes += messageBytes(message)
-    const entry = new Entry(messages, bytes, startedAt + this.#options.deliveryTimeoutMs, settle)
+    const entry = new Entry(messages, bytes, startedAt + this.#options.deliveryTimeoutMs, settle, isAtomic)
     if (this.#closed) return entry.fail(closedError('not-sent'), this.#reports.failed)
     if (signal !== undefined && !this.#watch(entry, signal)) return
     this.#queue.push(entry)
@@ -209,7 +225,8 @@ export class Publisher {
           continue
         }
         const { length } = entry.messages
-        if (count > 0 && (length >= ALONE_FROM || count + length > maxBatchSize)) break
+        const isAlone = entry.isAtomic || length >= ALONE_FROM
+        if (count > 0 && (isAlone || count + length > maxBatchSize)) break
         // A single entry always fits when nothing else is buffered, however large it is.
         if (bytes > 0 && bytes + entry.bytes > maxBufferedBytes) break
         this.#queue.shift()
@@ -218,7 +235,7 @@ export class Publisher {
         count += length
         bytes += entry.bytes
         deadlineAt = Math.min(deadlineAt, entry.deadlineAt)
-        if (length >= ALONE_FROM) break
+        if (isAlone) break
       }
       if (entries.length === 0) break
       this.#inFlight.send(entries, bytes - this.#inFlight.bytes, deadlineAt)
