@@ -132,7 +132,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   }
 
   attach(live: LiveConnection): void {
-    this.#attempts.reportLost()
+    this.#attempts.tellRest()
     this.assignment.attach(live)
   }
 
