@@ -1,8 +1,8 @@
-// Longer than most files: which delivery tags are out, and which acks cover them, is one state that dies with its channel.
+// Longer than most files: the life of one channel and of what is out on it; its parts (window, consumer, acks) are files of their own.
 import type { Channel, ConsumeMessage } from 'amqplib'
 import type { Clock } from '../../../core/clock.ts'
-import { Queue } from '../../../core/util/queue.ts'
 import { AckConfirmations } from './ack-confirmations.ts'
+import { ChannelConsumer } from './channel-consumer.ts'
 import { closeQuietly } from '../connection/amqp.ts'
 import { IncomingMessage } from '../wire/incoming-message.ts'
 import { channelWriter } from '../wire/channel-writer.ts'
@@ -10,6 +10,7 @@ import type { ChannelWriter } from '../wire/writer.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { RabbitMqDelivery } from './delivery.ts'
 import type { DeliveryReader } from './delivery.ts'
+import { DeliveryWindow } from './delivery-window.ts'
 import { FrameReader } from '../wire/frame-reader.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import { readMessage } from '../wire/read-message.ts'
@@ -91,20 +92,13 @@ export class QueueConsumer implements DeliveryReader {
   #toldPrefetch = 0
   #maxHanded = Infinity
   readonly #noAck: boolean
-  #channel: Channel | undefined
+  #consumer: ChannelConsumer | undefined
   #writer: ChannelWriter | undefined
   #opening: Promise<void> | undefined
   #closing: Promise<void> | undefined
-  #tag: string | undefined
-  /** Whether the channel should have a consumer. */
-  #isWanted = false
-  #isFull = false
-  #adjusting: Promise<void> | undefined
   /** What is known about the acks on the channel. */
   #acks: AckConfirmations | undefined
-  /** Deliveries that are unsettled, or acked but not yet reported, by delivery tag, oldest first. */
-  readonly #open = new Queue<RabbitMqDelivery>()
-  readonly #acked: RabbitMqDelivery[] = []
+  readonly #window = new DeliveryWindow()
   #lastTag = 0
   readonly #arrival = new IncomingMessage()
 
@@ -113,6 +107,10 @@ export class QueueConsumer implements DeliveryReader {
     this.#parts = parts
     this.#prefetch = parts.prefetch
     this.#noAck = parts.options.noAck
+  }
+
+  get #channel(): Channel | undefined {
+    return this.#consumer?.channel
   }
 
   get isOpen(): boolean {
@@ -142,7 +140,7 @@ export class QueueConsumer implements DeliveryReader {
    */
   lowerHanded(): void {
     let running = 0
-    for (const { latest } of this.#open) if (latest.state === 'handed' && latest.noted?.running === true) running++
+    for (const { state, noted } of this.#window.latest()) if (state === 'handed' && noted?.running === true) running++
     this.#maxHanded = Math.max(2, 2 * running)
   }
 
@@ -157,8 +155,7 @@ export class QueueConsumer implements DeliveryReader {
 
   /** The oldest unsettled delivery. */
   get oldest(): RabbitMqDelivery | undefined {
-    const oldest = this.#open.peek()?.latest
-    return oldest === undefined || oldest.state === 'gone' ? undefined : oldest
+    return this.#window.oldest
   }
 
   /**
@@ -168,10 +165,10 @@ export class QueueConsumer implements DeliveryReader {
   isAllWaiting(now: number): boolean {
     if (this.handed === 0) return true
     const keys = new Set<string | undefined>()
-    for (const { latest } of this.#open) {
-      if (latest.state !== 'handed' && latest.state !== 'settling') continue
-      const { key } = latest.message
-      if (latest.isWaitingAt(now)) keys.add(key)
+    for (const delivery of this.#window.latest()) {
+      if (delivery.state !== 'handed' && delivery.state !== 'settling') continue
+      const { key } = delivery.message
+      if (delivery.isWaitingAt(now)) keys.add(key)
       else if (!(this.#parts.isStrict ? keys.size > 0 : key !== undefined && keys.has(key))) return false
     }
     return true
@@ -187,11 +184,12 @@ export class QueueConsumer implements DeliveryReader {
 
   async #start(live: LiveConnection): Promise<void> {
     await this.#closing
-    if (this.#channel !== undefined) return
+    if (this.#consumer !== undefined) return
     const channel = await live.channel((error) =>
       this.#ended(channel, { error: error ?? new Error('the connection was lost'), cause: 'lost' }),
     )
-    this.#channel = channel
+    const consumer = new ChannelConsumer(channel, () => this.#consume(channel))
+    this.#consumer = consumer
     this.#writer = channelWriter(channel)
     // Changes nothing for a consumer that exists.
     this.#acks = new AckConfirmations(this.#parts.clock, () => channel.prefetch(this.#prefetch))
@@ -204,36 +202,16 @@ export class QueueConsumer implements DeliveryReader {
     if (this.#parts.options.metadata.length === 0) FrameReader.on(channel, (arrival) => this.#arrived(channel, arrival))
     try {
       this.#toldPrefetch = 0
-      this.#isWanted = true
-      await this.#adjust()
+      this.#bound()
+      consumer.isWanted = true
+      await consumer.adjust()
     } catch (error) {
       await this.#closeChannel(channel)
       throw error
     }
   }
 
-  /** Starts or stops the consumer as needed. One change after another: a new one may come while the last is in progress. */
-  #adjust(): Promise<void> {
-    this.#adjusting ??= this.#run().finally(() => {
-      this.#adjusting = undefined
-    })
-    return this.#adjusting
-  }
-
-  async #run(): Promise<void> {
-    for (;;) {
-      const [channel, tag] = [this.#channel, this.#tag]
-      const isToConsume = this.#isWanted && !this.#isFull
-      if (channel === undefined || isToConsume === (tag !== undefined)) return
-      if (tag === undefined) await this.#consume(channel)
-      else {
-        this.#tag = undefined
-        await channel.cancel(tag).catch(() => undefined)
-      }
-    }
-  }
-
-  async #consume(channel: Channel): Promise<void> {
+  async #consume(channel: Channel): Promise<string> {
     const { options, host } = this.#parts
     const prefetch = this.#prefetch
     if (!this.#noAck && prefetch !== this.#toldPrefetch) {
@@ -247,7 +225,7 @@ export class QueueConsumer implements DeliveryReader {
       priority: options.priority,
       arguments: host.consumeArguments(),
     })
-    if (this.#channel === channel) this.#tag = consumerTag
+    return consumerTag
   }
 
   #receive(channel: Channel, message: ConsumeMessage | null): void {
@@ -273,12 +251,12 @@ export class QueueConsumer implements DeliveryReader {
     if (delivery === undefined) {
       if (this.#noAck) return
       const skipped = this.#skip(arrival.deliveryTag)
-      this.#open.push(skipped)
-      this.#acked.push(skipped)
+      this.#window.add(skipped)
+      this.#window.ack(skipped)
       this.flush()
       return
     }
-    if (!this.#noAck) this.#open.push(delivery)
+    if (!this.#noAck) this.#window.add(delivery)
     this.held.push(delivery)
     this.bytes += delivery.bytes
     this.#bound()
@@ -288,12 +266,14 @@ export class QueueConsumer implements DeliveryReader {
   /** Without acks the broker sends without limit: only cancelling the consumer stops it. */
   #bound(): void {
     if (!this.#noAck) return
+    const consumer = this.#consumer
+    if (consumer === undefined) return
     const { maxHeld } = this.#parts
-    const isFull = this.held.length >= (this.#isFull ? Math.ceil(maxHeld / 2) : maxHeld)
-    if (isFull === this.#isFull) return
-    this.#isFull = isFull
+    const isFull = this.held.length >= (consumer.isFull ? Math.ceil(maxHeld / 2) : maxHeld)
+    if (isFull === consumer.isFull) return
+    consumer.isFull = isFull
     // A refusal closes the channel, whose close handler reports it.
-    this.#adjust().catch(() => undefined)
+    consumer.adjust().catch(() => undefined)
   }
 
   #skip(deliveryTag: number): RabbitMqDelivery {
@@ -311,7 +291,6 @@ export class QueueConsumer implements DeliveryReader {
       bytes: 0,
       carried: undefined,
     })
-    skipped.state = 'acked'
     // There is nothing to know about it.
     skipped.isKnown = false
     return skipped
@@ -324,7 +303,7 @@ export class QueueConsumer implements DeliveryReader {
     const [delivery] = this.held
     if (delivery === undefined || !delivery.isKnown || this.handed >= this.#maxHanded) return undefined
     // Without acks, what is held exists nowhere else.
-    if (this.isTurning || !(this.#isWanted || this.#noAck)) return undefined
+    if (this.isTurning || !(this.#consumer?.isWanted === true || this.#noAck)) return undefined
     this.held.shift()
     delivery.state = 'handed'
     this.handed++
@@ -344,10 +323,7 @@ export class QueueConsumer implements DeliveryReader {
 
   /** Everything that goes back with the channel. */
   unsettled(): readonly RabbitMqDelivery[] {
-    const found: RabbitMqDelivery[] = []
-    for (const { latest } of this.#open)
-      if (latest.state === 'held' || latest.state === 'handed' || latest.state === 'settling') found.push(latest)
-    return found
+    return this.#window.unsettled()
   }
 
   // --- with the broker -----------------------------------------------------------------------------------------------
@@ -360,8 +336,7 @@ export class QueueConsumer implements DeliveryReader {
       delivery.state = 'gone'
       return
     }
-    delivery.state = 'acked'
-    this.#acked.push(delivery)
+    this.#window.ack(delivery)
   }
 
   /** Returns it to the queue, for any consumer. Takes effect with the next `flush`. */
@@ -382,29 +357,9 @@ export class QueueConsumer implements DeliveryReader {
     if (!this.#noAck) this.#writer?.nack(delivery.deliveryTag, requeue)
   }
 
-  /**
-   * Sends all acks since the last flush: one cumulative ack for those before the first unsettled delivery, and one each
-   * for the rest. Never covers an unsettled one.
-   */
+  /** Sends all acks since the last flush. */
   flush(): void {
-    const writer = this.#writer
-    if (writer === undefined) return
-    let upTo: RabbitMqDelivery | undefined
-    for (let first = this.#open.peek()?.latest; first !== undefined; first = this.#open.peek()?.latest) {
-      if (first.state === 'acked') upTo = first
-      else if (first.state !== 'gone') break
-      first.state = 'gone'
-      this.#open.shift()
-    }
-    this.#acks?.sent(this.#acked)
-    if (upTo !== undefined) writer.ack(upTo.deliveryTag, true)
-    for (const delivery of this.#acked) {
-      if (delivery.state === 'gone') continue
-      delivery.state = 'gone'
-      writer.ack(delivery.deliveryTag, false)
-    }
-    this.#acked.length = 0
-    writer.flush()
+    if (this.#writer !== undefined) this.#window.flush(this.#writer, (acked) => this.#acks?.sent(acked))
   }
 
   heard(): Promise<boolean> {
@@ -413,14 +368,19 @@ export class QueueConsumer implements DeliveryReader {
 
   /** Stops consuming and keeps what is outstanding. Only for queues that others may consume at the same time. */
   async cancel(): Promise<void> {
-    this.#isWanted = false
-    await this.#adjust()
+    await this.#want(false)
   }
 
   /** Consumes again after `cancel`. */
   async resume(): Promise<void> {
-    this.#isWanted = true
-    await this.#adjust()
+    await this.#want(true)
+  }
+
+  async #want(isWanted: boolean): Promise<void> {
+    const consumer = this.#consumer
+    if (consumer === undefined) return
+    consumer.isWanted = isWanted
+    await consumer.adjust()
   }
 
   /**
@@ -478,22 +438,20 @@ export class QueueConsumer implements DeliveryReader {
 
   /** Returns what was with the runtime. */
   #forget(): RabbitMqDelivery[] {
-    this.#channel = undefined
+    this.#consumer?.end()
+    this.#consumer = undefined
     this.#writer = undefined
-    this.#tag = undefined
-    this.#isWanted = false
     this.#acks?.end()
     this.#acks = undefined
     const lost: RabbitMqDelivery[] = []
     if (this.#noAck) return lost
-    for (const { latest: delivery } of this.#open.drain()) {
+    for (const delivery of this.#window.drain()) {
       if (delivery.state === 'handed' || delivery.state === 'settling') lost.push(delivery)
       // Without its ack it is not done for the broker, but it is for everything in this process.
       delivery.lost = delivery.state !== 'gone' && delivery.state !== 'acked'
       delivery.state = 'gone'
     }
     this.held.length = 0
-    this.#acked.length = 0
     this.handed = 0
     this.bytes = 0
     return lost
