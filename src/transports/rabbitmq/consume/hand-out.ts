@@ -25,6 +25,8 @@ export class HandOut {
   readonly #host: HandOutHost
   readonly #credit = new CreditBalance()
   #isScheduled = false
+  /** The queue whose turn is next: one that always begins would take all when little is asked for at a time. */
+  #next = 0
   /** What the broker sent ahead has been more than `prefetchBytes`, and was reported. */
   #wasTooLarge = false
 
@@ -52,24 +54,28 @@ export class HandOut {
 
   #handOut(): void {
     if (!this.#host.mayHandOut()) return
+    const queues = this.#host.queues()
     const batch: RabbitMqDelivery[] = []
-    for (let before = -1; before < batch.length && this.#credit.isLeft;) {
-      before = batch.length
-      for (const assigned of this.#host.queues()) this.#takeFrom(assigned, batch)
+    // Until no queue has given anything in its turn.
+    for (let empty = 0; empty < queues.length && this.#credit.isLeft;) {
+      if (this.#next >= queues.length) this.#next = 0
+      empty = this.#takeFrom(queues[this.#next++] as AssignedQueue, batch) ? 0 : empty + 1
     }
     if (batch.length > 0) this.#sink.receive(batch)
     if (!this.#credit.isLeft) this.#watchBytes()
   }
 
-  #takeFrom({ reader, isLeaving }: AssignedQueue, batch: RabbitMqDelivery[]): void {
+  #takeFrom({ reader, isLeaving }: AssignedQueue, batch: RabbitMqDelivery[]): boolean {
     // What came without acks exists nowhere else.
-    if (isLeaving && !this.#options.noAck) return
-    for (let taken = 0; taken < PORTION && this.#credit.isLeft; taken++) {
+    if (isLeaving && !this.#options.noAck) return false
+    let taken = 0
+    for (; taken < PORTION && this.#credit.isLeft; taken++) {
       const delivery = reader.take()
       if (delivery === undefined) break
       this.#credit.spend(delivery.bytes)
       batch.push(delivery)
     }
+    return taken > 0
   }
 
   /** The broker counts messages, not bytes: it sends as many large ones ahead as small ones. */
