@@ -395,7 +395,7 @@ export class RabbitMqTransport implements Transport {
       readerLost: (subscription, reader, end) =>
         this.#readerLost(reports, consuming.connection, subscription, reader, end),
       slow: ({ spec }, { queue }, ageMs) => reports.slow(spec, queue, ageMs, this.#options.consumerTimeoutMs),
-      tooLarge: ({ spec }, bytes, limit) => reports.tooLarge(spec, bytes, limit),
+      tooLarge: ({ spec }, bytes, limit, isOnDisk) => reports.tooLarge(spec, bytes, limit, isOnDisk),
       misplaced: ({ spec }, topic, key) => reports.misplaced(spec, topic, key),
       dropped: ({ spec }, count) => reports.unhandled(spec, count),
       ended: (subscription) => {

@@ -2,6 +2,7 @@
 import type { Channel, ConsumeMessage } from 'amqplib'
 import type { Clock } from '../../../core/clock.ts'
 import { AckConfirmations } from './ack-confirmations.ts'
+import type { BodyBudget } from './body-budget.ts'
 import { ChannelConsumer } from './channel-consumer.ts'
 import { closeQuietly } from '../connection/amqp.ts'
 import { IncomingMessage } from '../wire/incoming-message.ts'
@@ -24,6 +25,8 @@ export interface QueueConsumerHost {
   arrived(): void
   /** The channel ended, with all outstanding messages. */
   lost(reader: QueueConsumer, what: LostDeliveries, end: ConsumerEnd): void
+  /** The body of a message that waits here can't be read: it has to come again. */
+  unreadable(reader: QueueConsumer, error: unknown): void
   /** Resolves when the broker has had time to process acks that were just sent. */
   ackTime(): Promise<void>
   /** Called at each start. */
@@ -58,6 +61,7 @@ export interface QueueConsumerParts {
   readonly prefetch: number
   /** With `noAck`: stop consuming when this many are held. */
   readonly maxHeld: number
+  readonly bodies: BodyBudget
   /** Each message of the queue waits for the one before it. */
   readonly isStrict: boolean
   readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag' | 'metadata'>
@@ -259,6 +263,7 @@ export class QueueConsumer implements DeliveryReader {
     if (!this.#noAck) this.#window.add(delivery)
     this.held.push(delivery)
     this.bytes += delivery.bytes
+    this.#parts.bodies.arrived(delivery)
     this.#bound()
     this.#parts.host.arrived()
   }
@@ -268,8 +273,8 @@ export class QueueConsumer implements DeliveryReader {
     if (!this.#noAck) return
     const consumer = this.#consumer
     if (consumer === undefined) return
-    const { maxHeld } = this.#parts
-    const isFull = this.held.length >= (consumer.isFull ? Math.ceil(maxHeld / 2) : maxHeld)
+    const { maxHeld, bodies } = this.#parts
+    const isFull = bodies.isFull || this.held.length >= (consumer.isFull ? Math.ceil(maxHeld / 2) : maxHeld)
     if (isFull === consumer.isFull) return
     consumer.isFull = isFull
     // A refusal closes the channel, whose close handler reports it.
@@ -304,11 +309,26 @@ export class QueueConsumer implements DeliveryReader {
     if (delivery === undefined || !delivery.isKnown || this.handed >= this.#maxHanded) return undefined
     // Without acks, what is held exists nowhere else.
     if (this.isTurning || !(this.#consumer?.isWanted === true || this.#noAck)) return undefined
+    if (!this.#load(delivery)) return undefined
     this.held.shift()
     delivery.state = 'handed'
     this.handed++
     this.#bound()
     return delivery
+  }
+
+  #load(delivery: RabbitMqDelivery): boolean {
+    try {
+      return this.#parts.bodies.load(delivery)
+    } catch (error) {
+      this.#parts.host.unreadable(this, error)
+      return false
+    }
+  }
+
+  #left(delivery: RabbitMqDelivery): void {
+    this.bytes -= delivery.bytes
+    this.#parts.bodies.left(delivery)
   }
 
   /** Takes a delivery back from the runtime: it waits again, in its old place, for its next turn. */
@@ -331,9 +351,10 @@ export class QueueConsumer implements DeliveryReader {
   /** Takes effect with the next `flush`. */
   ack(delivery: RabbitMqDelivery): void {
     this.handed--
-    this.bytes -= delivery.bytes
+    this.#left(delivery)
     if (this.#noAck) {
       delivery.state = 'gone'
+      this.#bound()
       return
     }
     this.#window.ack(delivery)
@@ -352,7 +373,7 @@ export class QueueConsumer implements DeliveryReader {
   #refuse(delivery: RabbitMqDelivery, requeue: boolean): void {
     if (delivery.state === 'held') this.held.splice(this.held.indexOf(delivery), 1)
     else this.handed--
-    this.bytes -= delivery.bytes
+    this.#left(delivery)
     delivery.state = 'gone'
     if (!this.#noAck) this.#writer?.nack(delivery.deliveryTag, requeue)
   }
@@ -447,13 +468,13 @@ export class QueueConsumer implements DeliveryReader {
     if (this.#noAck) return lost
     for (const delivery of this.#window.drain()) {
       if (delivery.state === 'handed' || delivery.state === 'settling') lost.push(delivery)
+      if (delivery.state !== 'gone' && delivery.state !== 'acked') this.#left(delivery)
       // Without its ack it is not done for the broker, but it is for everything in this process.
       delivery.lost = delivery.state !== 'gone' && delivery.state !== 'acked'
       delivery.state = 'gone'
     }
     this.held.length = 0
     this.handed = 0
-    this.bytes = 0
     return lost
   }
 }

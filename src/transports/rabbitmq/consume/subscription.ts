@@ -17,6 +17,7 @@ import type {
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { IncomingMessage } from '../wire/incoming-message.ts'
 import { Attempts } from './attempts.ts'
+import { BodyBudget } from './body-budget.ts'
 import { isMisplaced } from '../partitions/key-bucket.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { DeclareChannel } from '../topology/declare-channel.ts'
@@ -41,6 +42,7 @@ const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
 const CLOSE_MS = 2_000
 const ACK_MIN_MS = 15
 const ACK_MAX_MS = 250
+const TIMEOUT = 'given back before the broker takes it away (consumer timeout)'
 
 /**
  * One member of a group: takes from its queues what the runtime asks for, and settles it. `QueueAssignment` decides which queues
@@ -51,6 +53,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   readonly nature: QueueNature
   readonly assignment: QueueAssignment
   readonly lostQueues: Set<string> = new Set()
+  readonly bodies: BodyBudget
   readonly #context: SubscriptionContext
   readonly #options: ResolvedConsumerOptions
   readonly #sink: DeliverySink
@@ -82,6 +85,8 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     readonly notes: AttemptNotes | undefined
     readonly nature: QueueNature
     readonly consumerTimeoutMs: number
+    /** For bodies beyond `prefetchBytes`; undefined: they stay in memory. */
+    readonly overflowFolder: string | undefined
     readonly renewBindings: () => Promise<number>
     readonly assignment: (subscription: RabbitMqSubscription) => QueueAssignment
   }) {
@@ -113,13 +118,18 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     this.#guard = new TimeoutGuard(context.clock, options.noAck ? Infinity : parts.consumerTimeoutMs, {
       readers: () => this.assignment.assignedQueues.filter(({ reader }) => reader.isOpen).map(({ reader }) => reader),
       tooFarAhead: (reader, ageMs) => this.#tooFarAhead(reader, ageMs),
-      turnOver: (reader) => this.#turnOvers.begin(reader),
+      turnOver: (reader) => this.#turnOvers.begin(reader, TIMEOUT),
+    })
+    const folder = options.noAck ? undefined : parts.overflowFolder
+    this.bodies = new BodyBudget(spec.prefetchBytes, folder, context.clock, {
+      hasRoom: () => this.arrived(),
+      failed: (error, doing) => context.failed(error, doing),
     })
     const queues = (): readonly AssignedQueue[] => this.assignment.assignedQueues
     this.#handOut = new HandOut(spec, options, parts.sink, {
       queues,
       mayHandOut: () => !this.#isPaused && !this.#isDrained,
-      tooLarge: (bytes, limit) => context.tooLarge(this, bytes, limit),
+      tooLarge: (bytes, limit) => context.tooLarge(this, bytes, limit, folder !== undefined),
     })
     this.#turnOvers = new TurnOvers(context.clock, {
       queues,
@@ -187,6 +197,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     // A broker that does not answer must not delay us: closing the transport ends the connection.
     await settledWithin(this.#context.clock, CLOSE_MS, closing)
     this.#attempts.close()
+    this.bodies.close()
     if (this.#options.noAck) this.#reportUnhandled()
   }
 
@@ -407,6 +418,11 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
 
   activated(reader: QueueConsumer): void {
     this.assignment.activated(reader)
+  }
+
+  unreadable(reader: QueueConsumer, error: unknown): void {
+    this.#context.failed(error, `reading a message of "${reader.queue}" from disk`)
+    this.#turnOvers.begin(reader, 'given back because it could not be read from disk')
   }
 
   readonly #arrived = (): void => this.arrived()

@@ -15,7 +15,7 @@ export interface TurnOversHost {
 }
 
 /**
- * Replaces the channels of queues whose messages have been here, unacked, for too long: everything goes back in order, and comes
+ * Replaces the channels of queues whose messages have been here, unacked, for too long, or can't be read: everything goes back in order, and comes
  * again. A channel ends only while none of its messages runs.
  */
 export class TurnOvers {
@@ -23,6 +23,7 @@ export class TurnOvers {
   readonly #host: TurnOversHost
   /** Queues whose channels are being replaced. */
   readonly #turning = new Set<AssignedQueue>()
+  readonly #reasons = new WeakMap<QueueConsumer, string>()
 
   constructor(clock: Clock, host: TurnOversHost) {
     this.#clock = clock
@@ -30,9 +31,10 @@ export class TurnOvers {
   }
 
   /** From now on nothing of the queue is handed out; its channel ends as soon as it may. */
-  begin(reader: QueueConsumer): void {
+  begin(reader: QueueConsumer, reason: string): void {
     if (!reader.isTurning) {
       reader.isTurning = true
+      this.#reasons.set(reader, reason)
       this.#host.recall(reader.unsettled())
     }
     this.check()
@@ -62,6 +64,6 @@ export class TurnOvers {
     // Meanwhile the channel may have ended by itself, or a handler whose time had come may have started: its end runs
     // this again.
     if (assigned.reader.opened === opened && this.#mayTurn(assigned))
-      await assigned.reader.turnOver('given back before the broker takes it away (consumer timeout)')
+      await assigned.reader.turnOver(this.#reasons.get(assigned.reader) ?? '')
   }
 }
