@@ -69,7 +69,7 @@ test('what goes back unread needs no room, and takes none', () => {
   const [, , c] = arrive('a', 'b', 'c') as [RabbitMqDelivery, RabbitMqDelivery, RabbitMqDelivery]
   budget.left(c)
   assert.equal(c.place, undefined)
-  assert.equal(budget.isFull, true)
+  assert.equal(budget.mayCome(false), false)
   budget.close()
 })
 

@@ -7,13 +7,17 @@ import { manualClock } from 'busbar/testing'
 import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import { BodyBudget } from '../../../src/transports/rabbitmq/consume/body-budget.ts'
 import { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
+import { turn } from '../core/stage.ts'
 import { encoded } from '../core/stub-transport.ts'
 import { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-consumer.ts'
 
 const BYTES = 100
 
 /** A consumer on a channel whose broker is the test, and what that channel was asked to do. */
-async function consuming(bytes = 1_000): Promise<{
+async function consuming({
+  noAck = false,
+  bodies = new BodyBudget(1_000, tmpdir(), manualClock(), { hasRoom: () => undefined, failed: assert.fail }),
+} = {}): Promise<{
   readonly reader: QueueConsumer
   readonly calls: string[]
   /** The consumer skips the message unless it is wanted. */
@@ -44,8 +48,8 @@ async function consuming(bytes = 1_000): Promise<{
     prefetch: 10,
     maxHeld: 10,
     isStrict: false,
-    bodies: new BodyBudget(bytes, tmpdir(), manualClock(), { hasRoom: () => undefined, failed: assert.fail }),
-    options: { noAck: false, exclusive: false, priority: undefined, consumerTag: undefined, metadata: [] },
+    bodies,
+    options: { noAck, exclusive: false, priority: undefined, consumerTag: undefined, metadata: [] },
     host: {
       admit: (from, { deliveryTag }) =>
         unwanted.has(deliveryTag)
@@ -137,7 +141,8 @@ test('the broker is told of a lowered prefetch before the next consumer, and not
 })
 
 test('what is held beyond the bytes is handed out in order, as far as there is room, and goes back unread', async () => {
-  const { reader, deliver, lose } = await consuming(2 * BYTES)
+  const bodies = new BodyBudget(2 * BYTES, tmpdir(), manualClock(), { hasRoom: () => undefined, failed: assert.fail })
+  const { reader, deliver, lose } = await consuming({ bodies })
   for (let tag = 1; tag <= 6; tag++) deliver(tag)
   assert.equal(reader.bytes, 6 * BYTES)
   const taken = [reader.take(), reader.take()] as [RabbitMqDelivery, RabbitMqDelivery]
@@ -148,4 +153,36 @@ test('what is held beyond the bytes is handed out in order, as far as there is r
   assert.equal(reader.take(), undefined)
   lose()
   assert.deepEqual([reader.bytes, reader.held.length, reader.handed], [0, 0, 0])
+})
+
+test('without acks, the queues of a consumer stop at its bytes, and go on when half of them are free', async () => {
+  const readers: QueueConsumer[] = []
+  const bodies = new BodyBudget(4 * BYTES, undefined, manualClock(), {
+    hasRoom: () => {
+      for (const reader of readers) reader.hasRoom()
+    },
+    failed: assert.fail,
+  })
+  const [one, other] = [await consuming({ noAck: true, bodies }), await consuming({ noAck: true, bodies })]
+  readers.push(one.reader, other.reader)
+  for (let tag = 1; tag <= 3; tag++) one.deliver(tag)
+  other.deliver(1)
+  const ofOther = other.reader.take() as RabbitMqDelivery
+  const taken = [1, 2, 3].map(() => one.reader.take() as RabbitMqDelivery)
+  other.reader.ack(ofOther)
+  await turn()
+  assert.deepEqual([one.calls, other.calls], [['cancel'], ['cancel']])
+  one.reader.ack(taken[0] as RabbitMqDelivery)
+  await turn()
+  assert.deepEqual([one.calls, other.calls], [['cancel'], ['cancel']])
+  // The other one has nothing that could remind it.
+  one.reader.ack(taken[1] as RabbitMqDelivery)
+  await turn()
+  assert.deepEqual(
+    [one.calls, other.calls],
+    [
+      ['cancel', 'consume'],
+      ['cancel', 'consume'],
+    ],
+  )
 })

@@ -7,7 +7,7 @@ const DISK_AGAIN_MS = 60_000
 const NO_BODY = new Uint8Array(0)
 
 export interface BodyBudgetHost {
-  /** There is room again for a body that could not be loaded. */
+  /** There is room again, after `load` or `mayCome` had none. */
   hasRoom(): void
   failed(error: unknown, doing: string): void
 }
@@ -39,8 +39,14 @@ export class BodyBudget {
     this.#file = folder === undefined ? undefined : new OverflowFile(folder)
   }
 
-  get isFull(): boolean {
-    return this.#used >= this.#limit
+  /**
+   * Whether more may come, for consumers that can only be stopped: until the limit is reached, and then not before half of it is
+   * free.
+   */
+  mayCome(isStopped: boolean): boolean {
+    if (this.#used < (isStopped ? this.#limit / 2 : this.#limit)) return true
+    this.#isWanted = true
+    return false
   }
 
   /** The message has arrived and waits here. */
@@ -54,7 +60,7 @@ export class BodyBudget {
   load(delivery: RabbitMqDelivery): boolean {
     const { place } = delivery
     if (place === undefined) return true
-    if (this.isFull) {
+    if (this.#used >= this.#limit) {
       this.#isWanted = true
       return false
     }
@@ -74,7 +80,8 @@ export class BodyBudget {
       this.#file?.drop(delivery.place)
       delivery.place = undefined
     }
-    if (!this.#isWanted || this.isFull) return
+    // Without a file, those that wait are stopped.
+    if (!this.#isWanted || this.#used >= (this.#file === undefined ? this.#limit / 2 : this.#limit)) return
     this.#isWanted = false
     this.#host.hasRoom()
   }

@@ -274,11 +274,17 @@ export class QueueConsumer implements DeliveryReader {
     const consumer = this.#consumer
     if (consumer === undefined) return
     const { maxHeld, bodies } = this.#parts
-    const isFull = bodies.isFull || this.held.length >= (consumer.isFull ? Math.ceil(maxHeld / 2) : maxHeld)
+    const isFull =
+      this.held.length >= (consumer.isFull ? Math.ceil(maxHeld / 2) : maxHeld) || !bodies.mayCome(consumer.isFull)
     if (isFull === consumer.isFull) return
     consumer.isFull = isFull
     // A refusal closes the channel, whose close handler reports it.
     consumer.adjust().catch(() => undefined)
+  }
+
+  /** There is room again for what all queues of the consumer have here. */
+  hasRoom(): void {
+    this.#bound()
   }
 
   #skip(deliveryTag: number): RabbitMqDelivery {

@@ -122,7 +122,10 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     })
     const folder = options.noAck ? undefined : parts.overflowFolder
     this.bodies = new BodyBudget(spec.prefetchBytes, folder, context.clock, {
-      hasRoom: () => this.arrived(),
+      hasRoom: () => {
+        for (const { reader } of this.assignment.assignedQueues) reader.hasRoom()
+        this.arrived()
+      },
       failed: (error, doing) => context.failed(error, doing),
     })
     const queues = (): readonly AssignedQueue[] => this.assignment.assignedQueues
