@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
 import { AttemptNotes } from '../../../src/transports/rabbitmq/consume/attempt-notes.ts'
+import type { Note } from '../../../src/transports/rabbitmq/consume/attempt-notes.ts'
 import { Attempts } from '../../../src/transports/rabbitmq/consume/attempts.ts'
 import type { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
 import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
@@ -16,6 +17,8 @@ interface Member {
   readonly written: string[]
   /** What becomes of each of them. */
   storing: () => Promise<void>
+  /** What the notes at the broker are, as often as they are read. */
+  reading: () => Promise<readonly Note[]>
   live: LiveConnection | undefined
 }
 
@@ -24,7 +27,7 @@ function member(): Member {
   const written: string[] = []
   const notes = new AttemptNotes({
     clock,
-    locks: { with: async () => [] } as never,
+    locks: { with: () => made.reading() } as never,
     publisher: {
       publishTo: async (_queue: unknown, body: Buffer) => {
         written.push(body.toString())
@@ -36,7 +39,14 @@ function member(): Member {
   })
   const context: Partial<SubscriptionContext> = { clock, failed: () => undefined, live: () => made.live }
   const attempts = new Attempts('me', notes, context as SubscriptionContext)
-  const made: Member = { clock, attempts, written, storing: () => Promise.resolve(), live: undefined }
+  const made: Member = {
+    clock,
+    attempts,
+    written,
+    storing: () => Promise.resolve(),
+    reading: async () => [],
+    live: undefined,
+  }
   return made
 }
 
@@ -152,5 +162,32 @@ test('it waits for no longer than two seconds, and not at all when the broker ha
   await clock.advance(1)
   await turn()
   expect([third.isKnown, third.attempt]).toEqual([true, 3])
+  attempts.close()
+})
+
+test('notes that can not be read at first are read again, before a message counts from one', async () => {
+  const made = member()
+  const { attempts, clock } = made
+  made.live = LIVE
+  made.reading = () => Promise.reject(new Error('the channel ended'))
+  const comes = delivered({ isRedelivered: true, count: 1 })
+  attempts.arrived(comes, () => undefined)
+  await turn()
+  expect(comes.isKnown).toBe(false)
+  const note: Note = { key: 'a', generation: 0, used: 2, by: 'other', running: false, notBefore: undefined }
+  made.reading = async () => [note]
+  await clock.advance(100)
+  await turn()
+  expect([comes.isKnown, comes.attempt, comes.history]).toEqual([true, 3, 'returned'])
+  made.reading = () => Promise.reject(new Error('the channel ended'))
+  const other = delivered({ message: encoded('b'), isRedelivered: true, count: 1 })
+  attempts.arrived(other, () => undefined)
+  for (let ms = 0; ms < 600; ms += 100) {
+    await turn()
+    expect(other.isKnown).toBe(false)
+    await clock.advance(100)
+  }
+  await turn()
+  expect([other.isKnown, other.attempt, other.history]).toEqual([true, 1, 'unknown'])
   attempts.close()
 })

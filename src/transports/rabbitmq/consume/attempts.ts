@@ -67,9 +67,7 @@ export class Attempts {
     const notes = this.#notes
     if (this.#isRecalling) return
     this.#isRecalling = true
-    void this.#recall(notes, onKnown).finally(() => {
-      this.#isRecalling = false
-    })
+    void this.#recall(notes, onKnown)
   }
 
   /** The delivery is settled for good. */
@@ -195,25 +193,29 @@ export class Attempts {
       if (!recalled.every((delivery) => this.#isStored(delivery)))
         await settledWithin(clock, STORED_MS, this.#storeRest())
       for (let left = recalled; left.length > 0;) {
-        await this.#read(notes)
+        const wasRead = await this.#read(notes)
         // If a handler ran elsewhere, its owner may still write a note.
         const isLast = clock.monotonic() >= until || this.#isClosed
-        const waiting = isLast ? [] : left.filter((delivery) => this.#mayBeHeardOf(delivery))
+        const waiting = isLast ? [] : wasRead ? left.filter((delivery) => this.#mayBeHeardOf(delivery)) : left
         for (const delivery of left) if (!waiting.includes(delivery)) this.#decide(delivery)
         onKnown()
         left = waiting
         if (left.length > 0) await sleep(clock, LOOK_AGAIN_MS)
       }
     }
+    // In the turn in which nothing more was found: what arrives later begins again.
+    this.#isRecalling = false
   }
 
-  async #read(notes: AttemptNotes): Promise<void> {
+  async #read(notes: AttemptNotes): Promise<boolean> {
     const live = this.#context.live()
-    if (live === undefined) return
+    if (live === undefined) return false
     try {
       this.#book.learn(await notes.read(live))
+      return true
     } catch (error) {
       this.#context.failed(error, 'reading notes about attempts')
+      return false
     }
   }
 
