@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
+import type { Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import amqp from 'amqplib'
 import { describe, test } from 'vitest'
 import { uniqueName, waitUntil } from 'busbar/testing'
 import { rabbitMqSuite, record } from './rabbitmq-harness.ts'
@@ -25,11 +27,16 @@ describe('RabbitMQ: messages that are large', () => {
   const suite = rabbitMqSuite('large')
 
   test('prefetchBytes bounds what all partitions of a consumer keep in memory', { timeout: 120_000 }, async () => {
-    const [topic, on, gate] = [
-      uniqueName('large'),
-      suite.bus({ partitions: PARTITIONS }),
-      Promise.withResolvers<void>(),
-    ]
+    const sockets: Socket[] = []
+    const on = suite.bus({
+      partitions: PARTITIONS,
+      connect: async () => {
+        const connected = await amqp.connect(suite.broker.url)
+        sockets.push((connected.connection as unknown as { stream: Socket }).stream)
+        return connected
+      },
+    })
+    const [topic, gate] = [uniqueName('large'), Promise.withResolvers<void>()]
     const warnings = record(on, 'warning')
     const handled = new Map<string, number[]>()
     const attempts = new Set<number>()
@@ -63,6 +70,9 @@ describe('RabbitMQ: messages that are large', () => {
     consumer.resume()
     await waitUntil(async () => (await ready()).every((count) => count === EACH - AHEAD), { timeoutMs: 30_000 })
     await waitUntil(() => warnings.some(({ code }) => code === 'large-messages'), { timeoutMs: 10_000 })
+    // All that was sent ahead is here, and not only on its way.
+    const received = (): number => sockets.reduce((sum, { bytesRead }) => sum + bytesRead, 0) / MIB
+    await waitUntil(() => received() > PARTITIONS * AHEAD, { timeoutMs: 30_000, describe: () => `${received()} MiB` })
     const kept = bufferedBytes() - before
     assert.ok(kept < PREFETCH_BYTES + PARTITIONS * MIB, `${Math.round(kept / MIB)} MiB are kept`)
     gate.resolve()
