@@ -146,8 +146,23 @@ export class Publisher {
         signal,
         startedAt,
         start === 0 ? settle : (index, position, error) => settle(start + index, position, error),
+        false,
       )
     }
+  }
+
+  /** Throws `UnsupportedError` unless the transport has transactions. */
+  requireTransactions(): void {
+    const { capabilities, system } = this.#transport
+    if (capabilities.transactions) return
+    throw new UnsupportedError(
+      `${system} has no transactions: use bus.publishMany, which says for each message whether it was stored, or a transport with the capability "transactions"`,
+    )
+  }
+
+  /** Sends messages of any topics so that all of them are stored, or none. Otherwise like `send`; all have the same error. */
+  sendAtomically(messages: readonly OutgoingMessage[], signal: AbortSignal | undefined, settle: SettleMessage): void {
+    this.#enqueue(messages, signal, this.#clock.monotonic(), settle, true)
   }
 
   #enqueue(
@@ -155,10 +170,11 @@ export class Publisher {
     signal: AbortSignal | undefined,
     startedAt: number,
     settle: SettleMessage,
+    isAtomic: boolean,
   ): void {
     let bytes = 0
     for (const message of messages) bytes += messageBytes(message)
-    const entry = new Entry(messages, bytes, startedAt + this.#options.deliveryTimeoutMs, settle)
+    const entry = new Entry(messages, bytes, startedAt + this.#options.deliveryTimeoutMs, settle, isAtomic)
     if (this.#closed) return entry.fail(closedError('not-sent'), this.#reports.failed)
     if (signal !== undefined && !this.#watch(entry, signal)) return
     this.#queue.push(entry)
@@ -203,6 +219,7 @@ export class Publisher {
           continue
         }
         if (count > 0 && count + entry.messages.length > maxBatchSize) break
+        if (count > 0 && (entry.isAtomic || (entries[0] as Entry).isAtomic)) break
         // A single entry always fits when nothing else is buffered, however large it is.
         if (bytes > 0 && bytes + entry.bytes > maxBufferedBytes) break
         this.#queue.shift()
