@@ -3,6 +3,7 @@ import { ensureShared, sharedBroker } from './shared.ts'
 import { BROKER_NAMES } from './types.ts'
 import type { Broker, BrokerName } from './types.ts'
 
+export { borrow } from './borrow.ts'
 export { BrokerError } from './errors.ts'
 export type { BrokerErrorCode } from './errors.ts'
 export { freePort } from './ports.ts'
