@@ -88,7 +88,7 @@ describe.concurrent('RabbitMQ: messages that stay unacked for longer than the br
     const isOver = (): boolean => attempts === 2
     while (!isOver()) await Promise.all(Array.from({ length: 50 }, () => on.publish(topic, 'go', { key: busy })))
     // It waits for 2 * TIMEOUT_MS, and is given back at half of TIMEOUT_MS.
-    const times = turned.mock.contexts.filter(({ queue }) => queue.includes(topic)).length
+    const times = turned.mock.contexts.filter((reader) => (reader as QueueConsumer).queue.includes(topic)).length
     assert.ok(times >= 1 && times <= 3, `it was handed back ${times} times`)
     await on.close({ timeoutMs: 500 })
   })
