@@ -14,6 +14,7 @@ import { PartitionSet } from '../partition-set.ts'
 import { Subscription } from '../subscription.ts'
 import { ShareBroker } from './share-broker.ts'
 import type { Acquired } from './share-broker.ts'
+import { ShareLocks } from './share-locks.ts'
 import { ShareMember } from './share-member.ts'
 import type { ShareHeartbeat } from './share-member.ts'
 import { shareSettingsOf } from './share-options.ts'
@@ -36,9 +37,8 @@ export interface ShareRunOptions {
 
 const KNOWN_TO_RUN: KnownNames = { names: ['concurrency', 'handler', 'onError'] }
 
-/** Of a lock, after which it is renewed. */
-const RENEW_AT = 1 / 3
 const FIRST_VERSION_WITH_RENEWAL = 2
+const NO_NODES: ReadonlyMap<number, readonly SharePartition[]> = new Map()
 
 /**
  * A member of a share group (KIP-932, Kafka 4.2): the members share the records of all partitions, in no order, and each record has a
@@ -53,14 +53,15 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   readonly #heartbeats: Connections
   readonly #fetches: Connections
   readonly #brokers = new Map<number, ShareBroker>()
-  readonly #undecided = new Map<ShareBroker, Set<ShareRecord>>()
-  readonly #renewing = new Map<ShareBroker, readonly ShareRecord[]>()
+  readonly #locks = new Map<ShareBroker, ShareLocks>()
   readonly #brokerOf = new Map<ShareRecord, ShareBroker>()
   readonly #staleListeners = new Set<(records: readonly ShareRecord[]) => void>()
   readonly #timers = new Set<() => void>()
   readonly #errors: KafkaError[] = []
   #ready: ShareRecord[] = []
   #assignment = new PartitionSet()
+  /** Of the assignment; undefined if it has to be looked up again: a turn with verdicts must not walk over all partitions. */
+  #byNode: ReadonlyMap<number, readonly SharePartition[]> | undefined
   #subscription: Subscription | undefined
   #stopListening: (() => void) | undefined
   #cancelHeartbeat: (() => void) | undefined
@@ -82,7 +83,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
         send: (request) => void this.#heartbeat(request),
         assigned: (partitions) => {
           this.#assignment = partitions
-          this.#poke()
+          this.#relocate()
         },
         fatal: (error) => this.#end(error),
       },
@@ -120,6 +121,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     reader.done()
     const running = new Set<Promise<void>>()
     const failures: unknown[] = []
+    let ended = Promise.withResolvers<void>()
     try {
       while (await this.#untilReady(() => failures.length > 0)) {
         while (this.#ready.length > 0 && running.size < concurrency) {
@@ -129,9 +131,15 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
             this.#wake()
           })
           running.add(promise)
-          void promise.finally(() => running.delete(promise))
+          void promise.finally(() => {
+            running.delete(promise)
+            ended.resolve()
+          })
         }
-        if (running.size >= concurrency) await Promise.race(running)
+        if (running.size < concurrency) continue
+        // Not a race of them all: each would leave something at a handler that goes on for long.
+        await ended.promise
+        ended = Promise.withResolvers()
       }
     } finally {
       await Promise.all(running)
@@ -184,7 +192,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     this.#subscription = new Subscription(cluster, this.#options.topics, () =>
       this.#withHeartbeat(() => this.#member.subscriptionChanged(clock.now())),
     )
-    this.#stopListening = cluster.onChange(() => this.#poke())
+    this.#stopListening = cluster.onChange(() => this.#relocate())
     this.#withHeartbeat(() => this.#member.start(clock.now()))
     cluster.wantRefresh()
   }
@@ -246,18 +254,33 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
 
   #poke(): void {
     this.#isPokeDue = false
-    const { metadata } = this.#context.cluster
-    const byNode = new Map<number, SharePartition[]>()
-    if (!this.#closing.hasBegun) {
-      for (const { topic: topicId, partition } of this.#assignment) {
-        const name = metadata.topicOfId(topicId)?.name
-        const leader = name === undefined ? undefined : metadata.leaderOf(name, partition)?.leader
-        if (leader === undefined) this.#context.cluster.wantRefresh()
-        else byNode.set(leader, [...(byNode.get(leader) ?? []), { topicId, partition }])
-      }
-    }
+    const byNode = this.#closing.hasBegun ? NO_NODES : (this.#byNode ??= this.#leaders())
     for (const nodeId of byNode.keys()) this.#broker(nodeId)
     for (const [nodeId, broker] of this.#brokers) broker.poke(byNode.get(nodeId) ?? [])
+  }
+
+  /** What is read from which broker. */
+  #leaders(): ReadonlyMap<number, readonly SharePartition[]> {
+    const { metadata } = this.#context.cluster
+    const byNode = new Map<number, SharePartition[]>()
+    for (const { topic: topicId, partition } of this.#assignment) {
+      const name = metadata.topicOfId(topicId)?.name
+      const leader = name === undefined ? undefined : metadata.leaderOf(name, partition)?.leader
+      if (leader === undefined) {
+        this.#context.cluster.wantRefresh()
+        continue
+      }
+      const known = byNode.get(leader)
+      if (known === undefined) byNode.set(leader, [{ topicId, partition }])
+      else known.push({ topicId, partition })
+    }
+    return byNode
+  }
+
+  /** The assignment has changed, or the metadata. */
+  #relocate(): void {
+    this.#byNode = undefined
+    this.#poke()
   }
 
   /** After a request: what has come up meanwhile, or, after an error, a pause. */
@@ -287,60 +310,48 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
       { groupId, memberId: this.#memberId, maxWaitMs, maxBytes },
       {
         room: () => (!this.#closing.hasBegun ? this.#options.maxUndecided - this.#brokerOf.size : 0),
-        acquired: (from, records) => this.#acquired(nodeId, from, records),
-        renewed: (from, lockMs, askedAt) => {
-          for (const record of this.#renewing.get(from) ?? []) record.lockEndsAt = askedAt + lockMs
-        },
+        acquired: (from, records) => this.#acquired(from, records),
+        renewed: (from, lockMs, askedAt) => this.#locks.get(from)?.renewed(lockMs, askedAt),
         sessionLost: (from) => this.#sessionLost(from),
-        failed: (error) => {
-          this.#errors.push(error)
-          this.#wake()
-        },
+        failed: (error) => this.#report(error),
         ended: (from) => this.#again(from),
       },
     )
     this.#brokers.set(nodeId, broker)
-    this.#undecided.set(broker, new Set())
+    const asking = broker
+    this.#locks.set(asking, new ShareLocks(this.#context.clock, (records) => this.#renew(nodeId, asking, records)))
     return broker
   }
 
-  #acquired(nodeId: number, broker: ShareBroker, acquired: readonly Acquired[]): void {
+  #acquired(broker: ShareBroker, acquired: readonly Acquired[]): void {
     const { metadata } = this.#context.cluster
-    const undecided = this.#undecided.get(broker)
+    const locks = this.#locks.get(broker)
     const owner = { decide: (record: ShareRecord, verdict: Verdict) => this.#decide(record, verdict) }
-    const hadNone = undecided?.size === 0
     for (const { partition, record, ...rest } of acquired) {
       const topic = metadata.topicOfId(partition.topicId)?.name ?? ''
       const shared = new ShareRecord(record, { topic, ...partition }, rest, owner)
-      undecided?.add(shared)
+      locks?.add(shared, rest.lockMs)
       this.#brokerOf.set(shared, broker)
       if (!this.#closing.hasBegun) this.#ready.push(shared)
       else shared.release()
     }
-    const lockMs = acquired[0]?.lockMs ?? 0
-    if (hadNone && lockMs > 0) this.#after(lockMs * RENEW_AT, () => this.#renew(nodeId, broker, lockMs))
     this.#wake()
   }
 
-  #renew(nodeId: number, broker: ShareBroker, lockMs: number): void {
-    const records = [...(this.#undecided.get(broker) ?? [])]
-    if (records.length === 0) return
+  #renew(nodeId: number, broker: ShareBroker, records: readonly ShareRecord[]): void {
     const apis = this.#fetches.apis(nodeId)
     const version = apis === undefined ? undefined : commonVersion(apis, 'ShareAcknowledge')
-    if ((version ?? 0) >= FIRST_VERSION_WITH_RENEWAL) {
-      for (const record of records) broker.session.say(record, record.offset, 'renew', record.generation)
-      this.#renewing.set(broker, records)
-      broker.mustRenew = true
-      this.#poke()
-    }
-    this.#after(lockMs * RENEW_AT, () => this.#renew(nodeId, broker, lockMs))
+    if ((version ?? 0) < FIRST_VERSION_WITH_RENEWAL) return
+    for (const record of records) broker.session.say(record, record.offset, 'renew', record.generation)
+    broker.mustRenew = true
+    this.#poke()
   }
 
   #decide(record: ShareRecord, verdict: Verdict): boolean {
     const broker = this.#brokerOf.get(record)
     this.#brokerOf.delete(record)
     if (broker === undefined) return false
-    this.#undecided.get(broker)?.delete(record)
+    this.#locks.get(broker)?.decided(record)
     const isInTime = this.#context.clock.now() < record.lockEndsAt
     const counts = isInTime && broker.session.say(record, record.offset, verdict, record.generation)
     if (!counts) this.#stale([record])
@@ -350,9 +361,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   }
 
   #sessionLost(broker: ShareBroker): void {
-    const undecided = this.#undecided.get(broker) ?? new Set()
-    const records = [...undecided]
-    undecided.clear()
+    const records = this.#locks.get(broker)?.clear() ?? []
     for (const record of records) this.#brokerOf.delete(record)
     this.#ready = this.#ready.filter((record) => this.#brokerOf.has(record))
     this.#stale(records)
@@ -362,6 +371,13 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   #stale(records: readonly ShareRecord[]): void {
     if (records.length === 0) return
     for (const listener of this.#staleListeners) listener(records)
+  }
+
+  /** One that stays is met with each request: it is kept once, until it is taken. */
+  #report(error: KafkaError): void {
+    if (this.#errors.some(({ message }) => message === error.message)) return
+    this.#errors.push(error)
+    this.#wake()
   }
 
   #end(error: KafkaError): void {
@@ -392,6 +408,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     deadline.end()
     this.#cancelHeartbeat?.()
     for (const cancel of this.#timers) cancel()
+    for (const locks of this.#locks.values()) locks.end()
     this.#stopListening?.()
     this.#subscription?.end()
     this.#heartbeats.close()
