@@ -40,6 +40,8 @@ export class Fetcher {
   readonly #stopListening: () => void
   #isPoking = false
   #mustPokeAgain = false
+  /** A broker was not asked for want of memory. */
+  #isStarved = false
   #cancelTimer: (() => void) | undefined
   #isClosed = false
 
@@ -85,6 +87,15 @@ export class Fetcher {
     this.#isPoking = false
   }
 
+  /**
+   * All that one answer brought of a partition has been delivered. Called for each of them, so it looks at all partitions only if that may
+   * lead to a request.
+   */
+  taken({ broker, buffer }: FetchPartition): void {
+    const isBusy = broker?.isInFlight === true || (broker?.isFull === true && buffer.chunks > 0)
+    if (!isBusy || this.#isStarved) this.poke()
+  }
+
   close(): void {
     if (this.#isClosed) return
     for (const broker of this.#brokers.values()) broker.end()
@@ -103,15 +114,18 @@ export class Fetcher {
     for (const partition of this.#partitions) {
       if (partition.notBefore > now) wakeAt = Math.min(wakeAt, partition.notBefore)
       const nodeId = this.#nodeOf(partition, now)
-      if (nodeId === undefined) continue
-      const broker = this.#broker(nodeId)
+      partition.broker = nodeId === undefined ? undefined : this.#broker(nodeId)
+      const { broker } = partition
+      if (broker === undefined) continue
       const others = byBroker.get(broker)
       if (others === undefined) byBroker.set(broker, [partition])
       else others.push(partition)
     }
     const share = this.#share()
+    this.#isStarved = false
     for (const [broker, partitions] of byBroker) {
       broker.poke(partitions, share)
+      this.#isStarved ||= broker.isStarved
       if (broker.notBefore > now) wakeAt = Math.min(wakeAt, broker.notBefore)
     }
     this.#cancelTimer?.()
