@@ -4,13 +4,16 @@ import type { AdminContext } from './admin-context.ts'
 import { checkArguments, isPlain, only, optional, topicName, trueOrFalse, whole } from './arguments.ts'
 import type { Check } from './arguments.ts'
 
-/** The first offset, the one after the last record, or the first whose record is not older than a time (milliseconds since 1970). */
+/**
+ * The first offset, the offset after the last record, or that of the first record that is not older than a time
+ * (milliseconds since 1970).
+ */
 export type OffsetSpec = 'earliest' | 'latest' | { readonly timestampMs: number }
 
 /** An offset of one partition. */
 export interface PartitionOffset {
   readonly partition: number
-  /** -1: no record is as new as the time that was asked for. */
+  /** -1 if no record is as new as the given time. */
   readonly offset: number
 }
 
@@ -56,7 +59,7 @@ export class RecordsAdmin {
     this.#context = context
   }
 
-  /** Offsets of all partitions of a topic. `committed`: as readers of committed records see the end. */
+  /** Offsets of all partitions of a topic. `committed`: the end as readers of committed records see it. */
   async offsets(
     topic: string,
     at: OffsetSpec,
@@ -80,6 +83,14 @@ export class RecordsAdmin {
       const found = response.topics[0]?.partitions[0]
       return { errorCode: found?.errorCode ?? -1, value: { partition, offset: found?.offset ?? -1 } }
     })
+  }
+
+  /** @internal As `offsets`, but with the end if no record is as new as the given time. */
+  async placesOf(topic: string, at: OffsetSpec): Promise<readonly PartitionOffset[]> {
+    const found = await this.offsets(topic, at)
+    if (found.every(({ offset }) => offset >= 0)) return found
+    const ends = new Map((await this.offsets(topic, 'latest')).map(({ partition, offset }) => [partition, offset]))
+    return found.map(({ partition, offset }) => ({ partition, offset: offset < 0 ? (ends.get(partition) ?? 0) : offset }))
   }
 
   /** Deletes the records before an offset; `-1` is the end. Resolves with the first offsets that are left. */

@@ -302,12 +302,12 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   #broker(nodeId: number): ShareBroker {
     let broker = this.#brokers.get(nodeId)
     if (broker !== undefined) return broker
-    const { group: groupId, maxWaitMs, maxBytes } = this.#options
+    const { group: groupId, maxWaitMs, maxBytes, acquireMode } = this.#options
     broker = new ShareBroker(
       nodeId,
       this.#context,
       this.#fetches,
-      { groupId, memberId: this.#memberId, maxWaitMs, maxBytes },
+      { groupId, memberId: this.#memberId, maxWaitMs, maxBytes, acquireMode },
       {
         room: () => (!this.#closing.hasBegun ? this.#options.maxUndecided - this.#brokerOf.size : 0),
         acquired: (from, records) => this.#acquired(from, records),
