@@ -6,15 +6,19 @@ import { rangeAssignor } from './assignors/range.ts'
 import { roundRobinAssignor } from './assignors/round-robin.ts'
 import { cooperativeStickyAssignor, stickyAssignor } from './assignors/sticky.ts'
 import type { FetchSettings } from './fetch/fetch-settings.ts'
-import type { ResetPolicy } from './fetch/position.ts'
+import type { CommittedPosition, ResetPolicy, StartPosition } from './fetch/position.ts'
 import type { GroupSettings } from './group-session.ts'
+import type { TopicPartition } from './partition-set.ts'
 
 /** Assignors of classic groups: what they decide is what those of Java decide. */
 export type AssignorName = 'range' | 'roundrobin' | 'sticky' | 'cooperative-sticky'
 
 /** What {@link KafkaClient.consumer} takes. Only `topics` is required. */
 export interface ConsumerOptions {
-  /** Names of topics, and patterns: every topic whose whole name matches is read, also one that is made later. */
+  /**
+   * Names of topics, and patterns: every topic whose whole name matches is read, also one that is made later. `subscribe` changes them. Empty
+   * only without a group, for `assign`.
+   */
   readonly topics: readonly (string | RegExp)[]
   /** The consumers of a group share the partitions. @default none: this consumer reads all partitions, and commits nothing */
   readonly group?: string | undefined
@@ -40,6 +44,13 @@ export interface ConsumerOptions {
    * case but `fail`. @default 'earliest'
    */
   readonly onReset?: ResetPolicy | undefined
+  /**
+   * Where to begin with a partition that this consumer gets, given what the group has committed for it: an offset, or a policy. Undefined: at
+   * the committed offset, and without one where `onReset` says. What it throws keeps the partition from being read, until it is resumed.
+   * @default none
+   */
+  readonly startAt?:
+    ((partition: TopicPartition, committed: CommittedPosition | undefined) => StartPosition | undefined) | undefined
   /** `read_committed` leaves out what transactions have not committed. @default 'read_committed' */
   readonly isolation?: 'read_committed' | 'read_uncommitted' | undefined
   /** Without a heartbeat for so long, the group gives this member's partitions to others. In milliseconds. @default 45_000 */
@@ -82,6 +93,7 @@ export interface ConsumerSettings {
   readonly assignors: readonly Assignor[]
   readonly serverAssignor: string | null
   readonly onReset: ResetPolicy
+  readonly startAt: NonNullable<ConsumerOptions['startAt']>
   readonly autoCommit: boolean
   readonly revokeTimeoutMs: number
   readonly maxBatchRecords: number
@@ -117,7 +129,18 @@ const OF_GROUPS = ['protocol', 'assignors', 'serverAssignor', 'instanceId']
 const RUN = 'it is an option of run'
 
 const KNOWN: KnownNames = {
-  names: ['topics', 'group', 'rack', 'onReset', 'isolation', 'autoCommit', 'checkCrc', ...OF_GROUPS, ...DERIVED],
+  names: [
+    'topics',
+    'group',
+    'rack',
+    'onReset',
+    'startAt',
+    'isolation',
+    'autoCommit',
+    'checkCrc',
+    ...OF_GROUPS,
+    ...DERIVED,
+  ],
   numbers: NUMBERS,
   renamed: {
     groupId: 'write group',
@@ -150,8 +173,8 @@ const KNOWN: KnownNames = {
 /** The options with their defaults. Throws an {@link InvalidOptionsError} with everything that is wrong with them. */
 export function consumerSettingsOf(options: ConsumerOptions, clientRack?: string): ConsumerSettings {
   const reader = new OptionsReader('consumer', options, KNOWN)
-  const topics = readTopics(reader)
   const groupId = reader.text('group', 'the name of a group')
+  const topics = readTopics(reader, groupId === undefined)
   const { sessionTimeoutMs, rebalanceTimeoutMs, commitIntervalMs, maxBatchRecords, ...fetch } = reader.numbers(NUMBERS)
   const heartbeat = [1, Math.floor(sessionTimeoutMs / 3), Math.min(3_000, Math.floor(sessionTimeoutMs / 3))] as const
   const heartbeatIntervalMs = reader.number('heartbeatIntervalMs', heartbeat)
@@ -181,6 +204,7 @@ export function consumerSettingsOf(options: ConsumerOptions, clientRack?: string
     assignors: readAssignors(reader),
     serverAssignor: reader.text('serverAssignor', "the name of one of the broker's assignors") ?? null,
     onReset: readReset(reader),
+    startAt: (reader.raw('startAt') as ConsumerOptions['startAt']) ?? (() => undefined),
     autoCommit: reader.boolean('autoCommit', true),
     revokeTimeoutMs,
     maxBatchRecords,
@@ -192,6 +216,7 @@ export function consumerSettingsOf(options: ConsumerOptions, clientRack?: string
       reader.problem(name, 'has no use without group: give group, or leave it out')
     }
   }
+  reader.callable('startAt', 'a function of a partition and what is committed for it')
   if (reader.has('serverAssignor') && group.protocol === 'classic') {
     const problem = "is for the protocol 'consumer': with 'classic' a member assigns; give assignors"
     reader.problem('serverAssignor', problem)
@@ -206,10 +231,10 @@ export function consumerSettingsOf(options: ConsumerOptions, clientRack?: string
   return settings
 }
 
-/** Topics of consumers and of share consumers. */
-export function readTopics(reader: OptionsReader): readonly (string | RegExp)[] {
+/** Topics of consumers and of share consumers. `mayBeEmpty`: partitions may be assigned later. */
+export function readTopics(reader: OptionsReader, mayBeEmpty = false): readonly (string | RegExp)[] {
   const topics = reader.raw('topics')
-  if (!Array.isArray(topics) || topics.length === 0) {
+  if (!Array.isArray(topics) || (topics.length === 0 && !mayBeEmpty)) {
     reader.problem('topics', `is ${kindOf(topics)}: give an array of names and patterns, ['orders'] for example`)
     return []
   }
@@ -218,6 +243,14 @@ export function readTopics(reader: OptionsReader): readonly (string | RegExp)[] 
     reader.problem(`topics[${index}]`, `is ${kindOf(topic)}: give the name of a topic, or a RegExp`)
   }
   return topics
+}
+
+/** Topics that a consumer is to read from now on. Throws an {@link InvalidOptionsError} if they can't be read. */
+export function topicsOf(topics: unknown, mayBeEmpty: boolean): readonly (string | RegExp)[] {
+  const reader = new OptionsReader('subscribe', { topics }, { names: ['topics'] })
+  const read = readTopics(reader, mayBeEmpty)
+  reader.done()
+  return read
 }
 
 function readAssignors(reader: OptionsReader): readonly Assignor[] {

@@ -11,7 +11,7 @@ import type { ConsumerContext } from './consumer-context.ts'
 import { ConsumerListeners } from './consumer-events.ts'
 import type { ConsumerEventName, ConsumerEvents } from './consumer-events.ts'
 import { reportingTo } from './consumer-hooks.ts'
-import { consumerSettingsOf } from './consumer-options.ts'
+import { consumerSettingsOf, topicsOf } from './consumer-options.ts'
 import type { ConsumerOptions, ConsumerSettings } from './consumer-options.ts'
 import { Delivery } from './delivery.ts'
 import type { FetchPartition } from './fetch/fetch-partition.ts'
@@ -36,6 +36,14 @@ export interface PartitionProgress extends TopicPartition {
   readonly finished: number
   /** Where the log ends for this reader, as the last answer said: what is between is its lag. */
   readonly end: number
+}
+
+/** What a group is to continue with in one partition, and text of up to 4,096 bytes that whoever gets the partition next finds there. */
+export interface OffsetToCommit extends NextOffset {
+  /** Of the leader that has written the record before. @default -1, not known */
+  readonly leaderEpoch?: number | undefined
+  /** @default '' */
+  readonly metadata?: string | undefined
 }
 
 /**
@@ -65,6 +73,9 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   /** How many partitions a topic had when this consumer first saw it: those that come later are read from their start. */
   readonly #firstCounts = new Map<string, number>()
   readonly #refusedTopics = new Set<string>()
+  #topics: readonly (string | RegExp)[]
+  /** The user says which partitions are read. */
+  #isManual = false
   #subscription: Subscription | undefined
   #stopListening: (() => void) | undefined
   readonly #closing: Closing
@@ -76,6 +87,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#listeners = new ConsumerListeners(reportingTo(context.hooks ?? {}, this.#settings.group?.groupId))
     this.#turns = new Turns(context.clock)
     this.#closing = new Closing(context.clock, 'consumer.close')
+    this.#topics = this.#settings.topics
     const { fetch, maxBatchRecords, read } = this.#settings
     this.#fetcher = new Fetcher(context, fetch, {
       ready: (partition) => this.#withOwned(partition, (owned) => this.#delivery.ready(owned)),
@@ -87,6 +99,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       context,
       {
         policyOf: (partition) => this.#policyOf(partition),
+        startAt: ({ topic, partition }, committed) => this.#settings.startAt({ topic, partition }, committed),
         isCommitted: fetch.isCommitted,
         committed: (partitions) => this.#membership.committed(partitions),
       },
@@ -225,12 +238,72 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   /**
+   * Reads other topics from now on. Of a group, partitions of a topic that is not among them are given back as in any rebalance; without one,
+   * they are dropped at once, and what was delivered of them is lost.
+   */
+  subscribe(topics: readonly (string | RegExp)[]): void {
+    this.#topics = topicsOf(topics, this.#settings.group === undefined)
+    if (this.#subscription === undefined || this.#closing.hasBegun) return
+    this.#subscription.set(this.#topics)
+    if (this.#settings.group !== undefined) return
+    const wanted = new Set(this.#subscription.topics)
+    for (const owned of this.#owned.values()) if (!wanted.has(owned.topic)) this.#remove(owned)
+    this.#assignAll()
+  }
+
+  /**
+   * Reads these partitions, each from its offset, and no others: without a group, in place of topics. What is read already goes on where it is.
+   * Throws an {@link InvalidOptionsError} in a group.
+   */
+  assign(places: readonly NextOffset[]): void {
+    if (this.#settings.group !== undefined) {
+      const problem = 'are up to the group: leave out group, or call subscribe'
+      throw new InvalidOptionsError('assign', [{ option: 'places', problem }])
+    }
+    for (const place of partitionsOf('assign', places)) checkPlace('assign', place as NextOffset)
+    this.#isManual = true
+    this.#topics = [...new Set(places.map(({ topic }) => topic))]
+    this.#start()
+    if (this.#closing.hasBegun) return
+    this.#subscription?.set(this.#topics)
+    const wanted = new PartitionSet(places)
+    for (const owned of this.#owned.values()) {
+      if (!wanted.has(owned.topic, owned.partition)) this.#remove(owned)
+    }
+    for (const { topic, partition, offset } of places) {
+      if (!this.#owned.has(keyOf(topic, partition))) this.#moveTo(this.#add(topic, partition), offset, -1)
+    }
+  }
+
+  /**
+   * Commits these offsets, whatever this consumer has finished: for those that count by themselves, with `autoCommit: false`. Resolves when all
+   * are answered, with why each one is not committed, by index; undefined if it is. What was asked for before of the same partition may be left
+   * out: the last one counts. Commits are sent again until they are answered or the partition is lost. Without a group, nothing is done.
+   */
+  commitOffsets(offsets: readonly OffsetToCommit[]): Promise<readonly (KafkaError | undefined)[]> {
+    for (const place of partitionsOf('commitOffsets', offsets)) checkPlace('commitOffsets', place as NextOffset)
+    const found = offsets.map(({ topic, partition, offset, leaderEpoch = -1, metadata = '' }) => {
+      const owned = this.#owned.get(keyOf(topic, partition))
+      return owned === undefined ? undefined : ([owned, { offset, leaderEpoch, metadata }] as const)
+    })
+    const held = found.filter((each) => each !== undefined)
+    return this.#membership.commitAt(held).then((errors) => {
+      const left = errors.values()
+      return offsets.map(({ topic, partition }, index) =>
+        found[index] === undefined
+          ? notAssigned(`${topic}[${partition}] is not assigned to this consumer`)
+          : left.next().value,
+      )
+    })
+  }
+
+  /**
    * Commits what is finished now, of all partitions. Takes no offsets: a batch is finished by `done`, a record by its handler. Rejects if a
    * partition is lost, or its commit refused.
    */
   async commit(...none: readonly never[]): Promise<void> {
     if (none.length > 0) {
-      const problem = 'are not taken: commit() commits what is finished; set others with admin().offsets.alter'
+      const problem = 'are not taken: commit() commits what is finished; commit others with commitOffsets'
       throw new InvalidOptionsError('commit', [{ option: 'offsets', problem }])
     }
     await Promise.all(this.#membership.commit(this.#owned.values()))
@@ -264,9 +337,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     if (this.#subscription !== undefined || this.#closing.hasBegun) return
     const { cluster } = this.#context
     this.#stopListening = cluster.onChange((changes) => this.#metadataChanged(changes))
-    const subscription = new Subscription(cluster, this.#settings.topics, (topics) =>
-      this.#membership.subscribe(topics),
-    )
+    const subscription = new Subscription(cluster, this.#topics, (topics) => this.#membership.subscribe(topics))
     this.#subscription = subscription
     if (this.#settings.group === undefined) this.#assignAll()
     else this.#membership.join()
@@ -288,6 +359,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /** Without a group: all partitions, also those that come later. */
   #assignAll(): void {
+    if (this.#isManual) return
     const added = new PartitionSet()
     for (const topic of this.#subscription?.topics ?? []) {
       const count = this.#context.cluster.metadata.topic(topic)?.partitions.length ?? 0

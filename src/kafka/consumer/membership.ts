@@ -4,10 +4,10 @@ import type { MemberMetadata } from './consumer-batch.ts'
 import type { ConsumerContext } from './consumer-context.ts'
 import type { ConsumerSettings } from './consumer-options.ts'
 import type { FetchPartition } from './fetch/fetch-partition.ts'
-import type { Committed } from './fetch/position-resolver.ts'
+import type { CommittedPosition } from './fetch/position.ts'
 import type { GroupEvents, GroupSession } from './group-session.ts'
 import { NextSession } from './next/next-session.ts'
-import type { CommitPipeline } from './offsets/commit-pipeline.ts'
+import type { CommitPipeline, CommittedOffset } from './offsets/commit-pipeline.ts'
 import type { OwnedPartition } from './owned-partition.ts'
 
 /** The consumer, as its membership sees it. */
@@ -68,7 +68,7 @@ export class Membership {
     return { groupId: group.groupId, memberId, generationId, groupInstanceId: group.instanceId }
   }
 
-  async committed(partitions: readonly FetchPartition[]): Promise<ReadonlyMap<FetchPartition, Committed>> {
+  async committed(partitions: readonly FetchPartition[]): Promise<ReadonlyMap<FetchPartition, CommittedPosition>> {
     const found = (await this.#session?.committed(partitions)) ?? []
     return new Map(found.map(({ partition, ...committed }) => [partition, committed]))
   }
@@ -101,6 +101,20 @@ export class Membership {
     })
     session.commitNow()
     return committed
+  }
+
+  /** Commits this at once, whatever is finished. Resolves with why it is not committed, if it is not; without a group, there is nothing to do. */
+  commitAt(
+    commits: readonly (readonly [OwnedPartition, CommittedOffset])[],
+  ): Promise<readonly (KafkaError | undefined)[]> {
+    const session = this.#session
+    if (session === undefined) return Promise.resolve(commits.map(() => undefined))
+    const committed = commits.map(([owned, commit]) => {
+      session.commits.want(owned, commit)
+      return new Promise<KafkaError | undefined>((done) => session.commits.whenCommitted(owned, done))
+    })
+    session.commitNow()
+    return Promise.all(committed)
   }
 
   /** Does no more than leave from now on. */

@@ -1,17 +1,12 @@
 import { backoffMs } from '../../cluster/backoff.ts'
 import type { Cluster } from '../../cluster/cluster.ts'
 import type { Connections } from '../../cluster/connections.ts'
-import { KafkaError } from '../../errors.ts'
+import { asKafkaError, KafkaError } from '../../errors.ts'
 import type { ConsumerContext } from '../consumer-context.ts'
 import type { FetchPartition } from './fetch-partition.ts'
 import { lookUpEpochEnds, lookUpOffsets } from './position-lookup.ts'
 import type { FoundOffset } from './position-lookup.ts'
-import type { ResetPolicy } from './position.ts'
-
-export interface Committed {
-  readonly offset: number
-  readonly leaderEpoch: number
-}
+import type { CommittedPosition, ResetPolicy, StartPosition } from './position.ts'
 
 export interface ResolverOptions {
   readonly policyOf: (partition: FetchPartition) => ResetPolicy
@@ -20,7 +15,9 @@ export interface ResolverOptions {
    * What the group has committed; undefined for a partition without. It rejects only with what can't get better: everything else is asked
    * again until it is answered, for an error must never look like "nothing committed".
    */
-  readonly committed: (partitions: readonly FetchPartition[]) => Promise<ReadonlyMap<FetchPartition, Committed>>
+  readonly committed: (partitions: readonly FetchPartition[]) => Promise<ReadonlyMap<FetchPartition, CommittedPosition>>
+  /** Where to begin instead of there; undefined for there. What it throws keeps the partition from being read. */
+  readonly startAt: (partition: FetchPartition, committed: CommittedPosition | undefined) => StartPosition | undefined
 }
 
 export interface ResolverEffects {
@@ -38,7 +35,7 @@ export class PositionResolver {
   readonly #options: ResolverOptions
   readonly #effects: ResolverEffects
   /** Asked of the group already, or not to be. */
-  readonly #toReset = new Set<FetchPartition>()
+  readonly #toReset = new Map<FetchPartition, ResetPolicy | undefined>()
   readonly #waiting = new Set<FetchPartition>()
   #isRunning = false
   #failures = 0
@@ -101,7 +98,7 @@ export class PositionResolver {
 
   async #askGroup(partitions: readonly FetchPartition[]): Promise<void> {
     if (partitions.length === 0) return
-    let committed: ReadonlyMap<FetchPartition, Committed>
+    let committed: ReadonlyMap<FetchPartition, CommittedPosition>
     try {
       committed = await this.#options.committed(partitions)
     } catch (error) {
@@ -112,13 +109,23 @@ export class PositionResolver {
       // A seek may have come first.
       if (partition.isStopped || partition.position.state !== 'unset') continue
       const found = committed.get(partition)
-      if (found === undefined) this.#toReset.add(partition)
-      else this.#found(partition, found.offset, found.leaderEpoch, false)
+      let start: StartPosition | undefined
+      try {
+        start = this.#options.startAt(partition, found) ?? found
+      } catch (error) {
+        this.#fail(partition, asKafkaError(error))
+        continue
+      }
+      if (typeof start !== 'object' || 'timestampMs' in start) this.#toReset.set(partition, start)
+      else this.#found(partition, start.offset, start.leaderEpoch ?? -1, false)
     }
   }
 
   async #reset(partitions: readonly FetchPartition[]): Promise<void> {
-    const groups = Map.groupBy(partitions, (partition) => this.#options.policyOf(partition))
+    const groups = Map.groupBy(
+      partitions,
+      (partition) => this.#toReset.get(partition) ?? this.#options.policyOf(partition),
+    )
     const asked = [...groups].map(async ([policy, group]) => {
       if (policy === 'fail') {
         for (const partition of group) this.#fail(partition, noOffset(partition))

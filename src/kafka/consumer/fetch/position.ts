@@ -1,6 +1,18 @@
 /** Where to read when there is no offset, or none that the log still has. */
 export type ResetPolicy = 'earliest' | 'latest' | 'fail' | { readonly timestampMs: number }
 
+/** What a group has committed for a partition. */
+export interface CommittedPosition {
+  /** The next offset to read. */
+  readonly offset: number
+  /** Of the leader that has written the record before it; -1 if it is not known. */
+  readonly leaderEpoch: number
+  readonly metadata: string
+}
+
+/** Where a partition is to be read: from an offset, or from where a policy says. */
+export type StartPosition = ResetPolicy | { readonly offset: number; readonly leaderEpoch?: number | undefined }
+
 /** What must be found out before a partition can be read. */
 export type PositionState =
   /** What the group has committed; without a group, where the policy says. */
