@@ -52,7 +52,7 @@ export interface KafkaClient {
    * nothing. Safe to call again, also from handlers and hooks: the options of the first call apply.
    */
   close(options?: CloseOptions): Promise<void>
-  /** Closes it at the end of an `await using`. */
+  /** Called at the end of an `await using`. */
   [Symbol.asyncDispose](): Promise<void>
 }
 

@@ -26,11 +26,13 @@ import type { SharePartition, Verdict } from './share-session.ts'
 export interface ShareRunOptions {
   /** How many handlers run at once. @default 1 */
   readonly concurrency?: number | undefined
-  /** Called for each record. One that has no verdict when it returns, or its promise resolves, is accepted. */
+  /**
+   * Called for each record. A record without a verdict is accepted when the handler returns or its promise resolves.
+   */
   readonly handler: (record: ShareRecord) => void | Promise<void>
   /**
-   * Called when a handler has thrown or rejected; unless it has given a verdict, the record is released and comes again. What it throws
-   * ends the run. @default the run ends with the handler's error
+   * Called when a handler threw or rejected. Unless the handler gave a verdict, the record is released and delivered
+   * again. If this function throws, the run ends. @default the run ends with the handler's error
    */
   readonly onError?: ((error: unknown, record: ShareRecord) => void) | undefined
 }
@@ -41,9 +43,9 @@ const FIRST_VERSION_WITH_RENEWAL = 2
 const NO_NODES: ReadonlyMap<number, readonly SharePartition[]> = new Map()
 
 /**
- * A member of a share group (KIP-932, Kafka 4.2): the members share the records of all partitions, in no order, and each record has a
- * verdict of its own. It starts with the first `next` or `run`. A verdict that does not reach the broker does not count: the record
- * comes again, here or at another member.
+ * A member of a share group (KIP-932, Kafka 4.2): the members share the records of all partitions, in no order, and
+ * give each record a verdict. It starts with the first `next` or `run`. If a verdict doesn't reach the broker, the
+ * record is delivered again, to this or another member.
  */
 export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   readonly #context: ConsumerContext
@@ -91,13 +93,19 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     )
   }
 
-  /** Records whose verdict did not count, or can't any more: they come again, here or at another member. The result ends it. */
+  /**
+   * Adds a listener for records whose verdict did not count, or no longer can: they are delivered again, to this or
+   * another member. Call the result to remove it.
+   */
   onStale(listener: (records: readonly ShareRecord[]) => void): () => void {
     this.#staleListeners.add(listener)
     return () => this.#staleListeners.delete(listener)
   }
 
-  /** The records that have been acquired. Each needs a verdict. Rejects like {@link ShareConsumer.run}; ends when it is closed. */
+  /**
+   * The records that were acquired. Give each a verdict. Rejects like {@link ShareConsumer.run}; ends when the
+   * consumer is closed.
+   */
   async next(): Promise<IteratorResult<readonly ShareRecord[], undefined>> {
     if (!(await this.#untilReady(() => false))) return { done: true, value: undefined }
     return { done: false, value: this.#ready.splice(0) }
@@ -109,9 +117,9 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   }
 
   /**
-   * Calls a handler for each record until the consumer is closed. Rejects with what keeps it from reading. A handler that throws has its
-   * record released; without `onError`, `run` then rejects with that error, when the others have ended. Called again, it goes on with the
-   * records that were acquired already.
+   * Calls a handler for each record until the consumer is closed. Rejects if the consumer can't read. If a handler
+   * throws, its record is released; without `onError`, `run` then waits for the other handlers and rejects with that
+   * error. The next `run` continues with the records that are already acquired.
    */
   async run(options: ShareRunOptions): Promise<void> {
     const reader = new OptionsReader('run', options, KNOWN_TO_RUN)
@@ -174,14 +182,15 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   }
 
   /**
-   * Releases what was not delivered, waits for the verdicts of the rest, at most for `closeTimeoutMs`, and leaves the group. Resolves after
-   * `deadlineMs` at the latest, if it is given. May be called again, by listeners too; a later call can make the deadline sooner.
+   * Releases records that were not delivered, waits up to `closeTimeoutMs` for the verdicts of the rest, and leaves
+   * the group. With `deadlineMs`, it resolves within that time. Safe to call again, also from listeners; a later call
+   * can only shorten the deadline.
    */
   close(options: CloseOptions = {}): Promise<void> {
     return this.#closing.run(options, () => this.#close())
   }
 
-  /** Closes it at the end of an `await using`. */
+  /** Called at the end of an `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }

@@ -244,6 +244,24 @@ describe('memory', () => {
     expect(await nothingLeft(parts)).toEqual([0, 0])
   })
 
+  it('forgets the metadata of topics that get nothing for long, and not where their numbers are', async () => {
+    const { sim, producer } = setUp()
+    const once = Array.from({ length: 20 }, (_, index) => `once-${index}`)
+    for (const topic of once) sim.createTopic(topic)
+    await sim.run(Promise.all(once.map((topic) => producer.send({ topic, value: 'first' }))))
+    for (let minute = 0; minute < 16; minute++) {
+      await sim.run(producer.send({ topic: 't', value: String(minute) }))
+      await sim.advance(60_000)
+    }
+    const asked = sim.requests.findLast(({ api }) => api === 'Metadata')?.body as {
+      readonly topics: readonly { readonly name: string }[]
+    }
+    expect(asked.topics.map(({ name }) => name)).toEqual(['t'])
+    await sim.run(producer.send({ topic: 'once-3', value: 'second' }))
+    expect(await valuesOf(sim, 0, 'once-3')).toEqual(['first', 'second'])
+    await sim.run(producer.close())
+  })
+
   it('does not wait for the linger of other batches when there is no room', async () => {
     const { sim, producer } = setUp(
       { maxBufferedBytes: 65_536, batchBytes: 16_384, lingerMs: 60_000 },
