@@ -17,6 +17,13 @@ export interface PartitionOffset {
   readonly offset: number
 }
 
+interface Answer {
+  readonly errorCode: number
+  readonly value: PartitionOffset
+}
+
+/** The answer leaves the partition out. */
+const UNANSWERED = -1
 const LATEST = -1
 const EARLIEST = -2
 const END = -1
@@ -73,15 +80,16 @@ export class RecordsAdmin {
     const { committed = false } = options
     const timestamp = at === 'latest' ? LATEST : at === 'earliest' ? EARLIEST : at.timestampMs
     const isolationLevel = committed ? 1 : 0
-    return this.#onLeaders(topic, 'list offsets of', async (leader, partition) => {
-      const topics = [{ name: topic, partitions: [{ partitionIndex: partition, timestamp }] }]
+    return this.#onLeaders(topic, 'list offsets of', async (leader, partitions) => {
+      const topics = [{ name: topic, partitions: partitions.map((partitionIndex) => ({ partitionIndex, timestamp })) }]
       const { response } = await this.#context.cluster.send(leader, 'ListOffsets', {
         replicaId: -1,
         isolationLevel,
         topics,
       })
-      const found = response.topics[0]?.partitions[0]
-      return { errorCode: found?.errorCode ?? -1, value: { partition, offset: found?.offset ?? -1 } }
+      return (response.topics[0]?.partitions ?? []).map(({ partitionIndex: partition, errorCode, offset }) => {
+        return { errorCode, value: { partition, offset } }
+      })
     })
   }
 
@@ -101,39 +109,56 @@ export class RecordsAdmin {
     return this.#onLeaders(
       topic,
       'delete records of',
-      async (leader, partition) => {
-        const topics = [
-          { name: topic, partitions: [{ partitionIndex: partition, offset: wanted.get(partition) ?? 0 }] },
-        ]
+      async (leader, partitions) => {
+        const places = partitions.map((partition) => ({ partitionIndex: partition, offset: wanted.get(partition) ?? 0 }))
+        const topics = [{ name: topic, partitions: places }]
         const { response } = await this.#context.cluster.send(leader, 'DeleteRecords', { topics, timeoutMs })
-        const left = response.topics[0]?.partitions[0]
-        return { errorCode: left?.errorCode ?? -1, value: { partition, offset: left?.lowWatermark ?? -1 } }
+        return (response.topics[0]?.partitions ?? []).map(({ partitionIndex: partition, errorCode, lowWatermark }) => {
+          return { errorCode, value: { partition, offset: lowWatermark } }
+        })
       },
       [...wanted.keys()],
     )
   }
 
-  /** Asks the leader of each partition, and a new leader when it has moved. */
-  #onLeaders<T>(
+  /** Asks each leader once for all of its partitions; those that were not answered again, of new leaders where they have moved. */
+  #onLeaders(
     topic: string,
     what: string,
-    ask: (leader: number, partition: number) => Promise<{ readonly errorCode: number; readonly value: T }>,
+    ask: (leader: number, partitions: readonly number[]) => Promise<readonly Answer[]>,
     only?: readonly number[],
-  ): Promise<readonly T[]> {
+  ): Promise<readonly PartitionOffset[]> {
     const { cluster } = this.#context
     return this.#context.withTopics([topic], async () => {
       const count = cluster.metadata.topic(topic)?.partitions.length ?? 0
       const partitions = only ?? Array.from({ length: count }, (_, index) => index)
-      return Promise.all(
-        partitions.map((partition) =>
-          this.#context.read(`${what} ${topic}[${partition}]`, async () => {
-            const { leader } = await cluster.leader(topic, partition)
-            const { errorCode, value } = await ask(leader, partition)
-            if (errorCode !== 0) throw errorFromBroker(errorCode, `${what} ${topic}[${partition}]`)
-            return value
-          }),
-        ),
-      )
+      const found = new Map<number, PartitionOffset>()
+      await this.#context.read(`${what} ${topic}`, async () => {
+        const missing = partitions.filter((partition) => !found.has(partition))
+        const leaders = await Promise.all(missing.map((partition) => cluster.leader(topic, partition)))
+        const byLeader = Map.groupBy(missing.entries(), ([index]) => leaders[index]?.leader ?? -1)
+        const answers = await Promise.all(
+          [...byLeader].map(([leader, asked]) =>
+            ask(
+              leader,
+              asked.map(([, partition]) => partition),
+            ),
+          ),
+        )
+        const refused = answers.flat().filter(({ errorCode, value }) => {
+          if (errorCode === 0) found.set(value.partition, value)
+          return errorCode !== 0
+        })
+        const errors = refused.map(({ errorCode, value }) =>
+          errorFromBroker(errorCode, `${what} ${topic}[${value.partition}]`),
+        )
+        const unanswered = partitions.find((partition) => !found.has(partition))
+        if (unanswered === undefined) return
+        // One that stays ends the call, whatever passes.
+        const lasting = errors.find(({ retriable }) => !retriable)
+        throw lasting ?? errors[0] ?? errorFromBroker(UNANSWERED, `${what} ${topic}[${unanswered}]`)
+      })
+      return partitions.flatMap((partition) => found.get(partition) ?? [])
     })
   }
 }
