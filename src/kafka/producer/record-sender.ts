@@ -346,7 +346,7 @@ export class RecordSender {
       callHook(onBatch, { topic, partition, records: count, bytes: size, durationMs, error })
     }
     for (const resolve of batch.onSettled ?? []) resolve()
-    this.#accumulator.memory.give(batch.block)
+    this.#accumulator.memory.give(batch.release())
     if (this.#waiting.length > 0) this.wake()
   }
 
@@ -367,7 +367,7 @@ export class RecordSender {
       if (settled !== undefined) half.onSettled = [settled]
     }
     this.#live.delete(batch)
-    memory.give(batch.block)
+    memory.give(batch.release())
     this.#sender.split(queue, entry, halves)
     this.wake()
   }

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import type { SendManyError } from '../../../../src/kafka/producer/deliveries.ts'
 import { Producer } from '../../../../src/kafka/producer/producer.ts'
@@ -242,6 +244,23 @@ describe('memory', () => {
     expect(order.length).toBe(sent.filter(({ error }) => error === undefined).length)
     expect(order.filter((index) => sent[index]?.error !== undefined)).toEqual([])
     expect(await nothingLeft(parts)).toEqual([0, 0])
+  })
+
+  it('keeps nothing of a record that is settled', async () => {
+    const { sim, producer } = setUp()
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const sendOne = async () => {
+      const sending = producer.send({ topic: 't', value: 'v' })
+      await sim.run(sending)
+      return new WeakRef(sending)
+    }
+    const settled = await sendOne()
+    // A reference that was just made is kept until the end of the turn.
+    await new Promise(setImmediate)
+    collect()
+    expect(settled.deref()).toBeUndefined()
+    await sim.run(producer.close())
   })
 
   it('forgets the metadata of topics that get nothing for long, and not where their numbers are', async () => {
