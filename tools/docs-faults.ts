@@ -46,7 +46,9 @@ const KAFKA_HEAD = [
 export function kafkaFaultSection({ version, rows }: KafkaFaultReport): string {
   const bad = rows.filter(({ lost, duplicated, outOfOrder, untrue }) => lost + duplicated + outOfOrder + untrue > 0)
   if (bad.length > 0) {
-    throw new Error(`kafka-client: records are missing, doubled or out of order: ${bad.map(({ fault }) => fault).join(', ')}`)
+    throw new Error(
+      `kafka-client: records are missing, doubled or out of order: ${bad.map(({ fault }) => fault).join(', ')}`,
+    )
   }
   return [
     `Apache Kafka ${version}, measured with \`npm run test:soak -- test/fault/kafka\`:`,

@@ -52,11 +52,10 @@ async function readAll(consumer: Consumer, handle: (value: Uint8Array) => void):
 async function fromRecords(): Promise<CaseOutput> {
   const bytes = args.number('bytes', 100)
   const batchRecords = args.number('batch', 1_000)
-  const server = fork(
-    join(import.meta.dirname, '../kafka/record-server.ts'),
-    [60, bytes, batchRecords].map(String),
-    { stdio: ['ignore', 'pipe', 'inherit', 'ipc'], execArgv: ['--conditions=busbar-source'] },
-  )
+  const server = fork(join(import.meta.dirname, '../kafka/record-server.ts'), [60, bytes, batchRecords].map(String), {
+    stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+    execArgv: ['--conditions=busbar-source'],
+  })
   const [port] = (await once(server.stdout as NodeJS.ReadableStream, 'data')) as [Buffer]
   const kafka = createClient({ brokers: [`127.0.0.1:${Number(port.toString())}`], clientId: 'bench' })
   const consumer = kafka.consumer({ topics: ['records'] })

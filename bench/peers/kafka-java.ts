@@ -58,7 +58,9 @@ function start(argv: readonly string[]) {
   child.stderr.setEncoding('utf8').on('data', (text: string) => (errors += text))
   const ended = new Promise<string>((resolve, reject) => {
     child.on('error', reject)
-    child.on('close', (code) => (code === 0 ? resolve(output) : reject(new Error(`${file}: ${code}\n${errors}${output}`))))
+    child.on('close', (code) =>
+      code === 0 ? resolve(output) : reject(new Error(`${file}: ${code}\n${errors}${output}`)),
+    )
   })
   return { child, pid: child.pid as number, ended }
 }

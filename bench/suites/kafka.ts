@@ -140,7 +140,14 @@ export const kafkaSuite: Suite = {
     singleCase(1, 15_000),
     boundCase('100b', 'batches of 1,000 × 100 B', 4_000_000, '--bytes=100', '--batch=1000'),
     boundCase('1kb', 'batches of 100 × 1 KB', 650_000, '--bytes=1000', '--batch=100'),
-    boundCase('handler', 'a handler for each record, 100 B', 1_500_000, '--bytes=100', '--batch=1000', '--read=handler'),
+    boundCase(
+      'handler',
+      'a handler for each record, 100 B',
+      1_500_000,
+      '--bytes=100',
+      '--batch=1000',
+      '--read=handler',
+    ),
     ...SIZES.map((size) => produceCase('kafka', size)),
     ...SIZES.map(consumeCase),
     {

@@ -23,11 +23,10 @@ function slopeOf(samples: readonly HeapSample[], valueOf: (sample: HeapSample) =
 
 test(`the heap does not grow in ${MINUTES} minutes of mixed load`, { timeout: 7_200_000 }, async (context) => {
   const broker = kafka.of(context)
-  const child = fork(
-    new URL('kafka-heap-load.ts', import.meta.url),
-    [broker.listeners.plaintext, String(MINUTES)],
-    { execArgv: ['--conditions=busbar-source', '--expose-gc'], stdio: ['ignore', 'inherit', 'pipe', 'ipc'] },
-  )
+  const child = fork(new URL('kafka-heap-load.ts', import.meta.url), [broker.listeners.plaintext, String(MINUTES)], {
+    execArgv: ['--conditions=busbar-source', '--expose-gc'],
+    stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+  })
   let errors = ''
   child.stderr?.on('data', (text: Buffer) => (errors = `${errors}${text.toString()}`.slice(-4_000)))
   const samples: HeapSample[] = []

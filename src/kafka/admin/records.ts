@@ -98,7 +98,10 @@ export class RecordsAdmin {
     const found = await this.offsets(topic, at)
     if (found.every(({ offset }) => offset >= 0)) return found
     const ends = new Map((await this.offsets(topic, 'latest')).map(({ partition, offset }) => [partition, offset]))
-    return found.map(({ partition, offset }) => ({ partition, offset: offset < 0 ? (ends.get(partition) ?? 0) : offset }))
+    return found.map(({ partition, offset }) => ({
+      partition,
+      offset: offset < 0 ? (ends.get(partition) ?? 0) : offset,
+    }))
   }
 
   /** Deletes the records before an offset; `-1` is the end. Resolves with the first offsets that are left. */
@@ -110,7 +113,10 @@ export class RecordsAdmin {
       topic,
       'delete records of',
       async (leader, partitions) => {
-        const places = partitions.map((partition) => ({ partitionIndex: partition, offset: wanted.get(partition) ?? 0 }))
+        const places = partitions.map((partition) => ({
+          partitionIndex: partition,
+          offset: wanted.get(partition) ?? 0,
+        }))
         const topics = [{ name: topic, partitions: places }]
         const { response } = await this.#context.cluster.send(leader, 'DeleteRecords', { topics, timeoutMs })
         return (response.topics[0]?.partitions ?? []).map(({ partitionIndex: partition, errorCode, lowWatermark }) => {

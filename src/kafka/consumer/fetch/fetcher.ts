@@ -114,8 +114,8 @@ export class Fetcher {
     for (const partition of this.#partitions) {
       if (partition.notBefore > now) wakeAt = Math.min(wakeAt, partition.notBefore)
       const nodeId = this.#nodeOf(partition, now)
-      partition.broker = nodeId === undefined ? undefined : this.#broker(nodeId)
-      const { broker } = partition
+      const broker = nodeId === undefined ? undefined : this.#broker(nodeId)
+      partition.broker = broker
       if (broker === undefined) continue
       const others = byBroker.get(broker)
       if (others === undefined) byBroker.set(broker, [partition])
