@@ -86,18 +86,18 @@ describe('a share group on a real broker', () => {
   )
 
   test('acquires no more records than it has room for, if it is told to', { timeout: 120_000 }, async (context) => {
-    const { shareConsumer, send, close } = await setUpShareGroup(context, kafka)
-    await send(numbers(60))
     const acquired = async (acquireMode: 'batch_optimized' | 'record_limit') => {
+      const { shareConsumer, send, close } = await setUpShareGroup(context, kafka)
+      await send(numbers(60))
       const consumer = shareConsumer({ maxUndecided: 5, acquireMode })
       const { value = [] } = await consumer.next()
       await consumer.close()
+      await close()
       return value.length
     }
     expect(await acquired('record_limit')).toBe(5)
     // The whole batch of the log.
     expect(await acquired('batch_optimized')).toBe(60)
-    await close()
   })
 
   test('its offsets are shown, moved and deleted', { timeout: 120_000 }, async (context) => {
@@ -122,8 +122,9 @@ describe('a share group on a real broker', () => {
     const empty = async () => (await groups.describe(group)).members.length === 0
     await waitFor(empty, { timeoutMs: 30_000 })
     const place = { topic, partition: 0 }
-    await waitFor(async () => (await shareOffsets.list(group))[0]?.startOffset === 10, { timeoutMs: 30_000 })
-    expect(await shareOffsets.list(group)).toMatchObject([{ ...place, startOffset: 10, lag: 0 }])
+    await waitFor(async () => (await shareOffsets.list(group))[0]?.lag === 0, { timeoutMs: 30_000 })
+    // The broker moves the start when it likes.
+    expect(await shareOffsets.list(group)).toMatchObject([{ ...place, lag: 0 }])
     await shareOffsets.alter(group, [{ ...place, startOffset: 7 }])
     expect(await shareOffsets.list(group)).toMatchObject([{ ...place, startOffset: 7, lag: 3 }])
     expect(await read(3)).toEqual(['7', '8', '9'])
@@ -132,7 +133,7 @@ describe('a share group on a real broker', () => {
     expect(await shareOffsets.list(group)).toMatchObject([{ ...place, startOffset: 0, lag: 10 }])
     await shareOffsets.delete(group, [topic])
     expect(await shareOffsets.list(group)).toEqual([])
-    await expect(shareOffsets.list('no-such-group')).rejects.toMatchObject({ code: 'GROUP_ID_NOT_FOUND' })
+    expect(await shareOffsets.list('no-such-group')).toEqual([])
     await close()
   })
 })

@@ -1,5 +1,5 @@
 import { errorFromBroker, KafkaError } from '../errors.ts'
-import { offsetSpec } from './records.ts'
+import { offsetSpec, placesOf } from './records.ts'
 import type { OffsetSpec, RecordsAdmin } from './records.ts'
 import { checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
@@ -141,7 +141,7 @@ export class GroupOffsetsAdmin {
     })
     const offsets: NewGroupOffset[] = []
     for (const topic of topics) {
-      for (const { partition, offset } of await this.#records.placesOf(topic, to)) {
+      for (const { partition, offset } of await placesOf(this.#records, topic, to)) {
         offsets.push({ topic, partition, offset })
       }
     }

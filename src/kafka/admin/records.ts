@@ -93,17 +93,6 @@ export class RecordsAdmin {
     })
   }
 
-  /** @internal As `offsets`, but with the end if no record is as new as the given time. */
-  async placesOf(topic: string, at: OffsetSpec): Promise<readonly PartitionOffset[]> {
-    const found = await this.offsets(topic, at)
-    if (found.every(({ offset }) => offset >= 0)) return found
-    const ends = new Map((await this.offsets(topic, 'latest')).map(({ partition, offset }) => [partition, offset]))
-    return found.map(({ partition, offset }) => ({
-      partition,
-      offset: offset < 0 ? (ends.get(partition) ?? 0) : offset,
-    }))
-  }
-
   /** Deletes the records before an offset; `-1` is the end. Resolves with the first offsets that are left. */
   async deleteBefore(topic: string, offsets: Readonly<Record<number, number>>): Promise<readonly PartitionOffset[]> {
     checkArguments('admin.records.deleteBefore', { topic: [topic, topicName], offsets: [offsets, firstOffsets] })
@@ -167,4 +156,16 @@ export class RecordsAdmin {
       return partitions.flatMap((partition) => found.get(partition) ?? [])
     })
   }
+}
+
+/** As `offsets`, but with the end if no record is as new as the given time. */
+export async function placesOf(
+  records: RecordsAdmin,
+  topic: string,
+  at: OffsetSpec,
+): Promise<readonly PartitionOffset[]> {
+  const found = await records.offsets(topic, at)
+  if (found.every(({ offset }) => offset >= 0)) return found
+  const ends = new Map((await records.offsets(topic, 'latest')).map(({ partition, offset }) => [partition, offset]))
+  return found.map(({ partition, offset }) => ({ partition, offset: offset < 0 ? (ends.get(partition) ?? 0) : offset }))
 }

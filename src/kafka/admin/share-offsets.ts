@@ -3,14 +3,14 @@ import { checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 import { checkArguments, groupName, list, only, partitionIndex, topicName, topicNames, whole } from './arguments.ts'
 import { byTopic } from './by-topic.ts'
-import { offsetSpec } from './records.ts'
+import { offsetSpec, placesOf } from './records.ts'
 import type { OffsetSpec, RecordsAdmin } from './records.ts'
 
 /** Where a share group is in one partition. */
 export interface ShareGroupOffset {
   readonly topic: string
   readonly partition: number
-  /** The first record without a final verdict; -1 if the group has not read the partition yet. */
+  /** All records before it have a final verdict, and some behind it may; -1 if the group has not read the partition yet. */
   readonly startOffset: number
   readonly leaderEpoch: number
   /** How many records have no final verdict; -1 if the broker doesn't say, as before Kafka 4.2. */
@@ -38,7 +38,7 @@ export class ShareOffsetsAdmin {
     this.#records = records
   }
 
-  /** The start offsets of a share group, by topic and partition. Rejects with GROUP_ID_NOT_FOUND if it does not exist. */
+  /** The start offsets of a share group, by topic and partition; empty if the group doesn't exist. */
   async list(groupId: string): Promise<readonly ShareGroupOffset[]> {
     checkArguments('admin.shareOffsets.list', { groupId: [groupId, groupName] })
     const what = `list offsets of share group ${groupId}`
@@ -94,7 +94,7 @@ export class ShareOffsetsAdmin {
     })
     const offsets: NewShareGroupOffset[] = []
     for (const topic of topics) {
-      for (const { partition, offset } of await this.#records.placesOf(topic, to)) {
+      for (const { partition, offset } of await placesOf(this.#records, topic, to)) {
         offsets.push({ topic, partition, startOffset: offset })
       }
     }

@@ -467,7 +467,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
         void this.#emit('reset', { topic: owned.topic, partition: owned.partition }, { from, to: offset })
       }
     })
-    this.#fetcher.poke()
+    this.#fetcher.pokeSoon()
   }
 
   #diverged(fetch: FetchPartition, epoch: number, endOffset: number): void {
@@ -502,7 +502,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#delivery.drop(owned)
     owned.fetch.seek(offset, lastEpoch)
     owned.moveTo(offset, lastEpoch)
-    this.#fetcher.poke()
+    this.#fetcher.pokeSoon()
   }
 
   #metadataChanged(changes: readonly MetadataChange[]): void {

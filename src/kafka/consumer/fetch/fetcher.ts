@@ -38,6 +38,7 @@ export class Fetcher {
   readonly #partitions = new Set<FetchPartition>()
   readonly #brokers = new Map<number, BrokerFetcher>()
   readonly #stopListening: () => void
+  #isPokeDue = false
   #isPoking = false
   #mustPokeAgain = false
   /** A broker was not asked for want of memory. */
@@ -71,11 +72,19 @@ export class Fetcher {
   remove(partition: FetchPartition): void {
     this.#partitions.delete(partition)
     partition.stop()
-    this.poke()
+    this.pokeSoon()
+  }
+
+  /** For what happens to many partitions at once: one look at all of them is enough. */
+  pokeSoon(): void {
+    if (this.#isPokeDue) return
+    this.#isPokeDue = true
+    queueMicrotask(() => this.poke())
   }
 
   /** Asks brokers for what there is room for. Called whenever that may have changed. */
   poke(): void {
+    this.#isPokeDue = false
     if (this.#isClosed) return
     this.#mustPokeAgain = this.#isPoking
     if (this.#isPoking) return

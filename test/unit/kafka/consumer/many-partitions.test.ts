@@ -28,11 +28,11 @@ it('a consumer without a group leaves alone what a recreated topic does not have
   sim.deleteTopic('t')
   sim.createTopic('t', 2)
   sim.append('t', 1, ['new'])
-  await sim.advance(10_000)
+  await sim.advance(3_000)
   expect(values).toEqual(['1:new'])
   expect(consumer.assignment.map(({ partition }) => partition)).toEqual([0, 1])
   const since = sim.clock.now()
-  await sim.advance(60_000)
+  await sim.advance(5_000)
   // Partitions without a leader would be looked for ten times in a second.
   expect(sim.count('Metadata', since)).toBeLessThan(3)
   await sim.run(consumer.close())
