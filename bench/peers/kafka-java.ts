@@ -70,7 +70,9 @@ async function run(argv: readonly string[]): Promise<Run> {
   let last = { cpuMicros: 0, rssMb: 0 }
   const timer = setInterval(() => {
     try {
-      last = look(pid)
+      const { cpuMicros, rssMb } = look(pid)
+      // A process that is ending has no memory any more.
+      last = { cpuMicros, rssMb: Math.max(last.rssMb, rssMb) }
     } catch {
       // It has just ended.
     }

@@ -175,6 +175,7 @@ export const kafkaSuite: Suite = {
         confluent('kafka', 'default heartbeats', '--mode=idle'),
       ],
       goals: [atMost('cpuPercent', 1, '% of a core')],
+      rounds: 1,
     },
   ],
 }
