@@ -122,6 +122,7 @@ export type {
   RefuseFailures,
   SendOptions,
 } from './core/publish/publish-options.ts'
+export type { Transaction, TransactionPublishOptions } from './core/publish/transaction.ts'
 export type { PublishCount } from './core/publish/publish-counts.ts'
 export type {
   BusSnapshot,

@@ -23,6 +23,7 @@ import type {
   RefuseFailures,
   SendOptions,
 } from './publish/publish-options.ts'
+import type { Transaction } from './publish/transaction.ts'
 import type { BusObserver } from './observers.ts'
 import type { BusSnapshot } from './snapshot.ts'
 import type { Transport, TransportAdmin } from './transport.ts'
@@ -387,6 +388,26 @@ export interface Bus extends AsyncDisposable {
    * copied: don't change them before the result is there.
    */
   sendEncoded(messages: readonly OutgoingMessage[], options?: SendOptions): Promise<readonly PublishResult[]>
+  /**
+   * Publishes messages of any topics, all or none. Calls `work`, holds what it publishes with `tx`, and when it has succeeded,
+   * stores all of it in one atomic step. Resolves with what `work` returned, once that is done. When `work` throws, nothing is
+   * published, and the call rejects with its error.
+   *
+   * Rejects with `UnsupportedError` before it calls `work` on a transport without the capability `transactions`, with
+   * `ValidationError` or `CodecError` when a message can't be made, and with a `PublishError` when the transaction was not
+   * committed. Its `outcome` says what became of all messages: `not-sent`, none of them is stored; `unknown`, either all are, or
+   * none. With ids of your own, consumers recognize those of a second try.
+   *
+   * Nothing is sent before `work` has ended, so it may take its time, and the time limit of publishing (`deliveryTimeoutMs`) begins
+   * after it. The messages may take `publish.maxBufferedBytes`. They are sent in the order of the calls; towards other publishes,
+   * order holds only when one has been awaited before the other begins. `bus.publish` in `work` is not part of the transaction.
+   *
+   *     await bus.transaction(async (tx) => {
+   *       await tx.publish(OrderPaid, { orderId })
+   *       await tx.publish(ParcelOrdered, { orderId, address })
+   *     })
+   */
+  transaction<Result>(work: (tx: Transaction) => Result | Promise<Result>, options?: SendOptions): Promise<Result>
   /** Adds a consumer made with `defineConsumer`. */
   consume(definition: AnyConsumerDefinition): ConsumerHandle
   /** A batch handler for a topic or pattern without a definition. Otherwise like the last overload. */

@@ -53,6 +53,8 @@ import { observerProblem, Observers } from './observers.ts'
 import type { BusObserver } from './observers.ts'
 import { NO_OPTIONS, PublishPort } from './publish/publish-port.ts'
 import { Publisher } from './publish/publisher.ts'
+import { runTransaction } from './publish/transaction.ts'
+import type { Transaction } from './publish/transaction.ts'
 import type { RunnerFactory } from './consume/runner-factory.ts'
 import { busSnapshot } from './snapshot.ts'
 import type { BusSnapshot } from './snapshot.ts'
@@ -219,7 +221,7 @@ class BusImpl implements Bus {
     data: unknown,
     options: PublishOptions = NO_OPTIONS,
   ): Promise<OutgoingMessage> {
-    return this.#port.encode(target, data, options, undefined)
+    return this.#port.encode(target, data, options, undefined, 'bus.encode')
   }
 
   sendEncoded(
@@ -227,6 +229,13 @@ class BusImpl implements Bus {
     options: SendOptions = NO_OPTIONS,
   ): Promise<readonly PublishResult[]> {
     return this.#port.sendEncoded(messages, options)
+  }
+
+  transaction<Result>(
+    work: (tx: Transaction) => Result | Promise<Result>,
+    options: SendOptions = NO_OPTIONS,
+  ): Promise<Result> {
+    return runTransaction({ port: this.#port, maxBytes: this.options.publish.maxBufferedBytes }, work, options)
   }
 
   // --- consume -----------------------------------------------------------------------------------------------------

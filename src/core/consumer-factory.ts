@@ -83,6 +83,7 @@ export class ConsumerFactory {
       )
     reader.misnamed('retries', 'retry: { attempts: 3 }')
     reader.misnamed('maxRetries', 'retry: { attempts: 3 }')
+    reader.misnamed('exactlyOnce', `guarantee: 'exactly-once'`)
     const options = resolveConsumeOptions(reader)
     if (options.broadcast && options.group !== undefined)
       reader.problem('group', 'has no meaning with broadcast: every instance is a separate group')
@@ -123,7 +124,7 @@ export class ConsumerFactory {
         observers,
         publisher: this.#publisherFor(transportName),
         holdMessages: options.publishOnAck
-          ? (onHeld) => this.#heldPublisher(transportName, transport, onHeld)
+          ? (onHeld) => this.#heldPublisher(transportName, transport, options, onHeld)
           : undefined,
         maxHeldBytes: publish.maxBufferedBytes,
       },
@@ -148,7 +149,10 @@ export class ConsumerFactory {
       return batchRunner(causality ? scoped(composed) : composed, options.batch)
     }
     const all = [...middleware, ...(options.middleware as readonly Middleware[])]
-    if (options.publishOnAck) refuseMemories(subject, all, transport)
+    if (options.publishOnAck) {
+      const option = options.guarantee === 'exactly-once' ? 'guarantee' : 'publishOnAck'
+      refuseMemories(subject, option, all, transport)
+    }
     // Innermost: what a middleware does after the handler must not be done before its messages are safe.
     const held = options.publishOnAck ? publishingHeld(handler as Handler) : (handler as Handler)
     const composed = composeHandler(subject, all, held)
@@ -187,9 +191,20 @@ export class ConsumerFactory {
     }
   }
 
-  #heldPublisher(transportName: string, { capabilities }: Transport, onHeld: (bytes: number) => void): HeldPublisher {
+  #heldPublisher(
+    transportName: string,
+    { capabilities }: Transport,
+    { guarantee }: ResolvedConsumeOptions,
+    onHeld: (bytes: number) => void,
+  ): HeldPublisher {
     const { port, options } = this.#parts
-    const { maxBufferedBytes: maxBytes } = options.publish
-    return new HeldPublisher({ port, transportName, isAtomic: capabilities.publishOnAck, maxBytes, onHeld })
+    return new HeldPublisher({
+      port,
+      transportName,
+      isAtomic: capabilities.publishOnAck,
+      isExactlyOnce: guarantee === 'exactly-once',
+      maxBytes: options.publish.maxBufferedBytes,
+      onHeld,
+    })
   }
 }

@@ -40,7 +40,9 @@ export interface Capabilities {
   readonly failedPublishStopsKey: boolean
   /** An ack may carry messages: they are stored, and the ack applied, in one atomic step. */
   readonly publishOnAck: boolean
-  /** Publishing and settling can be one atomic step; dead-lettering then is. */
+  /** A dead letter is stored, and its source settled, in one atomic step. */
+  readonly atomicDeadLetters: boolean
+  /** Messages of any topics can be published in one atomic step: the transport has `transaction`. */
   readonly transactions: boolean
   /**
    * A message may have no body (`EncodedMessage.body` is null), and arrives so. Without it, the bus publishes `null` as the codec
@@ -114,6 +116,11 @@ export interface SubscriptionSpec {
   readonly events?: readonly EventFilter[] | undefined
   /** Unique name of this subscription, used in lists of members. */
   readonly consumerId: string
+  /**
+   * Set when what its handlers publish must be stored exactly once: it comes with their acks (`Outcome`). Only with the capability
+   * `publishOnAck`. A transport whose own options rule that out rejects with `UnsupportedError`.
+   */
+  readonly guarantee?: 'exactly-once' | undefined
   /** The transport's options for this consumer, not checked by the runtime. */
   readonly native?: unknown
 }
@@ -165,7 +172,8 @@ export interface Delivery {
 
 /**
  * - `ack`: done. With `publish` (only with the capability `publishOnAck`), these messages are stored and the ack applied in one
- *   atomic step, or neither; then the delivery stays outstanding, and the runtime settles it again.
+ *   atomic step, or neither; then the delivery stays outstanding, and the runtime settles it again. Who can't know which of the
+ *   two has happened finds out before it answers, or takes the delivery back (`lost`): never is it settled twice.
  * - `nack`: failed; deliver again after at least `delayMs`. `delivery.attempt` attempts are used up.
  * - `release`: return without handling; `delivery.attempt - 1` attempts are used up. `delayMs` as above.
  *
@@ -174,7 +182,7 @@ export interface Delivery {
  * `notBefore` set, and the runtime waits. Without `inOrder` (and without that capability), later messages of the key may
  * overtake it.
  * - `reject`: settle for good. A given `deadLetter` must be confirmed **before** the source is acked (atomically with the
- *   capability `transactions`); undefined means drop.
+ *   capability `atomicDeadLetters`); undefined means drop.
  */
 export type Outcome =
   | { readonly type: 'ack'; readonly publish?: readonly OutgoingMessage[] | undefined }
@@ -402,9 +410,10 @@ export interface TransportAdmin {
   topics(): Promise<readonly TopicInfo[]>
   /**
    * Groups of one topic, or of all topics. Its cost grows with topics × groups × partitions: ask for one topic where that is
-   * enough, and every 15 s rather than every second.
+   * enough, and every 15 s rather than every second. `group`: the caller looks for that one alone, so that a transport need not find
+   * out about others; it may return them as well.
    */
-  groups(topic?: string): Promise<readonly GroupInfo[]>
+  groups(topic?: string, group?: string): Promise<readonly GroupInfo[]>
   /**
    * Moves a group to another position. Its outstanding deliveries are lost. Rejects with `UnsupportedError` if the transport
    * has no replay.
@@ -514,6 +523,21 @@ export interface Transport {
     batch: readonly OutgoingMessage[],
     options?: { readonly signal?: AbortSignal | undefined },
   ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]>
+  /**
+   * Publishes messages of any topics in one atomic step. Resolves with their positions, at the same indexes, when all of them are
+   * stored as durably as with `publish`, and no consumer can get some of them without the others coming as well. Rejects with a
+   * `PublishError`: its outcome is `not-sent` when none of them is stored, nor will be, and `unknown` when it was too late to find
+   * out. They keep their order within a key; towards messages of `publish`, only once one of the two has been confirmed.
+   *
+   * Every message has passed the checks of `publish` before. Calls may overlap. When `signal` aborts, the transport undoes what it
+   * still can, and rejects; the runtime waits for the rest of that turn, and takes the outcome for `unknown` then.
+   *
+   * Present with the capability `transactions`.
+   */
+  transaction?(
+    batch: readonly OutgoingMessage[],
+    options?: { readonly signal?: AbortSignal | undefined },
+  ): Promise<readonly (Position | undefined)[]>
   /**
    * Creates or joins the group. Delivers nothing before `request`. A group that is deleted while it has members is created
    * again at its position; if that fails, the subscription reports it in its `state`.

@@ -71,7 +71,7 @@ async function program(
 }
 
 function consume(bus: Bus, task: ChildTask & { role: 'consume' }, record: ChildRecorder): void {
-  const { workMs = 0, hangUpTo = 0, failUpTo = 0, diesOf, retryDelayMs } = task.handler
+  const { workMs = 0, hangUpTo = 0, failUpTo = 0, diesOf, retryDelayMs, publishTo } = task.handler
   bus.events.on('ack', ({ message, attempt }) => record('acked', message.id, { attempt }))
   bus.consume(
     task.topic,
@@ -90,6 +90,7 @@ function consume(bus: Bus, task: ChildTask & { role: 'consume' }, record: ChildR
         if (retryDelayMs !== undefined) ctx.retry({ delayMs: retryDelayMs })
         throw new Error(`told to fail up to attempt ${failUpTo}`)
       }
+      if (publishTo !== undefined) await ctx.publish(publishTo, message.data, { key: message.key })
       record('done', message.id, { key: message.key, attempt })
     },
     task.options,
@@ -103,16 +104,33 @@ async function publish(bus: Bus, task: ChildTask & { role: 'publish' }, record: 
       const number = next++
       const id = `${task.service}-${number}`
       const key = task.keys > 0 ? `k${number % task.keys}` : undefined
-      record('sent', id, { key })
+      const ids = Array.from({ length: task.transaction?.size ?? 0 }, (_, part) => `${id}.${part}`)
+      const all = task.transaction === undefined ? [id] : ids
+      for (const each of all) record('sent', each, { key })
       try {
-        await bus.publish(task.topic, { number }, { id, key })
-        record('confirmed', id, { key })
+        if (task.transaction === undefined) await bus.publish(task.topic, { number }, { id, key })
+        else await transact(bus, [task.topic, task.transaction.otherTopic], ids, { number }, key)
+        for (const each of all) record('confirmed', each, { key })
       } catch (error) {
-        record('failed', id, { key, detail: error instanceof PublishError ? error.outcome : String(error) })
+        const detail = error instanceof PublishError ? error.outcome : String(error)
+        for (const each of all) record('failed', each, { key, detail })
       }
     }
   }
   await Promise.all(Array.from({ length: task.outstanding }, one))
+}
+
+/** Publishes to the topics in turn, all or none. */
+async function transact(
+  bus: Bus,
+  topics: readonly [string, string],
+  ids: readonly string[],
+  data: unknown,
+  key: string | undefined,
+): Promise<void> {
+  await bus.transaction(async (tx) => {
+    for (const [part, id] of ids.entries()) await tx.publish(topics[part % 2] as string, data, { id, key })
+  })
 }
 
 function fail(error: unknown): void {

@@ -11,6 +11,7 @@ import type {
   ChildNotice,
   ChildRecord,
   ChildTask,
+  ChildTransaction,
   PlainConsumeOptions,
 } from './child-protocol.ts'
 import type { Random } from './random.ts'
@@ -41,12 +42,14 @@ export interface ChildConsumerOptions extends ChildOptions {
 
 /** Options of `childPublisher`. */
 export interface ChildPublisherOptions extends ChildOptions {
-  /** Number of messages; their ids are `<service>-0`, `<service>-1` ... */
+  /** Number of messages, or of transactions; the ids of messages are `<service>-0`, `<service>-1` ... */
   readonly count: number
   /** Number of keys to spread them over. Default 0: no key. */
   readonly keys?: number | undefined
   /** Number of concurrent publishes. Default 16. */
   readonly outstanding?: number | undefined
+  /** Publishes in transactions; the ids of the messages of one are `<service>-0.0`, `<service>-0.1` ... */
+  readonly transaction?: ChildTransaction | undefined
 }
 
 /** Options of `childProgram`. */
@@ -99,8 +102,8 @@ export function childConsumer(options: ChildConsumerOptions): Promise<Child> {
 
 /** Starts a publisher in a separate process. Resolves when it is about to publish. */
 export function childPublisher(options: ChildPublisherOptions): Promise<Child> {
-  const { count, keys = 0, outstanding = 16 } = options
-  return start(options, (base) => ({ ...base, role: 'publish', count, keys, outstanding }))
+  const { count, keys = 0, outstanding = 16, transaction } = options
+  return start(options, (base) => ({ ...base, role: 'publish', count, keys, outstanding, transaction }))
 }
 
 /** Starts a separate process that runs a module of yours. Resolves when its bus has started. */

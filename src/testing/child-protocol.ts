@@ -11,10 +11,20 @@ export interface ChildHandler {
   readonly hangUpTo?: number | undefined
   /** Attempts up to this number fail. Default 0. */
   readonly failUpTo?: number | undefined
+  /** Publishes its data to this topic, with its key and a new id, before it succeeds. */
+  readonly publishTo?: string | undefined
   /** Kills its own process (SIGKILL) when the data is this number. */
   readonly diesOf?: number | undefined
   /** Delay that a failing attempt asks for (`ctx.retry`), in ms. Default: it throws. */
   readonly retryDelayMs?: number | undefined
+}
+
+/** How a child publishes in transactions. */
+export interface ChildTransaction {
+  /** Number of messages in each. */
+  readonly size: number
+  /** Topic of every second message of each. */
+  readonly otherTopic: string
 }
 
 /** Options that can be passed to another process. */
@@ -46,7 +56,13 @@ export type ChildTask = {
   readonly topic: string
 } & (
   | { readonly role: 'consume'; readonly options: PlainConsumeOptions; readonly handler: ChildHandler }
-  | { readonly role: 'publish'; readonly count: number; readonly keys: number; readonly outstanding: number }
+  | {
+      readonly role: 'publish'
+      readonly count: number
+      readonly keys: number
+      readonly outstanding: number
+      readonly transaction: ChildTransaction | undefined
+    }
   | { readonly role: 'program'; readonly program: string; readonly argument: unknown }
 )
 

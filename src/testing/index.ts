@@ -17,7 +17,14 @@ export type {
   ChildProgramOptions,
   ChildPublisherOptions,
 } from './child-process.ts'
-export type { ChildHandler, ChildProgram, ChildRecord, ChildRecorder, PlainConsumeOptions } from './child-protocol.ts'
+export type {
+  ChildHandler,
+  ChildProgram,
+  ChildRecord,
+  ChildRecorder,
+  ChildTransaction,
+  PlainConsumeOptions,
+} from './child-protocol.ts'
 export { ledger } from './ledger.ts'
 export type { Ledger, LedgerPolicy, LedgerReport, PublishFate } from './ledger.ts'
 export { manualClock } from './manual-clock.ts'

@@ -99,6 +99,16 @@ describe('the how-to pages', () => {
     expect(await run('how-to/publish-on-ack.ts')).toBe('receipt of attempt 2\n')
   })
 
+  it('publish all or nothing', async () => {
+    const lines = (await run('how-to/message-transaction.ts')).trim().split('\n')
+    expect(lines[0]).toBe('there is no address for ord-1')
+    expect(lines.slice(1).sort()).toEqual(['a parcel goes to Lisbon', 'ord-2 is paid'])
+  })
+
+  it('publish exactly once', async () => {
+    expect(await run('how-to/exactly-once.ts')).toBe('100 cents so far\n350 cents so far\n')
+  })
+
   it('observe a bus', async () => {
     expect((await run('how-to/observe.ts')).trim().split('\n').sort()).toEqual([
       'orders.placed, attempt 1: Error: not yet',

@@ -1,13 +1,14 @@
 // What a consumer process of sqlite-publish-on-ack.test.ts does: one message in, one out, with the ack.
+import type { ConsumeOptions } from 'busbar'
 import type { ChildProgram } from 'busbar/testing'
 
-export const run: ChildProgram<undefined> = (bus) => {
+export const run: ChildProgram<Pick<ConsumeOptions, 'publishOnAck' | 'guarantee'>> = (bus, _record, how) => {
   bus.consume(
     'inputs',
     async (message, ctx) => {
       await new Promise((resolve) => setImmediate(resolve))
       await ctx.publish('outputs', message.id, { key: message.key })
     },
-    { group: 'g', publishOnAck: true, concurrency: 20 },
+    { ...how, group: 'g', concurrency: 20 },
   )
 }

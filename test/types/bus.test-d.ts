@@ -233,6 +233,27 @@ sameType<Promise<OutgoingMessage>>()(encoded)
 // @ts-expect-error something is missing
 void bus.encode(OrderPlaced, { orderId: 'ord-1' })
 void bus.encode('orders.placed', 1)
+
+// --- transactions: typed as bus.publish; what concerns all messages is said once -----------------------------------------
+
+sameType<Promise<number>>()(
+  bus.transaction(async (tx) => {
+    sameType<Promise<PublishReceipt>>()(tx.publish(OrderPlaced, { orderId: 'ord-1', total: 1 }, { key: 'k' }))
+    sameType<Promise<readonly PublishReceipt[]>>()(tx.publishMany(OrderPaid, [{ data: { orderId: 'ord-1' }, id: 'a' }]))
+    await tx.publish('audit', { anything: true })
+    // @ts-expect-error something is missing
+    void tx.publish(OrderPlaced, { orderId: 'ord-1' })
+    // @ts-expect-error one transaction, one transport
+    void tx.publish('audit', 1, { transport: 'other' })
+    // @ts-expect-error the signal is that of the transaction
+    void tx.publish('audit', 1, { signal: AbortSignal.timeout(1) })
+    return 5
+  }),
+)
+sameType<Promise<void>>()(bus.transaction(() => {}, { transport: 'other', signal: AbortSignal.timeout(1) }))
+bus.consume(OrderPlaced, () => {}, { guarantee: 'exactly-once' })
+// @ts-expect-error a batch handler publishes nothing
+bus.consume(OrderPlaced, () => [], { batch: { size: 5 }, guarantee: 'exactly-once' })
 sameType<Promise<readonly PublishResult[]>>()(bus.sendEncoded([await encoded], { transport: 'other' }))
 
 // --- observers ---------------------------------------------------------------------------------------------------------

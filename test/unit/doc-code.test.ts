@@ -44,9 +44,9 @@ describe('the pages for users', () => {
       expect(code, `${page} quotes ${file}`).toBe(readFileSync(join(root, file), 'utf8'))
   })
 
-  it('quote every example of the how-to pages', () => {
+  it('quote every example of the how-to pages and the patterns', () => {
     const quoted = new Set(pages.flatMap(quotes).map((quote) => quote.file))
-    for (const file of globSync('examples/how-to/*.ts', { cwd: root })) expect([...quoted]).toContain(file)
+    for (const file of globSync('examples/{how-to,patterns}/*.ts', { cwd: root })) expect([...quoted]).toContain(file)
   })
 
   it('have a README whose links work on npm', () => {

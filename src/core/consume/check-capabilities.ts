@@ -22,6 +22,10 @@ export function checkCapabilities(
     refuse(`it keeps no order; say order: 'none' if you need none`)
   if (options.retry.mode === 'delayed' && (!capabilities.redelivery || capabilities.delay === 'none'))
     refuse(`it can't deliver again later; use retry.mode 'inline'`)
+  if (options.guarantee === 'exactly-once' && !capabilities.publishOnAck)
+    refuse(
+      `it can't store what a handler publishes in one step with the ack, as guarantee: 'exactly-once' needs; use publishOnAck: true, and consumers of the outputs that tolerate duplicates, or a transport with the capability "publishOnAck"`,
+    )
   if (options.onDeadLetter === 'park-key' && admin === undefined)
     refuse(`it can't read dead letters; use onDeadLetter: 'continue'`)
   const { from } = options

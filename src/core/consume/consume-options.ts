@@ -84,6 +84,13 @@ export interface ConsumeOptions {
    * its message is encoded and held, and the receipt has no position. Not for batch handlers. Default false.
    */
   readonly publishOnAck?: boolean | undefined
+  /**
+   * How often what a handler publishes with `ctx.publish` takes effect. `exactly-once`: once for each handled message, whatever is
+   * killed, because it is stored, and the message acked, in one atomic step, as with `publishOnAck`, which is then implied. Refused
+   * on transports that can't (capability `publishOnAck`), for batch handlers, and in `ctx.publish` for another transport. Handlers
+   * may still run more than once: it covers what they publish, not what else they do. Default `at-least-once`.
+   */
+  readonly guarantee?: 'at-least-once' | 'exactly-once' | undefined
   /** Middleware of this consumer; runs inside the bus's `middleware`. */
   readonly middleware?: readonly Middleware[] | undefined
   /** Name of the transport to consume from. Default: the first. */
@@ -96,8 +103,11 @@ export interface ConsumeOptions {
   readonly batch?: undefined
 }
 
+/** What has no meaning for a batch handler, or another one. */
+type NotForBatches = 'batch' | 'middleware' | 'publishOnAck' | 'guarantee'
+
 /** Options of a consumer with a batch handler. */
-export interface BatchConsumeOptions extends Omit<ConsumeOptions, 'batch' | 'middleware' | 'publishOnAck'> {
+export interface BatchConsumeOptions extends Omit<ConsumeOptions, NotForBatches> {
   /** Calls the handler with up to `size` messages, at most `timeoutMs` after the first of them arrived (default 100). */
   readonly batch: { readonly size: number; readonly timeoutMs?: number | undefined }
   /** Batch middleware of this consumer; runs inside the bus's `batchMiddleware`. */
@@ -135,7 +145,9 @@ export interface ResolvedConsumeOptions {
   readonly middleware: readonly (Middleware | BatchMiddleware)[]
   readonly transport: string | undefined
   readonly stalledAfterMs: number
+  /** Always with `guarantee: 'exactly-once'`. */
   readonly publishOnAck: boolean
+  readonly guarantee: 'at-least-once' | 'exactly-once'
   readonly native: unknown
 }
 
@@ -162,6 +174,7 @@ export function groupProblem(name: string): string | undefined {
 
 export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOptions {
   const batch = resolveBatch(reader)
+  const guarantee = resolveGuarantee(reader, batch)
   const order = reader.oneOf('order', ['key', 'strict', 'none'], 'key')
   const concurrency = reader.integer('concurrency', CONSUME_DEFAULTS.concurrency, { min: 1, max: 100_000 })
   const group = reader.string('group', undefined)
@@ -191,14 +204,31 @@ export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOpt
     middleware: reader.functions<Middleware | BatchMiddleware>('middleware'),
     transport: reader.string('transport', undefined),
     stalledAfterMs: reader.integer('stalledAfterMs', CONSUME_DEFAULTS.stalledAfterMs, { min: 100 }),
-    publishOnAck: resolvePublishOnAck(reader, batch),
+    publishOnAck: resolvePublishOnAck(reader, batch, guarantee),
+    guarantee,
     native: reader.raw('native'),
   })
 }
 
-function resolvePublishOnAck(reader: OptionsReader, batch: ResolvedConsumeOptions['batch']): boolean {
-  const publishOnAck = reader.boolean('publishOnAck', false)
-  if (publishOnAck && batch !== undefined)
+type Guarantee = ResolvedConsumeOptions['guarantee']
+
+function resolveGuarantee(reader: OptionsReader, batch: ResolvedConsumeOptions['batch']): Guarantee {
+  const guarantee = reader.oneOf('guarantee', ['at-least-once', 'exactly-once'], 'at-least-once')
+  if (guarantee === 'exactly-once' && batch !== undefined)
+    reader.problem('guarantee', `'exactly-once' has no meaning for a batch handler: its context has no publish()`)
+  return guarantee
+}
+
+function resolvePublishOnAck(
+  reader: OptionsReader,
+  batch: ResolvedConsumeOptions['batch'],
+  guarantee: Guarantee,
+): boolean {
+  const isExactlyOnce = guarantee === 'exactly-once'
+  const publishOnAck = reader.boolean('publishOnAck', isExactlyOnce)
+  if (isExactlyOnce && !publishOnAck)
+    reader.problem('publishOnAck', `can't be false with guarantee: 'exactly-once', which publishes with the ack`)
+  if (publishOnAck && !isExactlyOnce && batch !== undefined)
     reader.problem('publishOnAck', 'has no meaning for a batch handler: its context has no publish()')
   return publishOnAck
 }

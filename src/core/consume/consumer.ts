@@ -107,6 +107,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
           maxPerKey: Math.max(1, Math.ceil(options.prefetch / 8)),
           events: eventFiltersOf(this.#parts.definition),
           consumerId: this.#parts.consumerId,
+          guarantee: options.guarantee === 'exactly-once' ? options.guarantee : undefined,
           native: options.native,
         },
         this.#tracker,
@@ -363,7 +364,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
   }
 
   async #groupInfo(): Promise<GroupInfo | undefined> {
-    const groups = await this.#parts.transport.admin?.groups(this.topic)
+    const groups = await this.#parts.transport.admin?.groups(this.topic, this.group)
     return groups?.find((info) => info.group === this.group)
   }
 }

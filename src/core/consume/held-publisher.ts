@@ -1,11 +1,12 @@
 import type { ContextPublisher } from './context-publisher.ts'
 import type { AnyEventDefinition } from '../define.ts'
-import { PublishError, StateError } from '../errors.ts'
+import { StateError, UnsupportedError } from '../errors.ts'
 import { makeMany, toError } from '../publish/make-many.ts'
-import { messageBytes } from '../message.ts'
 import type { EncodedMessage, OutgoingMessage } from '../message.ts'
 import { NO_OPTIONS } from '../publish/publish-port.ts'
 import type { PublishPort } from '../publish/publish-port.ts'
+import { StagedMessages } from '../publish/staged-messages.ts'
+import { topicOf } from '../target.ts'
 import type {
   PublishItem,
   PublishManyOptions,
@@ -20,30 +21,23 @@ export interface HeldPublisherParts {
   readonly transportName: string
   /** Whether its messages can be stored with the ack, in one atomic step. */
   readonly isAtomic: boolean
+  /** Whether all messages must be: none may go to another transport. */
+  readonly isExactlyOnce: boolean
   /** Limit of what one attempt may hold. */
   readonly maxBytes: number
   /** Called with the size of each message that is held, and with its negative when the message is dropped before the end. */
   readonly onHeld: (bytes: number) => void
 }
 
-/** A message in the order of the calls; undefined while it is being made, or when that failed. */
-interface Slot {
-  readonly transport: string
-  message: OutgoingMessage | undefined
-  isDropped: boolean
-}
-
 /** Holds what one attempt publishes until its handler has succeeded: see the option `publishOnAck`. */
 export class HeldPublisher implements ContextPublisher {
   readonly #parts: HeldPublisherParts
-  readonly #slots: Slot[] = []
-  /** Messages that are being made; the handler may not have waited for them. */
-  readonly #making = new Set<Promise<unknown>>()
-  #bytes = 0
-  #isOver = false
+  readonly #staged: StagedMessages
 
   constructor(parts: HeldPublisherParts) {
     this.#parts = parts
+    const { maxBytes, onHeld } = parts
+    this.#staged = new StagedMessages({ maxBytes, tooMuch, tooLate, onHeld })
   }
 
   async publish(
@@ -62,19 +56,13 @@ export class HeldPublisher implements ContextPublisher {
     options: PublishOptions,
     handled: EncodedMessage,
   ): Promise<PublishReceipt> {
-    const { port, transportName } = this.#parts
-    if (this.#isOver) return Promise.reject(tooLate(target))
-    const transport = options.transport ?? transportName
-    const slot: Slot = { transport, message: undefined, isDropped: false }
-    this.#slots.push(slot)
-    const held = port.encode(target, data, { ...options, transport }, handled).then((message) => {
-      this.#hold(slot, message)
-      return { id: message.id, position: undefined }
-    })
-    this.#making.add(held)
-    const made = (): boolean => this.#making.delete(held)
-    held.then(made, made)
-    return held
+    const { port, transportName, isExactlyOnce } = this.#parts
+    const { transport = transportName } = options
+    const topic = topicOf(target)
+    if (isExactlyOnce && transport !== transportName) return Promise.reject(elsewhere(topic, transport, transportName))
+    return this.#staged.add(transport, topic, () =>
+      port.encode(target, data, { ...options, transport }, handled, 'ctx.publish'),
+    )
   }
 
   async publishMany(
@@ -88,38 +76,19 @@ export class HeldPublisher implements ContextPublisher {
     return made.map((one, index) => (one instanceof Error ? { id: items[index]?.id ?? '', error: one } : one))
   }
 
-  #hold(slot: Slot, message: OutgoingMessage): void {
-    if (this.#isOver) throw tooLate(message.topic)
-    if (slot.isDropped) return
-    this.#bytes += messageBytes(message)
-    if (this.#bytes > this.#parts.maxBytes)
-      throw new PublishError(
-        `The handler has published more than ${this.#parts.maxBytes} bytes (publish.maxBufferedBytes), which publishOnAck holds until it succeeds`,
-        { outcome: 'not-sent' },
-      )
-    slot.message = message
-    this.#parts.onHeld(messageBytes(message))
-  }
-
   /** Number of messages, with those that are being made. */
   get count(): number {
-    return this.#slots.length
+    return this.#staged.count
   }
 
   /** Drops all messages but the first: the run of the handler that published them has failed. */
   keepFirst(count: number): void {
-    for (const slot of this.#slots.splice(count)) {
-      slot.isDropped = true
-      if (slot.message === undefined) continue
-      const bytes = messageBytes(slot.message)
-      this.#bytes -= bytes
-      this.#parts.onHeld(-bytes)
-    }
+    this.#staged.keepFirst(count)
   }
 
   /** Nothing is held from now on: the attempt has ended. */
   end(): void {
-    this.#isOver = true
+    this.#staged.end()
   }
 
   /**
@@ -128,15 +97,13 @@ export class HeldPublisher implements ContextPublisher {
    */
   async finish(isCurrent: () => boolean): Promise<readonly OutgoingMessage[]> {
     // One that fails is its caller's business.
-    while (this.#making.size > 0) await Promise.allSettled(this.#making)
-    this.#isOver = true
+    await this.#staged.finish()
     // Not as a success: the message comes again, and its handler must run again to publish.
     if (!isCurrent()) throw new StateError('The delivery ended before what its handler had published was sent')
     const { port, isAtomic, transportName } = this.#parts
     const withAck: OutgoingMessage[] = []
     const others = new Map<string, OutgoingMessage[]>()
-    for (const { transport, message } of this.#slots) {
-      if (message === undefined) continue
+    for (const [transport, message] of this.#staged.made()) {
       if (isAtomic && transport === transportName) withAck.push(message)
       else {
         const messages = others.get(transport)
@@ -152,9 +119,18 @@ export class HeldPublisher implements ContextPublisher {
   }
 }
 
-function tooLate(target: string | AnyEventDefinition): StateError {
-  const topic = typeof target === 'string' ? target : target.topic
+function tooLate(topic: string): StateError {
   return new StateError(
     `ctx.publish("${topic}") was called after the handler had ended: with publishOnAck, its messages go out with the ack`,
   )
+}
+
+function elsewhere(topic: string, transport: string, own: string): UnsupportedError {
+  return new UnsupportedError(
+    `ctx.publish("${topic}") names the transport "${transport}", but with guarantee: 'exactly-once' a handler publishes to the transport that its message came from ("${own}"): no transaction spans two. Leave the option out, or use bus.publish, which publishes at least once`,
+  )
+}
+
+function tooMuch(maxBytes: number): string {
+  return `The handler has published more than ${maxBytes} bytes (publish.maxBufferedBytes), which publishOnAck holds until it succeeds`
 }

@@ -29,13 +29,14 @@ export function publishingHeld(handler: Handler): Handler {
  */
 export function refuseMemories(
   subject: string,
+  option: 'publishOnAck' | 'guarantee',
   middleware: readonly Middleware[],
   { capabilities, system }: Transport,
 ): void {
   if (!capabilities.publishOnAck || !middleware.some((each) => REMEMBERS in each)) return
   throw new ConfigurationError(subject, [
     {
-      path: 'publishOnAck',
+      path: option,
       message: `can't be combined with dedupe() on ${system}: after a crash before the ack, dedupe would skip the message, and what it published would be lost. Leave dedupe out: a message whose ack is stored is never delivered again`,
     },
   ])

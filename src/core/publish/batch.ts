@@ -6,9 +6,11 @@ import type { Tallies } from './publish-reports.ts'
 /** Called once for each index of an entry: with a position, or with why there is none. */
 export type SettleMessage = (index: number, position: Position | undefined, error: PublishError | undefined) => void
 
-/** Messages of one call that wait for their outcomes: one for `publish`, up to a batch for `publishMany`. */
+/** Messages of one call that wait for their outcomes: one for `publish`, up to a batch for `publishMany`, all of a transaction. */
 export class Entry {
   readonly messages: readonly OutgoingMessage[]
+  /** It is a transaction, and so a batch of its own. */
+  readonly isAtomic: boolean
   readonly bytes: number
   readonly deadlineAt: number
   settle: SettleMessage
@@ -22,14 +24,21 @@ export class Entry {
   /** Indexes of messages whose outcome is a pending promise. */
   late: Set<number> | undefined
 
-  constructor(messages: readonly OutgoingMessage[], bytes: number, deadlineAt: number, settle: SettleMessage) {
+  constructor(
+    messages: readonly OutgoingMessage[],
+    bytes: number,
+    deadlineAt: number,
+    settle: SettleMessage,
+    isAtomic: boolean,
+  ) {
     this.messages = messages
     this.bytes = bytes
     this.deadlineAt = deadlineAt
     this.settle = settle
+    this.isAtomic = isAtomic
   }
 
-  /** All messages of a call have the same topic, except those of `sendEncoded`: this is that of the first. */
+  /** All messages of a call have the same topic, except those of `sendEncoded` and of transactions: this is that of the first. */
   get topic(): string {
     return this.messages[0]?.topic ?? ''
   }

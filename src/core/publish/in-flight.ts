@@ -96,7 +96,11 @@ export class InFlight {
 
   /** Settles each message as soon as the transport reports its outcome; resolves when all are settled. */
   async #publish(transport: Transport, messages: readonly OutgoingMessage[], batch: Batch): Promise<void> {
-    const outcomes = await transport.publish(messages, { signal: batch.controller.signal })
+    const { signal } = batch.controller
+    const outcomes =
+      batch.entries[0]?.isAtomic === true
+        ? await this.#transact(transport, messages, signal)
+        : await transport.publish(messages, { signal })
     let late: Promise<void>[] | undefined
     let at = 0
     for (const entry of batch.entries) {
@@ -118,6 +122,21 @@ export class InFlight {
     if (late === undefined) return
     this.#endIfOver(batch)
     await Promise.all(late)
+  }
+
+  /** All messages get the same outcome. */
+  async #transact(
+    transport: Transport,
+    messages: readonly OutgoingMessage[],
+    signal: AbortSignal,
+  ): Promise<readonly PublishOutcome[]> {
+    try {
+      const positions = await (transport as Required<Transport>).transaction(messages, { signal })
+      return messages.map((_, index) => ({ position: positions[index] }))
+    } catch (cause) {
+      const error = brokenTransport(this.#parts.identity.name, cause)
+      return messages.map(() => ({ error }))
+    }
   }
 
   async #settleLate(batch: Batch, entry: Entry, index: number, pending: Promise<PublishOutcome>): Promise<void> {

@@ -61,7 +61,7 @@ export interface PublishItem<Data = unknown> extends Omit<PublishOptions, 'trans
   readonly data: Data
 }
 
-/** Options of `bus.sendEncoded`. */
+/** Options of `bus.sendEncoded` and `bus.transaction`. */
 export type SendOptions = Pick<PublishOptions, 'transport' | 'signal'>
 
 /** Options for all messages of one `publishMany`. */
@@ -113,6 +113,8 @@ const OF_MESSAGE: readonly Exclude<keyof PublishItem, 'data'>[] = [
   'tracestate',
 ]
 
+/** What each message may have for itself. */
+export const MESSAGE_OPTIONS: ReadonlySet<string> = new Set<string>(OF_MESSAGE)
 export const PUBLISH_OPTIONS: ReadonlySet<string> = new Set<keyof PublishOptions>([
   ...OF_MESSAGE,
   'transport',

@@ -136,25 +136,44 @@ export class PublishPort {
     return this.#sendMade(target, items, made, origin).catch((error: unknown) => failures(items, error))
   }
 
+  /** `call`: its name in errors. */
   async encode(
     target: Target,
     data: unknown,
     options: PublishOptions,
     handled: EncodedMessage | undefined,
+    call: 'bus.encode' | 'ctx.publish' | 'tx.publish',
   ): Promise<OutgoingMessage> {
-    if (options !== NO_OPTIONS)
-      refuseUnknown(handled === undefined ? 'bus.encode' : 'ctx.publish', options, PUBLISH_OPTIONS)
-    if (this.#parts.state() === 'closed') throw new StateError('The bus is closed: nothing can be encoded any more')
+    if (options !== NO_OPTIONS) refuseUnknown(call, options, PUBLISH_OPTIONS)
+    const { factory, state } = this.#parts
+    if (state() === 'closed') throw new StateError('The bus is closed: nothing can be encoded any more')
     const { transport, signal } = options
-    const items = [itemOf(data, options)]
     const origin: Origin = { transport, signal, handled, mode: 'encode' }
-    const { run, results } = this.#run(this.#chain ?? lastStep, target, items, origin)
+    if (this.#chain !== undefined)
+      return this.#encoded(target, call, this.#run(this.#chain, target, [itemOf(data, options)], origin))
+    const { hasTombstones, accept } = this.#publisherNamed(transport ?? this.#defaultTransport)
+    const made = andThen(factory.make(target, data, options, this.#parent(handled), hasTombstones), accept)
+    if (!(made instanceof Promise) && signal?.aborted !== true) return made
+    const making = Promise.resolve(made).then(
+      (message) => [message],
+      (error: unknown) => [toError(error)],
+    )
+    const items = [options as PublishItem]
+    const run = this.#newRun(target, items, origin, 0)
+    return this.#encoded(target, call, { run, results: run.run(() => run.encodeMade(items, making)) })
+  }
+
+  async #encoded(
+    target: Target,
+    call: string,
+    { run, results }: { readonly run: PublishRun; readonly results: Promise<readonly PublishResult[]> },
+  ): Promise<OutgoingMessage> {
     const [result] = await results
     if (result?.error !== undefined) throw result.error
     const message = run.encoded(result?.id ?? '')
     if (message !== undefined) return message
     throw new PublishError(
-      `bus.encode("${topicOf(target)}") has no message: a publish middleware returned a result without calling next. With mode: 'encode' it must call next or throw`,
+      `${call}("${topicOf(target)}") has no message: a publish middleware returned a result without calling next. With mode: 'encode' it must call next or throw`,
       { outcome: 'not-sent' },
     )
   }

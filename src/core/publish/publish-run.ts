@@ -171,7 +171,7 @@ export class PublishRun implements OpenCall {
     if (this.#ended !== undefined) return Promise.resolve(failures(items, this.#ended))
     if (this.#isSettled) return Promise.resolve(failures(items, calledLate(call)))
     const made = this.#make(items)
-    return call.mode === 'encode' ? this.#encode(items, made) : this.sendMade(items, made)
+    return call.mode === 'encode' ? this.encodeMade(items, made) : this.sendMade(items, made)
   }
 
   sendMade(items: readonly PublishItem[], made: MadeMany): Promise<Results> {
@@ -252,7 +252,7 @@ export class PublishRun implements OpenCall {
     })
   }
 
-  async #encode(items: readonly PublishItem[], making: MadeMany): Promise<Results> {
+  async encodeMade(items: readonly PublishItem[], making: MadeMany): Promise<Results> {
     const made = making instanceof Promise ? await making : making
     return made.map((one, index): PublishResult => {
       const { id = '' } = items[index] ?? {}

@@ -33,7 +33,13 @@ export const PUBLISHER_DEFAULTS: ResolvedPublisherOptions = Object.freeze({
 })
 
 /**
- * Sends all messages of one transport. Calls in one turn of the event loop become one batch, without a timer. Unconfirmed bytes
+ * A call of this many messages is a batch of its own. Those of a batch are answered together: in one with others, each call would
+ * wait for the messages of all, and then all would send their next ones at once, while the broker has had nothing to do.
+ */
+const ALONE_FROM = 100
+
+/**
+ * Sends all messages of one transport. Small calls in one turn of the event loop share a batch, without a timer. Unconfirmed bytes
  * are bounded: above the limit, calls wait here, in their order, until there is room or their deadline has passed.
  */
 export class Publisher {
@@ -146,8 +152,23 @@ export class Publisher {
         signal,
         startedAt,
         start === 0 ? settle : (index, position, error) => settle(start + index, position, error),
+        false,
       )
     }
+  }
+
+  /** Throws `UnsupportedError` unless the transport has transactions. */
+  requireTransactions(): void {
+    const { capabilities, system } = this.#transport
+    if (capabilities.transactions) return
+    throw new UnsupportedError(
+      `${system} has no transactions: use bus.publishMany, which says for each message whether it was stored, or a transport with the capability "transactions"`,
+    )
+  }
+
+  /** Sends messages of any topics so that all of them are stored, or none. Otherwise like `send`; all have the same error. */
+  sendAtomically(messages: readonly OutgoingMessage[], signal: AbortSignal | undefined, settle: SettleMessage): void {
+    this.#enqueue(messages, signal, this.#clock.monotonic(), settle, true)
   }
 
   #enqueue(
@@ -155,10 +176,11 @@ export class Publisher {
     signal: AbortSignal | undefined,
     startedAt: number,
     settle: SettleMessage,
+    isAtomic: boolean,
   ): void {
     let bytes = 0
     for (const message of messages) bytes += messageBytes(message)
-    const entry = new Entry(messages, bytes, startedAt + this.#options.deliveryTimeoutMs, settle)
+    const entry = new Entry(messages, bytes, startedAt + this.#options.deliveryTimeoutMs, settle, isAtomic)
     if (this.#closed) return entry.fail(closedError('not-sent'), this.#reports.failed)
     if (signal !== undefined && !this.#watch(entry, signal)) return
     this.#queue.push(entry)
@@ -202,15 +224,18 @@ export class Publisher {
           this.#queue.shift()
           continue
         }
-        if (count > 0 && count + entry.messages.length > maxBatchSize) break
+        const { length } = entry.messages
+        const isAlone = entry.isAtomic || length >= ALONE_FROM
+        if (count > 0 && (isAlone || count + length > maxBatchSize)) break
         // A single entry always fits when nothing else is buffered, however large it is.
         if (bytes > 0 && bytes + entry.bytes > maxBufferedBytes) break
         this.#queue.shift()
         entry.state = 'sent'
         entries.push(entry)
-        count += entry.messages.length
+        count += length
         bytes += entry.bytes
         deadlineAt = Math.min(deadlineAt, entry.deadlineAt)
+        if (isAlone) break
       }
       if (entries.length === 0) break
       this.#inFlight.send(entries, bytes - this.#inFlight.bytes, deadlineAt)

@@ -24,11 +24,16 @@ import { requestScenarios } from './request.ts'
 import type { Scenario } from './scenario.ts'
 import { settleScenarios } from './settle.ts'
 import { stuckScenarios } from './stuck.ts'
+import { exactlyOnceScenarios, transactionScenarios } from './transactions.ts'
+import { transactionFaultScenarios } from './transactions-under-load.ts'
 
 /** All scenarios of the suite, in the order in which they run. */
 export const allScenarios: readonly Scenario[] = [
   ...publishScenarios,
   ...publishOnAckScenarios,
+  ...transactionScenarios,
+  ...exactlyOnceScenarios,
+  ...transactionFaultScenarios,
   ...settleScenarios,
   ...redeliveryScenarios,
   ...processDeathScenarios,

@@ -2,10 +2,9 @@ import assert from 'node:assert/strict'
 import type { Child } from '../child-process.ts'
 import type { ChildRecord } from '../child-protocol.ts'
 import type { Scenario } from './scenario.ts'
-import { numbered, publishAll, quick, work } from './shorthand.ts'
+import { FREEZE_MS, numbered, publishAll, quick, work } from './shorthand.ts'
 
 const group = 'redelivery'
-const FREEZE_MS = 2_500
 
 /** What happens to messages when our own processes are killed or frozen. */
 export const processDeathScenarios: readonly Scenario[] = [
@@ -165,7 +164,7 @@ export const processDeathScenarios: readonly Scenario[] = [
       const probe = ctx.probe(() => work(5))
       await ctx.consume(bus, topic, probe.handler(), options).ready
       const more = await publishAll(bus, topic, numbered(20))
-      // The duration of the freeze is part of the fault: longer than a lease that a test would choose.
+      // The duration of the freeze is part of the fault.
       await work(FREEZE_MS)
       child.thaw()
       const all = [...ids, ...more]

@@ -6,28 +6,16 @@ import type { Ledger } from '../ledger.ts'
 import type { ScenarioContext } from './context.ts'
 import type { Probe } from './probe.ts'
 import { outgoing, publishRaw } from './raw.ts'
-import type { Need, Scenario } from './scenario.ts'
+import type { Scenario } from './scenario.ts'
 import { assertSame, numbered, publishAll, work } from './shorthand.ts'
+import { cause, FAULTS_UNDER_LOAD } from './under-load.ts'
 
 const group = 'reconnect'
 const PREFETCH = 32
 const KEYS = 4
 
-/** Each fault of the harness under a steady flow of messages. */
-const underLoad: readonly {
-  readonly name: string
-  readonly title: string
-  readonly need: Need
-  readonly times: number
-}[] = [
-  { name: 'cut', title: 'connections cut again and again', need: 'fault:cutConnections', times: 3 },
-  { name: 'restart', title: 'the broker restarted', need: 'fault:restartBroker', times: 1 },
-  { name: 'kill', title: 'the broker killed and started again', need: 'fault:killBroker', times: 1 },
-  { name: 'pause', title: 'the broker frozen for a while', need: 'fault:pauseBroker', times: 1 },
-]
-
 export const reconnectScenarios: readonly Scenario[] = [
-  ...underLoad.map(({ name, title, need, times }): Scenario => ({
+  ...FAULTS_UNDER_LOAD.map(({ name, title, need, times }): Scenario => ({
     id: `reconnect/${name}-under-load`,
     group,
     invariant: 9,
@@ -354,14 +342,6 @@ export const reconnectScenarios: readonly Scenario[] = [
     },
   },
 ]
-
-async function cause(ctx: ScenarioContext, need: Need): Promise<void> {
-  const { faults } = ctx
-  if (need === 'fault:cutConnections') await faults.cutConnections?.()
-  if (need === 'fault:restartBroker') await faults.restartBroker?.()
-  if (need === 'fault:killBroker') await faults.killBroker?.()
-  if (need === 'fault:pauseBroker') await faults.pauseBroker?.(1_500)
-}
 
 async function faultUnderLoad(ctx: ScenarioContext, fault: () => Promise<void>, times: number): Promise<void> {
   const [topic, name, book] = [ctx.topic(), ctx.group(), ctx.ledger()]

@@ -5,6 +5,7 @@ import type { BrokerFaults, FaultName, ForeignClient } from './run-means.ts'
 /** What a scenario is about. */
 export type ScenarioGroup =
   | 'publish'
+  | 'transactions'
   | 'settle'
   | 'redelivery'
   | 'groups'
@@ -23,7 +24,7 @@ export type ScenarioGroup =
 
 /**
  * What a scenario requires. Capabilities of the transport: `groups`, `durable`, `redelivery`, `attempts`, `patterns`,
- * `lag`, `tombstones`, `request-reply`, `dedup`, `no-dedup`, `failed-stops-key`, `delay`, `no-delay`, `ordering` (of any unit),
+ * `lag`, `tombstones`, `transactions`, `no-transactions`, `publish-on-ack`, `no-publish-on-ack`, `request-reply`, `dedup`, `no-dedup`, `failed-stops-key`, `delay`, `no-delay`, `ordering` (of any unit),
  * `ordering:key` (across members), `replay:position`, `replay:time`, `admin`, `small-limit` (a message size limit small enough to exceed). Means of the
  * run: `child`, `foreign`, and one for each fault hook.
  */
@@ -37,6 +38,10 @@ export type Need =
   | 'dedup'
   | 'no-dedup'
   | 'tombstones'
+  | 'transactions'
+  | 'no-transactions'
+  | 'publish-on-ack'
+  | 'no-publish-on-ack'
   | 'request-reply'
   | 'failed-stops-key'
   | 'delay'
@@ -93,7 +98,14 @@ function unmet(need: Need, means: Means): string | undefined {
     case 'patterns':
     case 'lag':
     case 'tombstones':
+    case 'transactions':
       return capabilities[need] ? undefined : `the transport has no capability "${need}"`
+    case 'no-transactions':
+      return capabilities.transactions ? 'the transport has transactions' : undefined
+    case 'publish-on-ack':
+      return capabilities.publishOnAck ? undefined : 'the transport has no capability "publishOnAck"'
+    case 'no-publish-on-ack':
+      return capabilities.publishOnAck ? 'the transport publishes with the ack' : undefined
     case 'request-reply':
       return capabilities.requestReply ? undefined : 'the transport has no capability "requestReply"'
     case 'dedup':

@@ -36,6 +36,9 @@ export function work(ms: number): Promise<void> {
   })
 }
 
+/** How long scenarios freeze a process: longer than a lease that a test would choose. */
+export const FREEZE_MS = 2_500
+
 /** What a scenario's handlers throw on purpose. */
 export class Planned extends Error {
   constructor(detail: string) {

@@ -29,6 +29,8 @@ export function memoryBroker(
   return new MemoryBroker(limits, clock)
 }
 
+type Stored = Extract<PublishOutcome, { readonly error?: undefined }>
+
 interface Follower {
   readonly matches: (topic: string) => boolean
   readonly subscription: MemorySubscription
@@ -92,6 +94,25 @@ export class MemoryBroker {
     return isDeadLetterTopic(message.topic) ? { error: state.fullError() } : undefined
   }
 
+  /** @internal Stores a message that waited for room. Call `appended` after the last one. */
+  appendWaiter(message: OutgoingMessage): Stored {
+    return this.#store(this.topic(message.topic), message, this.clock.now())
+  }
+
+  /**
+   * @internal Stores all of them and returns their positions, or none and returns a topic that has no room for its own. `isNew`: it
+   * has not waited, and must not overtake what waits.
+   */
+  appendAll(messages: readonly OutgoingMessage[], isNew: boolean): readonly (Position | undefined)[] | TopicState {
+    const states = messages.map(({ topic }) => this.topic(topic))
+    const full = states.find((state) => !state.hasRoom || (isNew && state.waiters.size > 0))
+    if (full !== undefined) return full
+    const now = this.clock.now()
+    const positions = messages.map((message, index) => this.#store(states[index] as TopicState, message, now).position)
+    this.appended()
+    return positions
+  }
+
   /**
    * @internal Stores what goes with the outcome of a delivery now: all of it, or nothing and returns the reason why not. The room
    * that the outcome makes counts: otherwise a full topic whose handlers publish to it could never be emptied.
@@ -116,7 +137,7 @@ export class MemoryBroker {
     if (lost > 0) this.#reportLoss(state, lost)
   }
 
-  #store(state: TopicState, message: OutgoingMessage, publishedAt: number): PublishOutcome {
+  #store(state: TopicState, message: OutgoingMessage, publishedAt: number): Stored {
     const bytes = messageBytes(message)
     if (message.group !== undefined) {
       const delayMs = message.deliverAt === undefined ? 0 : message.deliverAt - publishedAt
@@ -149,7 +170,7 @@ export class MemoryBroker {
       if (state === undefined) continue
       for (let waiter = state.waiters.first; waiter !== undefined && state.hasRoom; waiter = state.waiters.first) {
         state.waiters.remove(waiter)
-        waiter.settle(this.#store(state, waiter.message, this.clock.now()))
+        waiter.proceed()
       }
     }
     this.appended()

@@ -12,7 +12,7 @@ import { memoryBroker } from './broker.ts'
 import type { MemoryBroker } from './broker.ts'
 import { resolveMemoryOptions } from './options.ts'
 import type { MemoryOptions } from './options.ts'
-import { publishToMemory } from './publisher.ts'
+import { publishToMemory, transactInMemory } from './publisher.ts'
 import { MemoryRequestReply } from './request-reply.ts'
 import type { MemorySubscription } from './subscription.ts'
 
@@ -98,6 +98,10 @@ export function memory(options?: MemoryOptions): MemoryTransport {
       once.get()
       return publishToMemory(broker, batch, resolved.maxMessageBytes, signal)
     },
+    async transaction(batch, { signal } = {}) {
+      once.get()
+      return transactInMemory(broker, batch, signal)
+    },
     async subscribe(spec, sink) {
       once.get()
       const subscription = broker.subscribe(spec, sink, resolved.maxMessageBytes)
@@ -147,6 +151,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     publishDedup: false,
     failedPublishStopsKey: false,
     publishOnAck: true,
+    atomicDeadLetters: true,
     transactions: true,
     tombstones: true,
     requestReply: true,

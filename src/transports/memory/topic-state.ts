@@ -1,17 +1,16 @@
 import { PublishError } from '../../core/errors.ts'
 import { LinkedList } from '../../core/util/linked-list.ts'
 import type { LinkedNode } from '../../core/util/linked-list.ts'
-import type { OutgoingMessage } from '../../core/message.ts'
 import { isDeadLetterTopic } from '../../core/topic.ts'
-import type { PublishOutcome, RetentionInfo } from '../../core/transport.ts'
+import type { RetentionInfo } from '../../core/transport.ts'
 import type { DeliveryQueue } from './delivery.ts'
 import type { GroupQueue } from './group-queue.ts'
 import { TopicLog } from './log.ts'
 
-/** A message that waits for room in its topic. */
+/** A message, or a transaction, that waits for room in a topic. */
 export interface Waiter extends LinkedNode<Waiter> {
-  readonly message: OutgoingMessage
-  settle(outcome: PublishOutcome): void
+  /** There is room, and the topic no longer has it among its waiters. */
+  proceed(): void
 }
 
 /** One topic: its log, its groups, and the publishers that wait for them. */

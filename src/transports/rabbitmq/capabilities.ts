@@ -16,6 +16,7 @@ export function capabilities(maxMessageBytes: number): Capabilities {
     publishDedup: false,
     failedPublishStopsKey: false,
     publishOnAck: false,
+    atomicDeadLetters: false,
     transactions: false,
     tombstones: true,
     requestReply: false,

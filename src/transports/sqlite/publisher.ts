@@ -1,6 +1,6 @@
 import { PublishError } from '../../core/errors.ts'
 import { bodyBytes } from '../../core/message.ts'
-import type { OutgoingMessage } from '../../core/message.ts'
+import type { OutgoingMessage, Position } from '../../core/message.ts'
 import { tooLarge } from '../../core/publish/size-limit.ts'
 import type { PublishOutcome } from '../../core/transport.ts'
 import { toPublishError } from './errors.ts'
@@ -37,6 +37,21 @@ export class SqlitePublisher {
     const whole = this.#before === undefined && chunkEnd(batch, 0) === batch.length
     const outcomes = whole ? this.#send(batch) : this.#sendInChunks(batch, signal)
     return signal === undefined ? outcomes : giveUp(outcomes, batch.length, signal)
+  }
+
+  /** Stores all of them or none: the thread stores each command in one transaction. */
+  async transaction(
+    batch: readonly OutgoingMessage[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly (Position | undefined)[]> {
+    await this.#before
+    if (signal?.aborted === true) throw aborted('not-sent', signal)
+    const stored = this.#store(batch)
+    const outcomes = await (signal === undefined ? stored : giveUp(stored, batch.length, signal))
+    return outcomes.map(({ position, error }) => {
+      if (error !== undefined) throw error
+      return position
+    })
   }
 
   async #sendInChunks(

@@ -3,7 +3,7 @@ import type { Timer } from '../../core/clock.ts'
 import { BusbarError, ConnectionError, StateError } from '../../core/errors.ts'
 import { ConnectionState } from '../../core/util/connection-state.ts'
 import { OpenedOnce } from '../../core/util/opened-once.ts'
-import type { OutgoingMessage } from '../../core/message.ts'
+import type { OutgoingMessage, Position } from '../../core/message.ts'
 import { growingDelay } from '../../core/util/backoff.ts'
 import type {
   Capabilities,
@@ -101,6 +101,14 @@ export class SqliteTransport implements Transport, ThreadListener {
   ): Promise<readonly PublishOutcome[]> {
     this.#once.get()
     return this.#publisher.publish(batch, options.signal)
+  }
+
+  async transaction(
+    batch: readonly OutgoingMessage[],
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<readonly (Position | undefined)[]> {
+    this.#once.get()
+    return this.#publisher.transaction(batch, options.signal)
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
@@ -287,6 +295,7 @@ function capabilities(maxMessageBytes: number): Capabilities {
     publishDedup: true,
     failedPublishStopsKey: false,
     publishOnAck: true,
+    atomicDeadLetters: true,
     transactions: true,
     tombstones: true,
     requestReply: false,

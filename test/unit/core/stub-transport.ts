@@ -1,6 +1,6 @@
 import { PublishError, SettlementError } from '../../../src/core/errors.ts'
 import { NO_HEADERS } from '../../../src/core/message.ts'
-import type { EncodedMessage, OutgoingMessage } from '../../../src/core/message.ts'
+import type { EncodedMessage, OutgoingMessage, Position } from '../../../src/core/message.ts'
 import type {
   AttemptNote,
   Capabilities,
@@ -30,6 +30,7 @@ const CAPABILITIES: Capabilities = {
   publishDedup: false,
   failedPublishStopsKey: false,
   publishOnAck: false,
+  atomicDeadLetters: false,
   transactions: false,
   tombstones: true,
   requestReply: false,
@@ -53,6 +54,12 @@ export class StubTransport implements Transport {
     signal: AbortSignal | undefined,
   ) => Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> = async (batch) =>
     batch.map(() => ({ position: undefined }))
+  readonly transactions: OutgoingMessage[][] = []
+  /** What a transaction answers; by default it commits at once. */
+  commit: (
+    batch: readonly OutgoingMessage[],
+    signal: AbortSignal | undefined,
+  ) => Promise<readonly (Position | undefined)[]> = async (batch) => batch.map(() => undefined)
   subscribeError: unknown
 
   constructor(change: Partial<Capabilities> = {}) {
@@ -67,6 +74,14 @@ export class StubTransport implements Transport {
   ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]> {
     this.published.push([...batch])
     return this.answer(batch, options.signal)
+  }
+
+  transaction(
+    batch: readonly OutgoingMessage[],
+    options: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<readonly (Position | undefined)[]> {
+    this.transactions.push([...batch])
+    return this.commit(batch, options.signal)
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {

@@ -149,10 +149,12 @@ describe('a group', () => {
     let settled = 0
     expect(broker.append(message('waits'), broker.clock.now())).toBeUndefined()
     broker.topic('t').waiters.push({
-      message: message('waits'),
       previous: undefined,
       next: undefined,
-      settle: () => settled++,
+      proceed: () => {
+        broker.appendWaiter(message('waits'))
+        settled++
+      },
     })
     const { start, end } = broker.topics.get('t')!.log
     const positions = Array.from({ length: end - start }, (_, index) => ({ topic: 't', offset: start + index }))

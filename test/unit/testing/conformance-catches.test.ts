@@ -590,6 +590,62 @@ const LIES: readonly Lie[] = [
     caughtBy: ['request/reply'],
   },
   {
+    lie: 'stores all messages of a transaction but the last',
+    how: {
+      transaction: (inner) => async (batch) => {
+        void (await inner.publish(batch.slice(0, -1)))
+        return batch.map(() => undefined)
+      },
+    },
+    caughtBy: ['transactions/all', 'transactions/many-at-once', 'transactions/tombstone'],
+  },
+  {
+    lie: 'stores a transaction in any order',
+    how: {
+      transaction: (inner) => async (batch) => {
+        void (await inner.publish(batch.toReversed()))
+        return batch.map(() => undefined)
+      },
+    },
+    caughtBy: ['transactions/many-at-once', 'transactions/all'],
+  },
+  {
+    lie: 'claims transactions, and has none',
+    how: { transaction: () => undefined },
+    caughtBy: ['transactions/large', 'transactions/all'],
+  },
+  {
+    lie: 'says that it has no transactions, and has the method',
+    how: { capabilities: { transactions: false } },
+    caughtBy: ['transactions/unsupported'],
+    honest: { capabilities: { transactions: false }, transaction: () => undefined },
+  },
+  {
+    lie: 'stores what goes with an ack twice',
+    how: {
+      settle: (batch) =>
+        batch.map(({ delivery, outcome }) => ({
+          delivery,
+          outcome:
+            outcome.type === 'ack' && outcome.publish !== undefined
+              ? { type: 'ack' as const, publish: [...outcome.publish, ...outcome.publish] }
+              : outcome,
+        })),
+    },
+    caughtBy: ['transactions/exactly-once'],
+  },
+  {
+    lie: 'acks without what goes with the ack',
+    how: {
+      settle: (batch) =>
+        batch.map(({ delivery, outcome }) => ({
+          delivery,
+          outcome: outcome.type === 'ack' ? { type: 'ack' as const } : outcome,
+        })),
+    },
+    caughtBy: ['transactions/exactly-once'],
+  },
+  {
     lie: 'throws into nowhere',
     how: { open: () => void Promise.reject(new Error('nobody looks')) },
     caughtBy: ['publish/bare-envelope', 'observability/bad-listeners'],

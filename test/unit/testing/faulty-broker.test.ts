@@ -24,7 +24,9 @@ async function run(id: string, lies: Lies = {}, patienceMs = 8_000): Promise<unk
   return (await runScenario(scenario, environment, 30_000)).error
 }
 
-const ids = allScenarios.filter(({ group }) => group === 'reconnect' || group === 'foreign').map(({ id }) => id)
+const ids = allScenarios
+  .filter(({ group, needs = [] }) => group === 'foreign' || needs.some((need) => need.startsWith('fault:')))
+  .map(({ id }) => id)
 
 describe('on a broker that loses its connections and comes back', () => {
   it.each(ids)('%s passes', { timeout: 60_000 }, async (id) => {
@@ -38,6 +40,8 @@ describe('the suite finds a transport that', () => {
     ['takes a cut for an ack', { forgetsUnacked: true }, ['reconnect/kill-under-load', 'reconnect/old-handlers']],
     ['lets old acks into the new session', { acksTheNewSession: true }, ['reconnect/old-settles']],
     ['says not-sent of what the broker has', { deniesWhatItStored: true }, ['reconnect/cut-mid-publish']],
+    ['stores parts of a transaction', { splitsTransactions: true }, ['transactions/cut-under-load']],
+    ['publishes before it acks', { publishesBeforeAck: true }, ['transactions/exactly-once-cut']],
     ['keeps quiet about it', { keepsQuiet: true }, ['reconnect/events']],
   ])('%s', { timeout: 60_000 }, async (_name, lies, caughtBy) => {
     for (const id of caughtBy) expect(await run(id, lies, 1_500), `${id} must fail`).toBeDefined()

@@ -10,6 +10,7 @@ import type {
   TransportHost,
   TransportSubscription,
 } from '../../../src/core/transport.ts'
+import type { Position } from '../../../src/core/message.ts'
 import type { BrokerFaults, ForeignClient } from '../../../src/testing/conformance/run-means.ts'
 import { outgoing, publishRaw } from '../../../src/testing/conformance/raw.ts'
 import { memory } from '../../../src/transports/memory/index.ts'
@@ -21,6 +22,8 @@ export interface Lies {
   readonly forgetsUnacked?: boolean
   readonly acksTheNewSession?: boolean
   readonly deniesWhatItStored?: boolean
+  readonly splitsTransactions?: boolean
+  readonly publishesBeforeAck?: boolean
   readonly keepsQuiet?: boolean
 }
 
@@ -128,6 +131,22 @@ class FlakyTransport implements Transport {
     for (const outcome of first) outcomes.push(await outcome)
     if (session !== this.#session) return failed(this.lies.deniesWhatItStored ? 'not-sent' : 'unknown')
     return outcomes
+  }
+
+  async transaction(
+    batch: Parameters<Transport['publish']>[0],
+    options: Parameters<Transport['publish']>[1] = {},
+  ): Promise<readonly (Position | undefined)[]> {
+    const positions: (Position | undefined)[] = []
+    // The memory broker takes a batch in one step.
+    const steps = this.lies.splitsTransactions === true ? batch.map((message) => [message]) : [batch]
+    for (const step of steps) {
+      for (const { position, error } of await this.publish(step, options)) {
+        if (error !== undefined) throw error
+        positions.push(position)
+      }
+    }
+    return positions
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
@@ -254,6 +273,16 @@ class FlakySubscription implements TransportSubscription {
       batch = given.map((settlement, index) =>
         settlement.delivery.lost ? { ...settlement, delivery: fresh[index] ?? settlement.delivery } : settlement,
       )
+    }
+    if (this.#transport.lies.publishesBeforeAck === true) {
+      for (const { outcome } of batch)
+        if (outcome.type === 'ack' && outcome.publish !== undefined)
+          void (await this.#transport.inner.publish(outcome.publish))
+      await wait(LATENCY_MS)
+      batch = batch.map(({ delivery, outcome }) => ({
+        delivery,
+        outcome: outcome.type === 'ack' ? { type: 'ack' } : outcome,
+      }))
     }
     for (const { delivery } of batch) this.#outstanding.delete(delivery)
     // Nothing is taken between two sessions; what was out is lost then.

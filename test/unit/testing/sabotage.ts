@@ -13,6 +13,8 @@ import type { SubscriptionSpec } from '../../../src/core/transport.ts'
 export interface Sabotage {
   readonly capabilities?: Partial<Transport['capabilities']>
   readonly publish?: (inner: Transport, batch: readonly OutgoingMessage[]) => ReturnType<Transport['publish']>
+  /** Undefined: none at all. */
+  readonly transaction?: (inner: Transport) => Transport['transaction']
   readonly open?: (inner: Transport) => void
   readonly close?: (inner: Transport) => Promise<void>
   readonly spec?: (spec: SubscriptionSpec) => SubscriptionSpec
@@ -38,11 +40,17 @@ export function sabotaged(inner: Transport, lie: Sabotage): Transport {
       await inner.open(host)
       lie.open?.(inner)
     },
+    ...transaction(inner, lie),
     publish: (batch, options) => lie.publish?.(inner, batch) ?? inner.publish(batch, options),
     subscribe: (spec, sink) => subscribe(inner, spec, sink, lie),
     health: () => inner.health(),
     close: (options) => lie.close?.(inner) ?? inner.close(options),
   }
+}
+
+function transaction(inner: Transport, lie: Sabotage): Pick<Transport, 'transaction'> {
+  const made = lie.transaction === undefined ? inner.transaction?.bind(inner) : lie.transaction(inner)
+  return made === undefined ? {} : { transaction: made }
 }
 
 function requestReply(inner: RequestReply, lie: Sabotage): RequestReply | undefined {
