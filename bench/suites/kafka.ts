@@ -44,7 +44,8 @@ function kafkajs(target: Target, guarantees: string, ...args: readonly string[])
 }
 
 function confluent(target: Target, guarantees: string, ...args: readonly string[]): Subject {
-  return subject('confluent', 'peers/confluent-kafka.ts', guarantees, target, args)
+  const base = subject('confluent', 'peers/confluent-kafka.ts', guarantees, target, args)
+  return { ...base, needsPackage: '@confluentinc/kafka-javascript' }
 }
 
 /** Its tools come with the broker of the run. */

@@ -12,6 +12,8 @@ export interface Subject {
   readonly file: string
   readonly args?: readonly string[]
   readonly services?: readonly ServiceName[]
+  /** A package that is not among those that are installed for the benchmarks: without it, the subject is left out. */
+  readonly needsPackage?: string
   /** What its user can rely on in this configuration: a ratio means little without it. */
   readonly guarantees?: string
 }
