@@ -410,9 +410,10 @@ export interface TransportAdmin {
   topics(): Promise<readonly TopicInfo[]>
   /**
    * Groups of one topic, or of all topics. Its cost grows with topics × groups × partitions: ask for one topic where that is
-   * enough, and every 15 s rather than every second.
+   * enough, and every 15 s rather than every second. `group`: the caller looks for that one alone, so that a transport need not find
+   * out about others; it may return them as well.
    */
-  groups(topic?: string): Promise<readonly GroupInfo[]>
+  groups(topic?: string, group?: string): Promise<readonly GroupInfo[]>
   /**
    * Moves a group to another position. Its outstanding deliveries are lost. Rejects with `UnsupportedError` if the transport
    * has no replay.

@@ -304,4 +304,16 @@ describe('Redis: features', () => {
     const commands = await client.info('commandstats')
     assert.ok(!/cmdstat_xack/.test(commands), 'one step for a consumer, and not one for each entry')
   })
+  test('of many groups, the one that is asked for alone is looked at', async () => {
+    const topic = uniqueName('groups')
+    const on = bus({ partitions: 1 })
+    for (const group of ['a', 'b', 'c']) on.consume(topic, () => {}, { group })
+    await on.start()
+    assert.equal((await on.admin().groups(topic)).length, 3)
+    assert.deepEqual(
+      (await on.admin().groups(topic, 'b')).map(({ group, members }) => [group, members]),
+      [['b', 1]],
+    )
+    assert.deepEqual(await on.admin().groups(topic, 'd'), [])
+  })
 })

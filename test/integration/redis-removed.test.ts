@@ -96,6 +96,31 @@ describe.concurrent('Redis: what other programs remove before a group has read i
     })
   })
 
+  test('another program trims after a member has died: the member that takes over counts them', async () => {
+    await using proxy = await tcpProxy({ host: broker.host, port: broker.port })
+    const topic = uniqueName('removed')
+    const first = await consumer(topic, { url: `redis://${proxy.host}:${proxy.port}` })
+    await publish(first.bus, topic, 20)
+    first.open()
+    const isAcked = async (): Promise<boolean> => (await client.xPending(streamOf(topic), GROUP)).pending === 0
+    await waitUntil(async () => first.seen.handled.size === 20 && (await isAcked()), { timeoutMs: 5_000 })
+    proxy.refuse()
+    proxy.cut()
+    const publisher = make()
+    await publisher.start()
+    await publish(publisher, topic, 300)
+    await client.xTrim(streamOf(topic), 'MAXLEN', 0)
+    await publish(publisher, topic, 50)
+    const { seen, open, sum } = await consumer(topic)
+    open()
+    await waitUntil(() => seen.handled.size === 50 && sum() === 300, {
+      timeoutMs: 10_000,
+      describe: () => `${seen.handled.size} handled, lost ${seen.losses.join()}`,
+    })
+    await passes(LOOKS_MS)
+    assert.deepEqual([seen.losses, seen.handled.size], [[300], 50])
+  })
+
   test.each([
     ['few', 10],
     ['many', 300],

@@ -364,7 +364,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
   }
 
   async #groupInfo(): Promise<GroupInfo | undefined> {
-    const groups = await this.#parts.transport.admin?.groups(this.topic)
+    const groups = await this.#parts.transport.admin?.groups(this.topic, this.group)
     return groups?.find((info) => info.group === this.group)
   }
 }

@@ -19,6 +19,7 @@ import { sweepEphemeral } from './topology/ephemeral.ts'
 import { toSubscribeError } from './errors.ts'
 import { Keys } from './topology/keys.ts'
 import { singleServer } from './connection/single-server.ts'
+import { GroupLooks } from './partitions/group-looks.ts'
 import { Maintenance } from './partitions/maintenance.ts'
 import { createMapping } from './wire/mapping.ts'
 import type { ResolvedRedisOptions } from './options.ts'
@@ -96,7 +97,11 @@ export class RedisTransport implements ConnectionListener {
       reports,
       lease,
     }
-    this.#context = { ...parts, maintenance: new Maintenance(parts) }
+    this.#context = {
+      ...parts,
+      maintenance: new Maintenance(parts),
+      groupLooks: new GroupLooks(this.#scripts, this.#commands),
+    }
     this.publisher = new RedisPublisher(this.#context)
   }
 

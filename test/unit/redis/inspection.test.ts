@@ -18,19 +18,16 @@ function turn(): Promise<void> {
   })
 }
 
-test('a look for losses that failed is repeated, though nothing happens after it', async () => {
+/** A member that has one partition, in which nothing happens, and what its server answers. */
+function setUp(readState: readonly unknown[]) {
   const clock = manualClock()
-  const answers = { state: 'before', looks: 0, failing: true }
+  const answers = { state: 'before', looks: 0, failing: false }
   const context = {
     host: { clock },
     options: { leaseMs: LEASE_MS, pollIntervalMs: 50 },
     lease: { name: 'p' },
-    commands: {
-      cluster: false,
-      // No key beside the stream exists.
-      call: (_: string, [name, ...keys]: readonly string[]) =>
-        Promise.resolve(name === 'HGET' ? '7' : keys.length === 1 ? 1 : 0),
-    },
+    commands: { cluster: false },
+    groupLooks: { look: () => Promise.resolve({ revision: '7', isAlone: true }) },
     scripts: {
       run(script: unknown) {
         if (script === STREAM_STATES) return Promise.resolve([Buffer.from(answers.state)])
@@ -38,7 +35,7 @@ test('a look for losses that failed is repeated, though nothing happens after it
         assert.equal(script, LOOK)
         answers.looks++
         if (answers.failing) return Promise.reject(new Error('the reply was lost'))
-        return Promise.resolve([Buffer.from('5-0'), 5, 5, 5, Buffer.from('server')])
+        return Promise.resolve(readState)
       },
     },
   }
@@ -69,7 +66,11 @@ test('a look for losses that failed is repeated, though nothing happens after it
     }
     return answers.looks - before
   }
-  answers.failing = false
+  return { answers, sweep }
+}
+
+test('a look for losses that failed is repeated, though nothing happens after it', async () => {
+  const { answers, sweep } = setUp([Buffer.from('5-0'), 5, 5, 5, Buffer.from('server')])
   assert.ok((await sweep()) > 0)
   assert.equal(await sweep(), 0)
   Object.assign(answers, { state: 'after', failing: true })
@@ -77,4 +78,12 @@ test('a look for losses that failed is repeated, though nothing happens after it
   answers.failing = false
   assert.equal(await sweep(), 1)
   assert.equal(await sweep(), 0)
+})
+
+test('a server that does not count what it adds, as before Redis 7, is looked at once', async () => {
+  const { answers, sweep } = setUp([Buffer.from('')])
+  assert.equal(await sweep(), 1)
+  assert.equal(await sweep(), 0)
+  answers.state = 'after'
+  assert.equal(await sweep(), 1)
 })

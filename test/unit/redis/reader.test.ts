@@ -27,6 +27,7 @@ function setUp() {
   const connection = {
     identity: { id: '7', address: 'here:1' },
     up: true,
+    lostReadUntil: -Infinity,
     open: () => Promise.resolve(),
     close: () => void (state.closed = true),
     call(args: readonly string[]) {

@@ -14,6 +14,8 @@ import type { RedisContext } from '../context.ts'
 import { compareIds } from '../topology/compare-ids.ts'
 import { forgetGroup } from '../topology/ephemeral.ts'
 import { replyCode } from '../errors.ts'
+import { memberProcesses } from '../topology/member-processes.ts'
+import { atOnce } from '../scripts/at-once.ts'
 import { partitionName } from '../topology/keys.ts'
 import type { PartitionKeys } from '../topology/keys.ts'
 import { EntryReader } from '../wire/mapping.ts'
@@ -55,19 +57,31 @@ export function redisAdmin(
     return isDeadLetterTopic(topic) ? {} : { maxAgeMs, maxMessages }
   }
 
-  async function groupsOf(topic: string): Promise<GroupInfo[]> {
-    const { scripts } = context()
+  /** Each group costs several commands for each partition. */
+  async function groupsOf(topic: string, only: string | undefined): Promise<GroupInfo[]> {
+    const { scripts, commands } = context()
     const partitions = await partitionsOf(topic)
-    const names = new Set<string>()
-    for (const list of (await Promise.all(
-      partitions.map(({ stream }) => scripts.run(GROUP_NAMES, [stream], [])),
-    )) as readonly (readonly Buffer[])[])
-      for (const name of list) names.add(String(name))
-    return Promise.all([...names].sort().map((group) => groupInfo(topic, group, partitions)))
+    const streams = partitions.map(({ stream }) => stream)
+    const lists = await Promise.all(
+      atOnce(streams, commands).map((some) => scripts.run(GROUP_NAMES, some, []) as Promise<readonly Buffer[]>),
+    )
+    const names = new Set(lists.flat().map(String))
+    const wanted = only === undefined ? [...names].sort() : [only].filter((name) => names.has(name))
+    return Promise.all(wanted.map((group) => groupInfo(topic, group, partitions)))
   }
 
   async function groupInfo(topic: string, group: string, keys: readonly PartitionKeys[]): Promise<GroupInfo> {
-    const partitions = await Promise.all(keys.map((partition) => partitionInfo(partition, group)))
+    const { commands, lease, keys: names } = context()
+    const [found, processes] = await Promise.all([
+      Promise.all(keys.map((partition) => partitionInfo(partition, group))),
+      memberProcesses(commands, names.assignment(topic, group)),
+    ])
+    const owners = found.map(({ process }) => process).filter((process) => process !== '')
+    const living = await lease.livingOf([...new Set([...processes, ...owners])])
+    const partitions = found.map(({ process, member, ...info }) => ({
+      ...info,
+      member: living.has(process) ? member : undefined,
+    }))
     const oldest = partitions.map(({ oldestUnackedAt }) => oldestUnackedAt).filter((ms) => ms !== undefined)
     return {
       topic,
@@ -75,24 +89,13 @@ export function redisAdmin(
       lag: sum(partitions.map(({ lag }) => lag)),
       inFlight: sum(partitions.map(({ inFlight }) => inFlight)),
       ready: sum(partitions.map(({ ready }) => ready)),
-      members: await liveMembers(topic, group),
+      members: processes.filter((process) => living.has(process)).length,
       oldestUnackedAt: oldest.length === 0 ? undefined : Math.min(...oldest),
       partitions,
     }
   }
 
-  /** Number of members whose process is alive. */
-  async function liveMembers(topic: string, group: string): Promise<number> {
-    const { commands, keys, lease } = context()
-    const assignment = keys.assignment(topic, group)
-    const values = (await commands.call(assignment, ['HVALS', assignment])) as readonly Buffer[]
-    const processes = values
-      .map((value) => /^[kpn] \d+ (.*)$/.exec(String(value))?.[1])
-      .filter((name) => name !== undefined)
-    const living = await lease.livingOf([...new Set(processes)])
-    return processes.filter((name) => living.has(name)).length
-  }
-
+  /** Its member may be dead by now. */
   async function partitionInfo(partition: PartitionKeys, group: string) {
     const { scripts, keys } = context()
     const { side, later, sideLater, delayed, meta } = keys.group(partition, group)
@@ -105,7 +108,6 @@ export function redisAdmin(
     const [oldest, more, sideMore, start, head, settled, unsettled] = reply.slice(5, 12).map(String) as TextFields
     const [removed, owner] = reply.slice(12).map(String) as [string, string]
     const [process = '', member] = owner.split(/ (.*)/, 2)
-    const isAlive = member !== undefined && (await context().lease.livingOf([process])).has(process)
     const unread = counted + (await countAfter(partition.stream, more)) + (await countAfter(side, sideMore))
     const at = (id: string): Position | undefined => (id === '' ? undefined : { partition: partition.partition, id })
     return {
@@ -118,8 +120,9 @@ export function redisAdmin(
       head: at(head),
       start: at(start),
       oldestUnackedAt: msOf(oldest),
-      member: isAlive ? member : undefined,
-    } satisfies PartitionInfo
+      member,
+      process,
+    } satisfies PartitionInfo & { readonly process: string }
   }
 
   /** Counts a long backlog in several steps, so that none of them blocks the server. */
@@ -139,9 +142,9 @@ export function redisAdmin(
       const names = [...(await context().topics.list()).keys()].sort()
       return Promise.all(names.map(topicInfo))
     },
-    async groups(topic) {
+    async groups(topic, group) {
       const names = topic === undefined ? [...(await context().topics.list()).keys()].sort() : [topic]
-      return (await Promise.all(names.map(groupsOf))).flat()
+      return (await Promise.all(names.map((name) => groupsOf(name, group)))).flat()
     },
     async seek(topic, group, to: StartFrom) {
       const { scripts, keys } = context()

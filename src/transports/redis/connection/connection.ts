@@ -85,8 +85,8 @@ export class Connection {
   #received: number | undefined = 0
   #allowanceMs: number
   #identity: ConnectionIdentity | undefined
-  /** Until then (monotonic) the server may still deliver messages to a read of the former connection. */
-  #blockedUntil = 0
+  /** Until then (monotonic) the server may deliver messages to the last read that blocks; -Infinity once it was answered. */
+  #blockedUntil = -Infinity
 
   constructor(parts: ConnectionParts) {
     this.#parts = parts
@@ -109,6 +109,14 @@ export class Connection {
   /** The server's identification of the current connection, or of the last one. */
   get identity(): ConnectionIdentity | undefined {
     return this.#identity
+  }
+
+  /**
+   * Until then (monotonic) the server may deliver messages to a read of the connection that was lost last: it may not know of that.
+   * In the past while there is a connection, because the former one is ended first.
+   */
+  get lostReadUntil(): number {
+    return this.#client === undefined ? this.#blockedUntil : -Infinity
   }
 
   /** Connects once; rejects when that fails. After that it reconnects by itself. */
@@ -186,18 +194,19 @@ export class Connection {
     if (blockMs > 0) this.#blockedUntil = this.#parts.clock.monotonic() + blockMs + BLOCK_MARGIN_MS
     return send(client).then(
       (reply) => {
-        this.#answered(client)
+        this.#answered(client, blockMs)
         return reply
       },
       (error: unknown) => {
-        this.#answered(client)
+        this.#answered(client, blockMs)
         throw this.#toError(client, error)
       },
     )
   }
 
-  #answered(client: NativeClient): void {
+  #answered(client: NativeClient, blockMs: number): void {
     if (client !== this.#client) return
+    if (blockMs > 0) this.#blockedUntil = -Infinity
     this.#pending--
     this.#progressed(client)
   }

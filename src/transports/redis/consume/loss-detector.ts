@@ -2,13 +2,16 @@ import { isDeadLetterTopic } from '../../../core/topic.ts'
 import type { PartitionState } from '../partitions/partition-state.ts'
 import { readStateOf } from './read-count.ts'
 import type { Gap, ReadStateReply } from './read-count.ts'
+import { atOnce } from '../scripts/at-once.ts'
 import { SWEEP_CONSUMERS } from '../scripts/group.ts'
 import { LOOK, PENDING_ELSEWHERE } from '../scripts/look.ts'
 import type { MemberContext } from './member-context.ts'
 
-const SWEEP_EVERY_MS = 60_000
+/** Consumers of members that ended cost the server a few bytes, and hold nothing. */
+const SWEEP_EVERY_MS = 600_000
 /** Members that have been silent for that many leases, and hold nothing, are removed. */
 const SILENT_LEASES = 6
+const MIN_SILENT_MS = 60_000
 const REMOVED = 'removed from the stream, or skipped by moving the group, before the group had read them'
 const REPLACED = 'the stream was replaced by an older state of it that lacks messages'
 
@@ -19,7 +22,8 @@ export class LossDetector {
 
   constructor(member: MemberContext) {
     this.#member = member
-    this.#sweptAt = member.context.host.clock.monotonic()
+    // A process that never lives that long must have its turn, too.
+    this.#sweptAt = member.context.host.clock.monotonic() - Math.random() * SWEEP_EVERY_MS
   }
 
   /**
@@ -36,7 +40,9 @@ export class LossDetector {
       [spec.group, generation],
     )) as ReadStateReply
     const state = readStateOf(reply)
-    if (state === undefined || partition.generation !== generation) return false
+    if (reply.length === 0 || partition.generation !== generation) return false
+    // The server does not count: there is nothing that could be compared.
+    if (state === undefined) return true
     if (alone) return reads.heard(state, resets)
     // Several members read: only the server knows how much. It has been corrected, so no other member reports it too.
     reads.reset()
@@ -80,15 +86,15 @@ export class LossDetector {
     )
   }
 
-  /** Removes consumers of members that ended long ago. */
+  /** Removes consumers of members that ended long ago. One script for many streams; in a cluster one for each. */
   sweepConsumers(partitions: readonly PartitionState[]): void {
     const { context, spec, consumer } = this.#member
     const now = context.host.clock.monotonic()
     if (now - this.#sweptAt < SWEEP_EVERY_MS) return
     this.#sweptAt = now
-    const idle = String(Math.max(SWEEP_EVERY_MS, context.options.leaseMs * SILENT_LEASES))
-    for (const { phase, keys } of partitions)
-      if (phase === 'held')
-        context.scripts.run(SWEEP_CONSUMERS, [keys.stream], [spec.group, idle, consumer]).catch(() => {})
+    const idle = String(Math.max(MIN_SILENT_MS, context.options.leaseMs * SILENT_LEASES))
+    const streams = partitions.filter(({ phase }) => phase === 'held').map(({ keys }) => keys.stream)
+    for (const some of atOnce(streams, context.commands))
+      context.scripts.run(SWEEP_CONSUMERS, some, [spec.group, idle, consumer]).catch(() => {})
   }
 }

@@ -10,11 +10,12 @@ export interface ReadState {
   readonly server: string
 }
 
-export type ReadStateReply = readonly [] | readonly [Buffer, number, number, number, Buffer]
+/** Empty when the group is missing; only an empty id where the server does not count. */
+export type ReadStateReply = readonly [] | readonly [Buffer] | readonly [Buffer, number, number, number, Buffer]
 
-/** Undefined when the server does not know, or the group is missing. */
+/** Undefined when the server does not count, or the group is missing. */
 export function readStateOf([last, added, passed, read, server]: ReadStateReply): ReadState | undefined {
-  if (last === undefined) return undefined
+  if (last === undefined || last.length === 0) return undefined
   return {
     last: last.toString('latin1'),
     added: added as number,

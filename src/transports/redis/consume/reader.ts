@@ -1,6 +1,9 @@
 import { sleep } from '../../../core/clock.ts'
 import type { Timer } from '../../../core/clock.ts'
 import { patternsOverlap } from '../../../core/topic.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
+import { endConnection } from '../connection/connection-identity.ts'
+import type { ConnectionIdentity } from '../connection/connection-identity.ts'
 import type { RedisContext } from '../context.ts'
 import { isPassing, LostReplyError, NotSentError, replyCode } from '../errors.ts'
 import type { Arg } from '../connection/given-client.ts'
@@ -81,6 +84,9 @@ export class Reader {
   #usable = false
   #wakeable = true
   #round: Round | undefined
+  /** While the read of a lost connection is ended at the server, and the connection whose read was. */
+  #endingLost: Promise<void> | undefined
+  #endedLost: ConnectionIdentity | undefined
   #woken: (() => void) | undefined
   /** Nothing is read for these for a moment, because a read has failed. */
   readonly #deferred = new Map<ReadDemand, Timer>()
@@ -167,13 +173,12 @@ export class Reader {
     this.#woken?.()
   }
 
-  /** Ends a blocking read of one of these, without losing what it may have received. Resolves when it has ended. */
-  interrupt(partitions: Iterable<PartitionState>): Promise<void> {
+  /** Ends a blocking read of one of these, without losing what it may have received. Resolves when it has ended at the server, too. */
+  async interrupt(partitions: Iterable<PartitionState>): Promise<void> {
     const round = this.#round
-    if (round === undefined) return Promise.resolve()
-    for (const { sources } of partitions)
-      if (sources.some((source) => round.sources.has(source))) return this.#interruptRound(round)
-    return Promise.resolve()
+    if (round !== undefined && namesOne(round, partitions)) await this.#interruptRound(round)
+    if (this.#leftMs() > 0)
+      await (this.#endingLost ??= this.#endLostRead().finally(() => (this.#endingLost = undefined)))
   }
 
   /**
@@ -181,7 +186,7 @@ export class Reader {
    * left, closes the connection.
    */
   async leave(demand: ReadDemand): Promise<void> {
-    if (this.#connection.up) await this.interrupt(demand.partitions)
+    await this.interrupt(demand.partitions)
     if (!this.#demands.delete(demand) || this.#demands.size > 0) return
     this.#end()
     await this.#loop
@@ -425,4 +430,40 @@ export class Reader {
     }
     await round.done
   }
+
+  /** For how long the server may deliver messages to a read of a lost connection. */
+  #leftMs(): number {
+    return this.#connection.lostReadUntil - this.#parts.context.host.clock.monotonic()
+  }
+
+  /**
+   * The server may not know that the connection was lost. A read that blocks there would receive, in the name of our consumer, what
+   * is another member's by then.
+   */
+  async #endLostRead(): Promise<void> {
+    const { context, key } = this.#parts
+    const { clock } = context.host
+    const { identity } = this.#connection
+    for (let leftMs = this.#leftMs(); leftMs > 0 && this.#endedLost !== identity; leftMs = this.#leftMs()) {
+      const ending =
+        identity === undefined
+          ? Promise.resolve('forbidden')
+          : endConnection((args) => context.commands.call(key, args), identity)
+      try {
+        const isAnswered = await settledWithin(clock, leftMs, ending)
+        if (isAnswered && (await ending) === 'ended') this.#endedLost = identity
+        // It ends by itself.
+        else if (isAnswered) await sleep(clock, leftMs)
+      } catch (error) {
+        // Closed: nothing can be done any more.
+        if (error instanceof NotSentError) return
+        await sleep(clock, error instanceof LostReplyError || isPassing(error) ? RETRY_MS : leftMs)
+      }
+    }
+  }
+}
+
+function namesOne({ sources }: Round, partitions: Iterable<PartitionState>): boolean {
+  for (const partition of partitions) if (partition.sources.some((source) => sources.has(source))) return true
+  return false
 }

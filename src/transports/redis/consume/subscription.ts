@@ -271,8 +271,7 @@ export class RedisSubscription implements TransportSubscription, MemberContext {
     const held = [...this.#memberships.values()].flatMap(({ partitions }) =>
       partitions.filter(({ phase }) => phase === 'held'),
     )
-    const counts = await Promise.all(held.map((partition) => readyIn(this.context, partition)))
-    return counts.reduce((total, count) => total + count, 0)
+    return readyIn(this.context, held)
   }
 
   // --- time --------------------------------------------------------------------------------------------------------

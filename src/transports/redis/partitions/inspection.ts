@@ -3,6 +3,7 @@ import type { LossDetector } from '../consume/loss-detector.ts'
 import type { MemberContext } from '../consume/member-context.ts'
 import type { Readers } from '../consume/readers.ts'
 import { Source } from '../consume/source.ts'
+import { atOnce } from '../scripts/at-once.ts'
 import { INSPECT } from '../scripts/group.ts'
 import { STREAM_STATES } from '../scripts/look.ts'
 import { ownerName } from '../topology/join-group.ts'
@@ -10,8 +11,6 @@ import type { PartitionState } from './partition-state.ts'
 
 /** What other programs do to a stream that nothing happens in is looked for after that many leases. */
 const QUIET_SWEEP_LEASES = 6
-/** Maximum number of partitions in one script, which blocks the server while it runs. */
-const INSPECTED_AT_ONCE = 64
 
 /** What the inspection needs from its membership. */
 export interface InspectionParts {
@@ -38,58 +37,72 @@ export interface InspectionParts {
  */
 export class Inspection {
   readonly #of: InspectionParts
+  /** Drawn again for each run: members don't look all at once for what other programs do, but at all partitions that are due. */
+  #jitter = 1
 
   constructor(of: InspectionParts) {
     this.#of = of
   }
 
-  /** One script for many partitions; in a cluster one for each, because they may be on different servers. */
-  async run(now: number): Promise<void> {
+  /**
+   * When it is to look again (monotonic), if it expects to find nothing. Otherwise undefined, and when something else is to be done
+   * before `otherAt`.
+   */
+  quietUntil(otherAt: number): number | undefined {
+    let until = otherAt
+    for (const { phase, inspectAt, isExpectedQuiet } of this.#of.partitions) {
+      if (phase === 'idle') continue
+      if (!isExpectedQuiet || inspectAt === 0) return undefined
+      until = Math.min(until, inspectAt)
+    }
+    return until < otherAt ? until : undefined
+  }
+
+  /**
+   * Looks at what is due until that time (monotonic). One script for many partitions; in a cluster one for each, because they may be
+   * on different servers.
+   */
+  async run(until: number): Promise<void> {
     const { context } = this.#of.member
     const { leaseMs } = context.options
-    const due = this.#of.partitions.filter(({ phase, inspectAt }) => phase !== 'idle' && inspectAt <= now)
+    const now = context.host.clock.monotonic()
+    const due = this.#of.partitions.filter(({ phase, inspectAt }) => phase !== 'idle' && inspectAt <= until)
     if (due.length === 0) return
+    this.#jitter = 0.8 + Math.random() * 0.4
     // With jitter, so that not all groups are looked at at once.
     const quietUntil = now + leaseMs * (0.9 + Math.random() * 0.2)
     // Those that are due soon come along: one script rather than several.
     for (const partition of this.#of.partitions)
-      if (partition.phase !== 'idle' && partition.inspectAt > now && partition.inspectAt <= now + leaseMs / 4)
+      if (partition.phase !== 'idle' && partition.inspectAt > until && partition.inspectAt <= now + leaseMs / 4)
         due.push(partition)
-    const atOnce = context.commands.cluster ? 1 : INSPECTED_AT_ONCE
-    const running: Promise<void>[] = []
-    for (let at = 0; at < due.length; at += atOnce)
-      running.push(this.#inspectChunk(due.slice(at, at + atOnce), quietUntil))
-    await Promise.all(running)
+    await Promise.all(atOnce(due, context.commands).map((some) => this.#inspectSome(some, quietUntil)))
   }
 
   /**
-   * Nothing is known to have happened, and nothing has: three plain commands, whatever the number of partitions, and from time to
-   * time a script that compares what other programs may have changed.
+   * Nothing is known to have happened, and nothing has: one script for many groups says so, and from time to time one that compares
+   * what other programs may have changed.
    */
   async #isUntouched(partitions: readonly PartitionState[], hasAssignment: boolean): Promise<boolean> {
     const { owned, context } = this.#of.member
-    const { commands } = context
     if (!owned || !partitions.every(({ isQuiet, inspectAt }) => isQuiet && inspectAt > 0)) return false
     const unswept = partitions.filter((partition) => !this.#isSwept(partition))
     if (unswept.some(({ lastSeen, reads }) => lastSeen?.resets !== reads.resets)) return false
-    const key = (partitions[0] as PartitionState).keys.stream
-    const metas = partitions.map(({ group }) => group.meta)
-    const beside = partitions.flatMap(({ keys, group: { later, side, sideLater, delayed } }) => [
-      keys.delayed,
-      later,
-      side,
-      sideLater,
-      delayed,
-    ])
-    const [seen, revision, groups, others] = await Promise.all([
+    const [seen, { revision, isAlone }] = await Promise.all([
       this.#lookAt(unswept),
-      hasAssignment ? commands.call(key, ['HGET', this.#of.assignment, '#revision']) : this.#of.revision(),
-      commands.call(key, ['EXISTS', ...metas]),
-      commands.call(key, ['EXISTS', ...beside]),
+      context.groupLooks.look({
+        assignment: hasAssignment ? this.#of.assignment : undefined,
+        hashes: [...new Set(partitions.map(({ group }) => group.meta))],
+        beside: partitions.flatMap(({ keys, group: { later, side, sideLater, delayed } }) => [
+          keys.delayed,
+          later,
+          side,
+          sideLater,
+          delayed,
+        ]),
+      }),
     ])
-    if (unswept.some(({ lastSeen }, at) => seen[at] !== lastSeen?.state) || String(revision) !== this.#of.revision())
-      return false
-    if (Number(groups) !== metas.length || Number(others) !== 0) return false
+    if (!isAlone || (revision !== undefined && revision !== this.#of.revision())) return false
+    if (unswept.some(({ lastSeen }, at) => seen[at] !== lastSeen?.state)) return false
     for (const partition of unswept) partition.sweptAt = context.host.clock.monotonic()
     return true
   }
@@ -102,7 +115,7 @@ export class Inspection {
     return ((await scripts.run(STREAM_STATES, streams, [this.#of.group])) as readonly Buffer[]).map(String)
   }
 
-  async #inspectChunk(partitions: readonly PartitionState[], quietUntil: number): Promise<void> {
+  async #inspectSome(partitions: readonly PartitionState[], quietUntil: number): Promise<void> {
     const { member, readers } = this.#of
     const { context, owned } = member
     const [first] = partitions as [PartitionState]
@@ -151,6 +164,7 @@ export class Inspection {
       readers.wake(partition)
     }
     const isQuiet = member.owned && partition.isQuiet
+    partition.isExpectedQuiet = isQuiet && delayed < 0
     if (!isQuiet) partition.wasBusy = true
     const nextAt = isQuiet ? quietUntil : clock.monotonic() + pollIntervalMs
     partition.inspectAt = delayed >= 0 ? Math.min(clock.monotonic() + delayed + 1, nextAt) : nextAt
@@ -165,10 +179,7 @@ export class Inspection {
     this.#of.readers.refresh()
   }
 
-  /**
-   * Finds entries that no member has renewed for a lease: their member died. With jitter, so that members don't do it
-   * all at once.
-   */
+  /** Finds entries that no member has renewed for a lease: their member died. */
   #sweep(partition: PartitionState): void {
     const { member, claimer, readers } = this.#of
     if (this.#isSwept(partition)) return
@@ -195,8 +206,7 @@ export class Inspection {
   #isSwept({ wasBusy, sweptAt }: PartitionState): boolean {
     const { owned, context } = this.#of.member
     const leases = owned && !wasBusy ? QUIET_SWEEP_LEASES : 0.5
-    const pauseMs = context.options.leaseMs * leases * (0.8 + Math.random() * 0.4)
-    return context.host.clock.monotonic() - sweptAt < pauseMs
+    return context.host.clock.monotonic() - sweptAt < context.options.leaseMs * leases * this.#jitter
   }
 
   /** Members without an order read the partitions of the others as well. False when nothing could be compared. */

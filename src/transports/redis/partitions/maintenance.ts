@@ -4,12 +4,19 @@ import { Ticker } from './ticker.ts'
 /** Notices that are kept: a process that missed some finds out by the revision of each assignment, within a lease. */
 const KEPT_NOTICES = 1_000
 
+/** Quiet groups that are due soon are looked at together with one that is due, with one script, if they are no more than that. */
+const TOGETHER = 24
+/** How much sooner, in leases. */
+const SOON_LEASES = 0.25
+
 /** What is maintained: one topic of one consumer. */
 export interface Maintained {
   readonly topic: string
   readonly group: string
-  /** Does what is due at that time (monotonic), and reports errors itself. */
-  maintain(now: number): void
+  /** When it is to be looked at again (monotonic), if nothing else is to be done in it; otherwise undefined. */
+  readonly quietUntil: number | undefined
+  /** Does what is due until that time (monotonic), and reports errors itself. */
+  maintain(until: number): void
   /** Something in the group has changed: a member came or went, or it has a new copy of a message. */
   changed(): void
   /** There is a new connection, perhaps to another server. */
@@ -108,8 +115,22 @@ export class Maintenance {
     } catch (error) {
       reports.error(error, 'reading notices of other processes')
     }
-    const now = host.clock.monotonic()
-    for (const same of this.#maintained.values()) for (const one of same) one.maintain(now)
+    this.#maintainAll(host.clock.monotonic())
+  }
+
+  #maintainAll(now: number): void {
+    const soon: Maintained[] = []
+    const soonUntil = now + this.#context.options.leaseMs * SOON_LEASES
+    let quiet = 0
+    for (const same of this.#maintained.values())
+      for (const one of same) {
+        const { quietUntil = -Infinity } = one
+        if (quietUntil <= now) {
+          if (quietUntil > -Infinity) quiet++
+          one.maintain(now)
+        } else if (quietUntil <= soonUntil && soon.length < TOGETHER) soon.push(one)
+      }
+    if (quiet > 0) for (const one of soon.slice(0, Math.max(0, TOGETHER - quiet))) one.maintain(soonUntil)
   }
 
   async #leave(one: Maintained): Promise<void> {

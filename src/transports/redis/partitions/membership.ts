@@ -1,34 +1,26 @@
-// Longer than most files: taking, handing over and losing a partition must agree on which of its messages may be handled.
-import { sleep } from '../../../core/clock.ts'
 import { UnsupportedError } from '../../../core/errors.ts'
 import type { StartFrom } from '../../../core/transport.ts'
-import { settledWithin } from '../../../core/util/settled-within.ts'
+import { allOrFirstError } from '../../../core/util/all-or-first-error.ts'
 import type { Claimer } from '../consume/claimer.ts'
-import { fenceFormerOwner } from './fence.ts'
-import { releaseDeliveries } from '../consume/release.ts'
 import { LossDetector } from '../consume/loss-detector.ts'
+import type { MemberContext } from '../consume/member-context.ts'
+import type { Readers } from '../consume/readers.ts'
 import { replyCode } from '../errors.ts'
-import { joinGroup, ownerName, restoreGroup } from '../topology/join-group.ts'
+import { joinGroup, restoreGroup } from '../topology/join-group.ts'
 import { partitionName } from '../topology/keys.ts'
+import { startId } from '../topology/start-id.ts'
+import { Assignment } from './assignment.ts'
+import type { MemberKind } from './assignment.ts'
+import { disclaim, handOver, leavePartition } from './give-up-partition.ts'
+import type { GiveUpParts } from './give-up-partition.ts'
+import { Inspection } from './inspection.ts'
 import type { Maintained } from './maintenance.ts'
 import { PartitionState } from './partition-state.ts'
 import type { PartitionHost } from './partition-state.ts'
-import { Inspection } from './inspection.ts'
-import { readStateOf } from '../consume/read-count.ts'
-import { parseReaderName } from '../consume/reader-name.ts'
-import type { ReadStateReply } from '../consume/read-count.ts'
-import type { Readers } from '../consume/readers.ts'
-import { ACQUIRE, BEAT, RELEASE } from '../scripts/group.ts'
-import { LEAVE } from '../scripts/settle.ts'
-import type { MemberContext } from '../consume/member-context.ts'
-import type { Source } from '../consume/source.ts'
-import { startId } from '../topology/start-id.ts'
+import { takePartition } from './take-partition.ts'
 
 /** Interval of new attempts to take a partition that another member is about to give up. */
 const ACQUIRE_AGAIN_MS = 100
-const LEAVE_AT_ONCE = 500
-/** What was deleted is put back that many times during a handover, before the partition is given up without it. */
-const RESTORE_ROUNDS = 10
 /** A member looks at its share after that many leases, even if nothing seems to have changed. */
 const LOOK_LEASES = 10
 /** The list of topics is looked at after that many leases. */
@@ -53,14 +45,11 @@ export class Membership implements Maintained {
   readonly group: string
   readonly partitions: PartitionState[]
   readonly #parts: MembershipParts
-  readonly #assignment: string
-  readonly #revoking = new Set<Promise<void>>()
+  readonly #assignment: Assignment
+  readonly #giveUp: GiveUpParts
   readonly #losses: LossDetector
   readonly #inspection: Inspection
   #paused = false
-  #mixed = false
-  /** There are other members. */
-  #shared = false
   #countedAt: number
   #joined = false
   #left = false
@@ -68,25 +57,28 @@ export class Membership implements Maintained {
   #isTicking = false
   /** When this member looks at its share again (monotonic). */
   #beatAt = 0
-  /** Of the assignment, as of the last look. */
-  #revision = ''
 
   constructor(parts: MembershipParts) {
     const { context, spec } = parts.member
     this.topic = parts.topic
     this.group = spec.group
     this.#parts = parts
-    this.#assignment = context.keys.assignment(parts.topic, spec.group)
+    this.#assignment = new Assignment(parts.member, parts.topic)
+    this.#giveUp = {
+      ...parts,
+      isPaused: () => this.#paused,
+      lastLook: (partition) => this.#lastLook(partition),
+    }
     this.#losses = new LossDetector(parts.member)
     this.partitions = Array.from({ length: parts.partitions }, (_, index) => this.#make(index, parts.partitions))
     this.#inspection = new Inspection({
       ...parts,
       losses: this.#losses,
       group: this.group,
-      assignment: this.#assignment,
+      assignment: this.#assignment.key,
       partitions: this.partitions,
-      revision: () => this.#revision,
-      isMixed: () => this.#mixed,
+      revision: () => this.#assignment.revision,
+      isMixed: () => this.isMixed,
       soon: (ms) => this.#soon(ms),
       disowned: (partition, current) => this.#disowned(partition, current),
     })
@@ -106,12 +98,12 @@ export class Membership implements Maintained {
 
   /** Others have partitions of this topic, and this member has none. */
   get standby(): boolean {
-    return this.#shared && this.partitions.every(({ phase }) => phase === 'idle')
+    return this.#assignment.isShared && this.partitions.every(({ phase }) => phase === 'idle')
   }
 
   /** Members without an order read the partitions of the others as well. */
   get isMixed(): boolean {
-    return this.#mixed
+    return this.#assignment.isMixed
   }
 
   /** Creates the group where it is missing. */
@@ -188,10 +180,15 @@ export class Membership implements Maintained {
     for (const partition of this.partitions) partition.inspectAt = 0
   }
 
-  maintain(now: number): void {
+  get quietUntil(): number | undefined {
+    if (!this.#joined || this.#left || this.#isTicking) return Infinity
+    return this.#inspection.quietUntil(this.#beatAt)
+  }
+
+  maintain(until: number): void {
     if (!this.#joined || this.#left || this.#isTicking) return
-    if (now < this.#beatAt && this.partitions.every(({ inspectAt }) => now < inspectAt)) return
-    this.tick().then(
+    if (until < this.#beatAt && this.partitions.every(({ inspectAt }) => until < inspectAt)) return
+    this.tick(until).then(
       () => this.#parts.onMaintained(undefined),
       (error: unknown) => this.#parts.onMaintained(error),
     )
@@ -210,13 +207,13 @@ export class Membership implements Maintained {
   }
 
   /**
-   * Takes what is now ours, gives up what is not, and looks at what is due. One run at a time: two would both take the same
-   * partitions, and what is read after the first has its generation, which ends with the second.
+   * Takes what is now ours, gives up what is not, and looks at what is due now, or until that time (monotonic). One run at a time:
+   * two would both take the same partitions, and what is read after the first has its generation, which ends with the second.
    */
-  tick(): Promise<void> {
+  tick(until: number = -Infinity): Promise<void> {
     const next = (): Promise<void> => {
       this.#isTicking = true
-      return this.#tick().finally(() => {
+      return this.#tick(until).finally(() => {
         this.#isTicking = false
       })
     }
@@ -224,13 +221,13 @@ export class Membership implements Maintained {
     return this.#ticking
   }
 
-  async #tick(): Promise<void> {
+  async #tick(until: number): Promise<void> {
     // A member that takes a partition before its group exists would take it for a deleted one, and wait for a lease.
     if (!this.#joined || this.#left) return
     const { clock } = this.#parts.member.context.host
     if (clock.monotonic() >= this.#beatAt) await this.#look()
     if (this.#left) return
-    await this.#inspection.run(clock.monotonic())
+    await this.#inspection.run(Math.max(until, clock.monotonic()))
     this.#losses.sweepConsumers(this.partitions)
     await this.#lookForPartitions()
   }
@@ -246,11 +243,12 @@ export class Membership implements Maintained {
   }
 
   async #share(): Promise<void> {
-    const assigned = await this.#beat()
+    const assigned = await this.#report()
     if (this.#left) return
     const changes = { assigned: [] as string[], revoked: [] as string[] }
     if (assigned !== undefined) {
-      await Promise.all(
+      // All of them, whatever becomes of one: the next run must find none under way.
+      await allOrFirstError(
         this.partitions.map(async (partition) => {
           const mine = assigned.has(partition.keys.partition)
           if (mine && partition.phase === 'idle' && (await this.#acquire(partition)))
@@ -258,149 +256,51 @@ export class Membership implements Maintained {
           else if (!mine && partition.phase === 'held') {
             changes.revoked.push(partitionName(partition.keys))
             this.#revoke(partition)
-          } else if (!mine && partition.phase === 'idle' && partition.mayBeOwned) await this.#disclaim(partition)
+          } else if (!mine && partition.phase === 'idle' && partition.mayBeOwned)
+            await disclaim(this.#giveUp, partition)
         }),
       )
     }
     // Lost because the group was moved: without owners, all members read all partitions.
     if (!this.#parts.member.owned)
-      await Promise.all(
+      await allOrFirstError(
         this.partitions
           .filter(({ phase }) => phase === 'idle')
           .map((partition) => this.#joinOne(partition, 'earliest')),
       )
-    if (changes.assigned.length + changes.revoked.length > 0) {
-      const { spec, context } = this.#parts.member
-      context.host.events.emit('rebalance', {
-        transport: context.host.name,
-        topic: this.topic,
-        group: spec.group,
-        consumerId: spec.consumerId,
-        ...changes,
-      })
-    }
+    this.#assignment.emitChanges(changes)
     // Whatever was missed: a notice may get lost, and a member without partitions inspects none.
     const isStandby = this.partitions.every(({ phase }) => phase === 'idle')
     this.#soon(this.#parts.member.context.options.leaseMs * (isStandby ? 1 : LOOK_LEASES))
   }
 
-  get #kind(): 'k' | 'p' | 'n' {
+  get #kind(): MemberKind {
     if (!this.#parts.member.owned) return 'n'
     return this.#paused ? 'p' : 'k'
   }
 
   /** Partitions that are ours; undefined where they have no owners. */
-  async #beat(): Promise<ReadonlySet<number> | undefined> {
-    const { member } = this.#parts
-    const { context, owned } = member
-    await context.lease.start()
-    const reply = await this.#runBeat(false)
-    context.reports.accepted('upkeep')
-    this.#shared = (reply[0] as number) > 1
-    this.#revision = String(reply[3])
-    if (reply[4] === 1) context.maintenance.announce(this.topic, this.group)
-    // It waits until others have reported or died, or until it has lived for a lease.
-    if (reply[5] === 1) this.#soon(context.options.pollIntervalMs)
-    await this.grow(reply[2] as number)
-    if (reply[1] === 1 && !this.#mixed) {
-      context.host.events.emit('warning', {
-        transport: context.host.name,
-        code: 'redis-mixed-order',
-        detail: `Group "${member.spec.group}" of "${this.topic}" has members with order 'none' and others with an order: those without take messages of any key from the others, so no order holds.`,
-      })
-    }
+  async #report(): Promise<ReadonlySet<number> | undefined> {
+    const { context, owned } = this.#parts.member
+    const share = await this.#assignment.report(this.#kind, this.partitions.length)
+    if (share.isWaiting) this.#soon(context.options.pollIntervalMs)
     // How much others have read is unknown, from when one came until it left.
-    if (this.#mixed !== (reply[1] === 1)) {
+    if (share.mixedChanged)
       for (const { reads } of this.partitions) {
         reads.reset()
         reads.forgetSeen()
       }
-    }
-    this.#mixed = reply[1] === 1
-    return owned ? new Set(reply.slice(6) as number[]) : undefined
-  }
-
-  async #runBeat(isLeaving: boolean): Promise<readonly (number | Buffer)[]> {
-    const { context, spec } = this.#parts.member
-    const { scripts, lease, options } = context
-    const args = [
-      spec.consumerId,
-      lease.name,
-      String(options.leaseMs),
-      String(this.partitions.length),
-      this.#kind,
-      isLeaving ? '1' : '0',
-    ]
-    for (const [name, until] of await this.#absent()) args.push(name, String(until))
-    return (await scripts.run(BEAT, [this.#assignment], args)) as readonly (number | Buffer)[]
-  }
-
-  /** Processes with members that don't count: silent ones, and dead ones. */
-  async #absent(): Promise<ReadonlyMap<string, number>> {
-    const { commands, lease } = this.#parts.member.context
-    const reply = (await commands.call(this.#assignment, ['HVALS', this.#assignment])) as readonly Buffer[]
-    const processes = new Set(reply.map((value) => /^[kpn] \d+ (.*)$/.exec(String(value))?.[1] ?? ''))
-    processes.delete('')
-    processes.delete(lease.name)
-    const absent = new Map(lease.others)
-    for (const name of await lease.deadOf([...processes])) absent.set(name, -1)
-    return absent
+    await this.grow(share.partitions)
+    return owned ? share.mine : undefined
   }
 
   async #acquire(partition: PartitionState): Promise<boolean> {
     const { member, readers } = this.#parts
-    const { context } = member
-    // A handover that waits for its reply is over: the reply says nothing about what follows.
-    partition.generation = ''
-    partition.wasAskedFor = true
-    // An earlier read must have ended: what it still brings would come after we had looked for pending entries.
-    await readers.remove(partition)
-    partition.mayBeOwned = true
-    let reply = await this.#runAcquire(partition, '')
-    if (reply[0] === 0) {
-      const process = String(reply[1]).split(' ', 1)[0] as string
-      if (process !== '' && (await context.lease.deadOf([process])).has(process))
-        reply = await this.#runAcquire(partition, process)
-    }
-    if (reply[0] === 0) {
-      partition.mayBeOwned = false
-      this.#soon(ACQUIRE_AGAIN_MS)
-      return false
-    }
-    const hasFormer = reply[2] === 1
-    const former = parseReaderName(String(reply[3] ?? ''))
-    // After this process has lost its lease, it may be its own.
-    if (former !== undefined && former.id !== '' && String(reply[3]) !== readers.nameOf(partition))
-      await fenceFormerOwner(context, partition, former)
-    const floor = String(reply[4] ?? '')
-    partition.former = former === undefined ? undefined : { consumer: former.consumer, floor }
-    // Others may have read further. Without a floor, the group was deleted, and it continues where we were.
-    if (floor !== '') partition.lastRead = floor
-    if (this.#left) return false
-    // What its former owner receives from now on, it can't ack: it is claimed here.
-    partition.reads.forgetSeen()
-    partition.reads.see(String(reply[6] ?? ''))
-    // Before it was cut off, the former owner may have read more.
-    partition.reads.begin(hasFormer ? undefined : readStateOf(reply[5] ?? []))
-    this.#hold(partition, String(reply[1]))
+    const generation = await takePartition(member, readers, partition)
+    if (generation === undefined) this.#soon(ACQUIRE_AGAIN_MS)
+    if (generation === undefined || this.#left) return false
+    this.#hold(partition, generation)
     return true
-  }
-
-  async #runAcquire(partition: PartitionState, dead: string): Promise<Acquired> {
-    const { member, readers } = this.#parts
-    const { scripts, options } = member.context
-    return (await scripts.run(
-      ACQUIRE,
-      [partition.group.meta, partition.keys.stream],
-      [
-        ownerName(member),
-        String(options.leaseMs),
-        readers.nameOf(partition),
-        this.group,
-        dead,
-        String(partition.keys.partition),
-      ],
-    )) as Acquired
   }
 
   #disowned(partition: PartitionState, current: string): void {
@@ -424,76 +324,13 @@ export class Membership implements Maintained {
   #revoke(partition: PartitionState): void {
     const { member } = this.#parts
     partition.phase = 'revoking'
-    const done = this.#handOver(partition)
+    handOver(this.#giveUp, partition)
       .catch((error: unknown) => {
         member.reportError(error, `handing over ${partition.keys.stream}`)
         partition.lose('the partition was handed over')
       })
-      .finally(() => {
-        this.#revoking.delete(done)
-        // It may have been given back to this member meanwhile; or the server could not be told that it is free.
-        this.#soon(ACQUIRE_AGAIN_MS)
-      })
-    this.#revoking.add(done)
-  }
-
-  /** Finishes what is in flight, within a time limit, before another member may begin. */
-  async #handOver(partition: PartitionState): Promise<void> {
-    const { member, readers } = this.#parts
-    const { context } = member
-    const { generation } = partition
-    await readers.remove(partition)
-    for (const source of partition.sources) await this.#giveBack(partition, source)
-    await this.#quiet(partition)
-    if (partition.phase !== 'revoking') return
-    if (partition.outstanding > 0) partition.lose('the partition was handed over before its messages were handled')
-    await this.#lastLook(partition)
-    // Lost meanwhile, and taken again.
-    if (partition.generation !== generation && partition.generation !== '') return
-    partition.phase = 'idle'
-    const args = [ownerName(member), generation, partition.floor]
-    const reply = await context.scripts.run(RELEASE, [partition.group.meta], args)
-    if (partition.generation !== generation) return
-    partition.generation = ''
-    // Refused when the group was moved meanwhile: we are still its owner then, and tell the server later.
-    partition.mayBeOwned = reply === 0
-  }
-
-  /**
-   * What waits here goes back. If data of the group was deleted, it is put back first: nobody else knows of these. What was in a stream
-   * of copies that was deleted is lost.
-   */
-  async #giveBack(partition: PartitionState, source: Source): Promise<void> {
-    const { member, claimer } = this.#parts
-    for (let round = 1; ; round++) {
-      const ready = source.takeReady()
-      try {
-        await releaseDeliveries(member, source, ready)
-        return
-      } catch (error) {
-        if (replyCode(error) !== 'NOGROUP' || partition.phase !== 'revoking' || round > RESTORE_ROUNDS) throw error
-        source.ready = ready
-        await restoreGroup(member, partition)
-        if (source.missing)
-          claimer.reportLoss(
-            source,
-            source.takeReady().map(({ id }) => id),
-          )
-        else if (round > 1) await sleep(member.context.host.clock, ACQUIRE_AGAIN_MS)
-      }
-    }
-  }
-
-  /** The server may know this member as the owner of a partition that it lost: others would wait for it forever. */
-  async #disclaim(partition: PartitionState): Promise<void> {
-    const { member, readers } = this.#parts
-    await readers.remove(partition)
-    await member.context.scripts.run(
-      RELEASE,
-      [partition.group.meta],
-      [ownerName(member), `${partition.keys.partition}:`, ''],
-    )
-    partition.mayBeOwned = false
+      // It may have been given back to this member meanwhile; or the server could not be told that it is free.
+      .finally(() => this.#soon(ACQUIRE_AGAIN_MS))
   }
 
   /** Nothing is read any more, and the next owners can't know what this member has read. */
@@ -507,13 +344,6 @@ export class Membership implements Maintained {
   async #lastLook(partition: PartitionState): Promise<void> {
     await this.#inspection.lookForLoss(partition)
     partition.reads.readEnded()
-  }
-
-  async #quiet(partition: PartitionState): Promise<void> {
-    const { host, options } = this.#parts.member.context
-    // A partition that is given up because of a pause has time: its handlers should finish.
-    if (this.#paused) await partition.whenQuiet()
-    else await settledWithin(host.clock, options.handoverTimeoutMs, partition.whenQuiet())
   }
 
   /** The lease of this process is over: other members may have all that this one owned. */
@@ -533,32 +363,9 @@ export class Membership implements Maintained {
 
   /** Leaves: what is left goes to others at once, without counting as an attempt. May be called again if it fails. */
   async leave(): Promise<void> {
-    const { member, readers } = this.#parts
-    const { context, owned } = member
-    const { scripts } = context
     await this.stop()
-    await Promise.all(
-      this.partitions.map(async (partition) => {
-        // Other members read on the same connection.
-        await readers.remove(partition)
-        const { sources, group, floor, mayBeOwned } = partition
-        const generation = partition.generation === '' ? `${partition.keys.partition}:` : partition.generation
-        partition.generation = ''
-        await Promise.all(sources.map((source) => this.#leaveSource(source)))
-        if (!owned || !mayBeOwned) return
-        await scripts.run(RELEASE, [group.meta], [ownerName(member), generation, floor])
-        partition.mayBeOwned = false
-      }),
-    )
-    await this.#runBeat(true)
-    context.maintenance.announce(this.topic, this.group)
-  }
-
-  /** In steps, so that none of them blocks the server. */
-  async #leaveSource({ stream, later, notes }: Source): Promise<void> {
-    const { context, spec, consumer } = this.#parts.member
-    const args = [spec.group, consumer, String(LEAVE_AT_ONCE)]
-    while (Number(await context.scripts.run(LEAVE, [stream, later, notes], args)) === 1);
+    await Promise.all(this.partitions.map((partition) => leavePartition(this.#giveUp, partition)))
+    await this.#assignment.leave(this.#kind, this.partitions.length)
   }
 
   /** Repairs what was deleted during use. */
@@ -586,5 +393,3 @@ export class Membership implements Maintained {
     await this.grow(await context.topics.partitions(this.topic, this.partitions.length))
   }
 }
-
-type Acquired = readonly [number, number | Buffer, number?, Buffer?, Buffer?, ReadStateReply?, Buffer?]

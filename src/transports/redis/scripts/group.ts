@@ -1,6 +1,6 @@
 import { BEFORE, FENCE, NEXT_GENERATION, NOW, script } from './script.ts'
 import type { Script } from './script.ts'
-import { LAST_DELIVERED, READ_STATE } from './look.ts'
+import { READ_STATE } from './look.ts'
 import { PLACE } from './move.ts'
 import { MOVE_DUE } from './publish.ts'
 
@@ -208,12 +208,12 @@ return result
 /**
  * KEYS meta, stream · ARGV owner (process and member), leaseMs, reader (see `readerName`), group, dead process, partition · takes a
  * partition without an owner, or whose owner is of that process. Returns 1, the new generation, 1 when a former owner died, and
- * its reader; the id up to which everything was acked at its last sign of life; how far the group has read; and the newest id
- * that it has received, or empty. Otherwise 0 and its owner: empty while it is unknown whether it has one.
+ * its reader; the id up to which everything was acked at its last sign of life; how far the group has read; the newest id
+ * that it has received, or empty; and what `stateOf` says. Otherwise 0 and its owner: empty while it is unknown whether it has one.
  */
 export const ACQUIRE: Script = script(
   'acquire',
-  `${NOW}${NEXT_GENERATION}${LAST_DELIVERED}${READ_STATE}
+  `${NOW}${NEXT_GENERATION}${READ_STATE}
 local part = ARGV[6] .. ':'
 local owner = redis.call(
   'HMGET', KEYS[1], part .. 'owner', part .. 'until', part .. 'reader', part .. 'floor', part .. 'generation'
@@ -233,9 +233,10 @@ if owner[2] then redis.call('HDEL', KEYS[1], part .. 'until') end
 -- It stays from now on: when the next owner does not find it, it was deleted.
 redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[2], ARGV[4], string.match(ARGV[3], '^%S* %S* (.*)$'))
 local former = owner[1] and owner[1] ~= '?' and owner[1] ~= ARGV[1]
+local info, found = lookAt(KEYS[2], ARGV[4])
 return {
   1, part .. generation, former and 1 or 0, former and owner[3] or '', owner[4] or '',
-  readState(KEYS[2], KEYS[1], ARGV[4], part), lastDelivered(KEYS[2], ARGV[4])
+  readState(info, found, KEYS[2], KEYS[1], part), found and found['last-delivered-id'] or '', stateOf(info, found)
 }
 `,
   { allowOutOfMemory: true },
@@ -309,6 +310,44 @@ return result
 )
 
 /**
+ * KEYS for each group: its assignment, hashes, and what may exist beside them · ARGV for each group: 1 when its assignment is among
+ * them, number of hashes, number of the others · for each: the revision of the assignment, or empty; and 1 when all hashes exist and
+ * nothing else. Usually two commands, and one for each group.
+ */
+export const LOOK_AT_GROUPS: Script = script(
+  'look-at-groups',
+  `
+local groups, hashes, others, key = {}, {}, {}, 1
+for at = 1, #ARGV, 3 do
+  local group = { hashes = {}, others = {} }
+  if ARGV[at] == '1' then
+    group.assignment = KEYS[key]
+    key = key + 1
+  end
+  for _ = 1, tonumber(ARGV[at + 1]) do
+    group.hashes[#group.hashes + 1], hashes[#hashes + 1] = KEYS[key], KEYS[key]
+    key = key + 1
+  end
+  for _ = 1, tonumber(ARGV[at + 2]) do
+    group.others[#group.others + 1], others[#others + 1] = KEYS[key], KEYS[key]
+    key = key + 1
+  end
+  groups[#groups + 1] = group
+end
+local function isAlone(of)
+  return redis.call('EXISTS', unpack(of.hashes)) == #of.hashes and redis.call('EXISTS', unpack(of.others)) == 0
+end
+local areAlone, result = isAlone({ hashes = hashes, others = others }), {}
+for _, group in ipairs(groups) do
+  -- A key of the wrong type is the trouble of its group alone.
+  local revision = group.assignment and redis.pcall('HGET', group.assignment, '#revision')
+  result[#result + 1] = { type(revision) == 'string' and revision or '', (areAlone or isAlone(group)) and 1 or 0 }
+end
+return result
+`,
+)
+
+/**
  * KEYS stream, meta, later · ARGV group, generation, id after which to read (empty: as last recorded; `side`: it is the
  * stream of copies for the group), consumer, owner (empty when partitions have none), ids of what the member holds ...
  *
@@ -373,21 +412,21 @@ return gone
 `,
 )
 
-/** KEYS stream · ARGV group, idle ms, live consumers ... · removes consumers with nothing pending, never others. */
+/** KEYS streams · ARGV group, idle ms, consumer · removes consumers with nothing pending, but never that one. */
 export const SWEEP_CONSUMERS: Script = script(
   'sweep-consumers',
   `
-local alive = { ['@later'] = true }
-for at = 3, #ARGV do alive[ARGV[at]] = true end
 local removed = 0
-local consumers = redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])
-if consumers.err then return 0 end
-for _, info in ipairs(consumers) do
-  local consumer = {}
-  for at = 1, #info, 2 do consumer[info[at]] = info[at + 1] end
-  if consumer.pending == 0 and consumer.idle > tonumber(ARGV[2]) and not alive[consumer.name] then
-    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
-    removed = removed + 1
+for _, stream in ipairs(KEYS) do
+  local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, ARGV[1])
+  for _, info in ipairs(consumers.err and {} or consumers) do
+    local consumer = {}
+    for at = 1, #info, 2 do consumer[info[at]] = info[at + 1] end
+    local isAlive = consumer.name == '@later' or consumer.name == ARGV[3] or consumer.idle <= tonumber(ARGV[2])
+    if consumer.pending == 0 and not isAlive then
+      redis.call('XGROUP', 'DELCONSUMER', stream, ARGV[1], consumer.name)
+      removed = removed + 1
+    end
   end
 end
 return removed

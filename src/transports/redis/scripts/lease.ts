@@ -49,11 +49,11 @@ end
 export const RENEW: Script = script(
   'renew',
   `${LEASES}
-local me, result, own, listed = ARGV[1], { 1, now }, nil, look()
+local me, result, own, listed, hasSince = ARGV[1], { 1, now }, nil, look(), false
 for at = 1, #listed, 2 do
   local name, ends = listed[at], tonumber(listed[at + 1])
   if name == me then own = ends
-  elseif name == 'since' then -- Not a process.
+  elseif name == 'since' then hasSince = true -- Not a process.
   elseif ends < 0 and now + ends > 3600000 then redis.call('ZREM', KEYS[1], name)
   else
     local last = now + leaseOf(name)
@@ -69,7 +69,7 @@ for at = 1, #listed, 2 do
 end
 if own and own < 0 then result[1] = 0
 else put(me, now + leaseOf(me)) end
-if ARGV[3] ~= 'cluster' then redis.call('ZADD', KEYS[1], 'NX', string.format('%.0f', now), 'since') end
+if ARGV[3] ~= 'cluster' and not hasSince then redis.call('ZADD', KEYS[1], string.format('%.0f', now), 'since') end
 return result
 `,
   { allowOutOfMemory: true },

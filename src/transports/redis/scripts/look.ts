@@ -1,6 +1,28 @@
 import { BEFORE, FENCE, NOW, script, SERVER_ID } from './script.ts'
 import type { Script } from './script.ts'
 
+/** Fields and values of a reply, by name. */
+const NAMED = `
+local function named(flat)
+  local found = {}
+  for at = 1, #flat, 2 do found[flat[at]] = flat[at + 1] end
+  return found
+end
+`
+
+/** What the server says of one group of a stream; nil where either is missing. */
+const GROUP_OF = `${NAMED}
+local function groupOf(stream, group)
+  local infos = redis.pcall('XINFO', 'GROUPS', stream)
+  if infos.err then return nil end
+  for _, flat in ipairs(infos) do
+    local found = named(flat)
+    if found.name == group then return found end
+  end
+  return nil
+end
+`
+
 /** KEYS stream · [length, id of the oldest entry or empty, bytes]. */
 export const TOPIC_INFO: Script = script(
   'topic-info',
@@ -12,17 +34,14 @@ return { length, redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1][1], type
 `,
 )
 
-/** KEYS stream · names of its groups. */
+/** KEYS streams · names of their groups, each as often as it is found. */
 export const GROUP_NAMES: Script = script(
   'group-names',
-  `
-local infos = redis.pcall('XINFO', 'GROUPS', KEYS[1])
+  `${NAMED}
 local names = {}
-if infos.err then return names end
-for _, info in ipairs(infos) do
-  for at = 1, #info, 2 do
-    if info[at] == 'name' then names[#names + 1] = info[at + 1] end
-  end
+for _, stream in ipairs(KEYS) do
+  local infos = redis.pcall('XINFO', 'GROUPS', stream)
+  for _, info in ipairs(infos.err and {} or infos) do names[#names + 1] = named(info).name end
 end
 return names
 `,
@@ -47,26 +66,21 @@ local function countAfter(stream, from)
 end
 `
 
-const UNREAD = `${COUNT}
-local function unread(stream, group, believed)
-  local infos = redis.pcall('XINFO', 'GROUPS', stream)
-  if infos.err then return nil end
-  for _, info in ipairs(infos) do
-    local found = {}
-    for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
-    if found.name == group then
-      local delivered = found['last-delivered-id']
-      local first = redis.call('XRANGE', stream, '(' .. delivered, '+', 'COUNT', 1)[1]
-      if not first then return 0, found.pending, nil, '', delivered end
-      if believed and type(found.lag) == 'number' then
-        -- What was removed before it was read is not there to be read.
-        return math.min(found.lag, redis.call('XLEN', stream)), found.pending, first, '', delivered
-      end
-      local count, from = countAfter(stream, delivered)
-      return count, found.pending, first, from, delivered
-    end
+/** `newest`: id of the newest entry that was ever added; `counted`: the process that was given the right number. Both may be unknown. */
+const UNREAD = `${COUNT}${GROUP_OF}${SERVER_ID}
+local function unread(stream, group, newest, counted)
+  local found = groupOf(stream, group)
+  if not found then return nil end
+  local delivered = found['last-delivered-id']
+  if delivered == newest then return 0, found.pending, nil, '', delivered end
+  local first = redis.call('XRANGE', stream, '(' .. delivered, '+', 'COUNT', 1)[1]
+  if not first then return 0, found.pending, nil, '', delivered end
+  if counted and type(found.lag) == 'number' and counted == serverId() then
+    -- What was removed before it was read is not there to be read.
+    return math.min(found.lag, redis.call('XLEN', stream)), found.pending, first, '', delivered
   end
-  return nil
+  local count, from = countAfter(stream, delivered)
+  return count, found.pending, first, from, delivered
 end
 `
 
@@ -79,25 +93,18 @@ end
  */
 export const GROUP_INFO: Script = script(
   'group-info',
-  `${NOW}${SERVER_ID}${UNREAD}
-local waiting, due = 0, 0
-local function later(set)
-  local all = redis.call('ZCARD', set)
-  local ready = redis.call('ZCOUNT', set, '-inf', now)
-  waiting = waiting + all - ready
-  due = due + ready
-end
+  `${UNREAD}
 local lease = redis.call('HMGET', KEYS[7], ARGV[2] .. ':counted', ARGV[2] .. ':owner')
 local owner = lease[2] and lease[2] ~= '?' and lease[2] or ''
 local start, head, removed = '', '', 0
 local info, stream = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
 if not info.err then
-  for at = 1, #info, 2 do stream[info[at]] = info[at + 1] end
+  stream = named(info)
   start = stream['first-entry'] and stream['first-entry'][1] or ''
   head = stream['last-entry'] and stream['last-entry'][1] or ''
   removed = (stream['entries-added'] or 0) > stream.length and 1 or 0
 end
-local count, pending, first, more, delivered = unread(KEYS[1], ARGV[1], lease[1] == serverId())
+local count, pending, first, more, delivered = unread(KEYS[1], ARGV[1], stream['last-generated-id'], lease[1])
 if not count then return { 0, 0, 0, 0, 0, '', '', '', start, head, '', '', removed, '' } end
 local oldest = first and first[1] or ''
 if pending > 0 then
@@ -109,19 +116,52 @@ if oldest ~= '' then
   local before = redis.call('XREVRANGE', KEYS[1], '(' .. oldest, '-', 'COUNT', 1)[1]
   settled = before and before[1] or ''
 elseif head == '' and delivered ~= '0-0' then settled = delivered end
-local sideCount, sidePending, sideFirst, sideMore = unread(KEYS[2], ARGV[1], false)
-if sideCount then
-  count = count + sideCount
-  pending = pending + sidePending
-  if oldest == '' and sideFirst then oldest = sideFirst[1] end
-  if oldest == '' and sidePending > 0 then oldest = redis.call('XPENDING', KEYS[2], ARGV[1])[2] or '' end
+local waiting, due, delayed, sideMore = 0, 0, 0, ''
+if redis.call('EXISTS', unpack(KEYS, 2, 6)) > 0 then
+  ${NOW}
+  local sideCount, sidePending, sideFirst, sideFrom = unread(KEYS[2], ARGV[1])
+  if sideCount then
+    count = count + sideCount
+    pending = pending + sidePending
+    sideMore = sideFrom
+    if oldest == '' and sideFirst then oldest = sideFirst[1] end
+    if oldest == '' and sidePending > 0 then oldest = redis.call('XPENDING', KEYS[2], ARGV[1])[2] or '' end
+  end
+  for _, set in ipairs({ KEYS[3], KEYS[4] }) do
+    local ready = redis.call('ZCOUNT', set, '-inf', now)
+    waiting = waiting + redis.call('ZCARD', set) - ready
+    due = due + ready
+  end
+  delayed = redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[6])
 end
-later(KEYS[3])
-later(KEYS[4])
-local delayed = redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[6])
 return {
-  count, pending, waiting, due, delayed, oldest, more, sideMore or '', start, head, settled, unsettled, removed, owner,
+  count, pending, waiting, due, delayed, oldest, more, sideMore, start, head, settled, unsettled, removed, owner,
 }
+`,
+)
+
+/**
+ * KEYS streams, then sorted sets of what was handed back · ARGV group, number of streams, for each an id up to which the group has
+ * surely read · 1 when something may be there for the group, unread or handed back; otherwise 0. Three commands if there is nothing.
+ */
+export const MAY_BE_READY: Script = script(
+  'may-be-ready',
+  `${GROUP_OF}
+local streams = tonumber(ARGV[2])
+if redis.call('EXISTS', unpack(KEYS, streams + 1)) > 0 then return 1 end
+local asked = { 'COUNT', 1, 'STREAMS' }
+for at = 1, streams do
+  asked[3 + at] = KEYS[at]
+  asked[3 + streams + at] = ARGV[2 + at]
+end
+local newer = redis.pcall('XREAD', unpack(asked))
+if not newer then return 0 end
+if newer.err then return 1 end
+for _, found in ipairs(newer) do
+  local known = groupOf(found[1], ARGV[1])
+  if known and redis.call('XRANGE', found[1], '(' .. known['last-delivered-id'], '+', 'COUNT', 1)[1] then return 1 end
+end
+return 0
 `,
 )
 
@@ -159,16 +199,26 @@ return removed
 )
 
 /** The newest id that a group has received; empty where the group is missing. */
-export const LAST_DELIVERED = `
+export const LAST_DELIVERED: string = `${GROUP_OF}
 local function lastDelivered(stream, group)
-  local infos = redis.pcall('XINFO', 'GROUPS', stream)
-  if infos.err then return '' end
-  for _, info in ipairs(infos) do
-    local found = {}
-    for at = 1, #info, 2 do found[info[at]] = info[at + 1] end
-    if found.name == group then return found['last-delivered-id'] end
-  end
-  return ''
+  local found = groupOf(stream, group)
+  return found and found['last-delivered-id'] or ''
+end
+`
+
+/** What the server says of a stream, and of a group of it; nil where they are missing. */
+const LOOK_AT = `${GROUP_OF}
+local function lookAt(stream, group)
+  local reply = redis.pcall('XINFO', 'STREAM', stream)
+  if reply.err then return nil end
+  return named(reply), groupOf(stream, group)
+end
+-- What changes when something is added, removed, read or moved; empty when the group has something pending, or is missing.
+local function stateOf(info, found)
+  if not found or found.pending > 0 then return '' end
+  return table.concat({
+    info.length, info['last-generated-id'], info['entries-added'] or '', found['last-delivered-id']
+  }, ' ')
 end
 `
 
@@ -176,35 +226,23 @@ end
  * How far a group has read: id of the newest entry that it received; how many entries were ever added; how many of them
  * are no longer to be read, because they were received or removed, or -1 while some are in the stream before and some
  * after that id; how many the group received by the server's own count, or -1 when that can't be trusted; and the process
- * of the server. Where the server's count is wrong, it is corrected for the next member. Nothing before Redis 7.
+ * of the server. Where the server's count is wrong, it is corrected for the next member. Nothing where the group is missing, and an
+ * empty id before Redis 7, which does not count.
  */
-export const READ_STATE: string = `${SERVER_ID}${BEFORE}
-local function readState(stream, meta, group, part)
-  local function named(flat)
-    local found = {}
-    for at = 1, #flat, 2 do found[flat[at]] = flat[at + 1] end
-    return found
-  end
-  local reply = redis.pcall('XINFO', 'STREAM', stream)
-  if reply.err then return {} end
-  local info = named(reply)
+export const READ_STATE: string = `${SERVER_ID}${BEFORE}${LOOK_AT}
+local function readState(info, found, stream, meta, part)
+  if not found then return {} end
   local added, oldest, newest = info['entries-added'], info['first-entry'], info['last-entry']
-  if not added then return {} end
-  for _, entry in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-    local found = named(entry)
-    if found.name == group then
-      local last, read, passed, server = found['last-delivered-id'], found['entries-read'], -1, serverId()
-      if not newest or not before(last, newest[1]) then passed = added
-      elseif before(last, oldest[1]) then passed = added - info.length end
-      if type(read) ~= 'number' or server == '' or redis.call('HGET', meta, part .. 'counted') ~= server then read = -1 end
-      if passed >= 0 and passed ~= read and server ~= '' then
-        redis.call('XGROUP', 'SETID', stream, group, last, 'ENTRIESREAD', passed)
-        redis.call('HSET', meta, part .. 'counted', server)
-      end
-      return { last, added, passed, read, server }
-    end
+  if not added then return { '' } end
+  local last, read, passed, server = found['last-delivered-id'], found['entries-read'], -1, serverId()
+  if not newest or not before(last, newest[1]) then passed = added
+  elseif before(last, oldest[1]) then passed = added - info.length end
+  if type(read) ~= 'number' or server == '' or redis.call('HGET', meta, part .. 'counted') ~= server then read = -1 end
+  if passed >= 0 and passed ~= read and server ~= '' then
+    redis.call('XGROUP', 'SETID', stream, found.name, last, 'ENTRIESREAD', passed)
+    redis.call('HSET', meta, part .. 'counted', server)
   end
-  return {}
+  return { last, added, passed, read, server }
 end
 `
 
@@ -213,39 +251,18 @@ export const LOOK: Script = script(
   'look',
   `${FENCE}${READ_STATE}
 if not isCurrent(KEYS[2], ARGV[2]) then return {} end
-return readState(KEYS[1], KEYS[2], ARGV[1], partOf(ARGV[2]))
+local info, found = lookAt(KEYS[1], ARGV[1])
+return readState(info, found, KEYS[1], KEYS[2], (partOf(ARGV[2])))
 `,
   { allowOutOfMemory: true },
 )
 
-/**
- * KEYS streams · ARGV group · for each what changes when something is added, removed, read or moved; empty when the group has
- * something pending, or is missing.
- */
+/** KEYS streams · ARGV group · for each what `stateOf` says. */
 export const STREAM_STATES: Script = script(
   'stream-states',
-  `
-local function named(flat)
-  local found = {}
-  for at = 1, #flat, 2 do found[flat[at]] = flat[at + 1] end
-  return found
-end
+  `${LOOK_AT}
 local result = {}
-for at, stream in ipairs(KEYS) do
-  result[at] = ''
-  local reply = redis.pcall('XINFO', 'STREAM', stream)
-  if not reply.err then
-    local info = named(reply)
-    for _, flat in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
-      local group = named(flat)
-      if group.name == ARGV[1] and group.pending == 0 then
-        result[at] = table.concat({
-          info.length, info['last-generated-id'], info['entries-added'] or '', group['last-delivered-id']
-        }, ' ')
-      end
-    end
-  end
-end
+for at, stream in ipairs(KEYS) do result[at] = stateOf(lookAt(stream, ARGV[1])) end
 return result
 `,
 )

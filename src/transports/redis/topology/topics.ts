@@ -98,7 +98,9 @@ export class Topics {
 
   /** The current number of partitions in the list. Restores the known number if the list has lost the topic. */
   async partitions(topic: string, known: number): Promise<number> {
-    return this.#put(topic, known)
+    const { topics } = this.#keys
+    const count = await this.#commands.call(topics, ['HGET', topics, topic])
+    return count === null ? this.#put(topic, known) : Number(count)
   }
 
   /** Number of topics: cheap to call often. */
