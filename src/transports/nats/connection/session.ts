@@ -50,6 +50,8 @@ export class Session {
   readers = 0
   /** Also while the parts are restored. */
   #isConnected = true
+  /** That of the server, as numbers. */
+  #version = { text: '', major: 0, minor: 0 }
   readonly #state: ConnectionState
   #reader: WireReader | undefined
   readonly #parts = new Set<SessionPart>()
@@ -108,8 +110,13 @@ export class Session {
 
   /** False when the server does not report its version. */
   isOlderThan(major: number, minor: number): boolean {
-    const [ofServer, minorOfServer = 0] = this.serverVersion.split('.').map(Number)
-    if (ofServer === undefined || Number.isNaN(ofServer) || ofServer === 0) return false
+    const { serverVersion } = this
+    if (serverVersion !== this.#version.text) {
+      const [ofServer = 0, minorOfServer = 0] = serverVersion.split('.').map(Number)
+      this.#version = { text: serverVersion, major: ofServer, minor: minorOfServer }
+    }
+    const { major: ofServer, minor: minorOfServer } = this.#version
+    if (Number.isNaN(ofServer) || ofServer === 0) return false
     return ofServer < major || (ofServer === major && minorOfServer < minor)
   }
 
