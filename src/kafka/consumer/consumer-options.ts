@@ -13,6 +13,12 @@ import type { TopicPartition } from './partition-set.ts'
 /** Assignors of classic groups: what they decide is what those of Java decide. */
 export type AssignorName = 'range' | 'roundrobin' | 'sticky' | 'cooperative-sticky'
 
+/** A partition that a consumer begins with. */
+export interface StartingPartition extends TopicPartition {
+  /** Another one after the topic was made again; undefined on brokers before 2.8. */
+  readonly topicId: string | undefined
+}
+
 /** What {@link KafkaClient.consumer} takes. Only `topics` is required. */
 export interface ConsumerOptions {
   /**
@@ -50,7 +56,7 @@ export interface ConsumerOptions {
    * @default none
    */
   readonly startAt?:
-    ((partition: TopicPartition, committed: CommittedPosition | undefined) => StartPosition | undefined) | undefined
+    ((partition: StartingPartition, committed: CommittedPosition | undefined) => StartPosition | undefined) | undefined
   /** `read_committed` leaves out what transactions have not committed. @default 'read_committed' */
   readonly isolation?: 'read_committed' | 'read_uncommitted' | undefined
   /** Without a heartbeat for so long, the group gives this member's partitions to others. In milliseconds. @default 45_000 */

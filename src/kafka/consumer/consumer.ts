@@ -99,7 +99,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       context,
       {
         policyOf: (partition) => this.#policyOf(partition),
-        startAt: ({ topic, partition }, committed) => this.#settings.startAt({ topic, partition }, committed),
+        startAt: ({ topic, partition, topicId }, committed) =>
+          this.#settings.startAt({ topic, partition, topicId }, committed),
         isCommitted: fetch.isCommitted,
         committed: (partitions) => this.#membership.committed(partitions),
       },
