@@ -18,6 +18,8 @@ export interface ConsumerEvents {
   readonly lost: (partitions: readonly TopicPartition[], reason: LossReason | 'recreated') => void
   /** Records that were read are no longer in the log; reading continues at `to`, with those that have taken their place (KIP-320). */
   readonly truncated: (partition: TopicPartition, offsets: { readonly from: number; readonly to: number }) => void
+  /** Nothing is left to be delivered before `to`: markers of transactions, aborted records, or what compaction has removed. */
+  readonly passed: (partition: TopicPartition, offsets: { readonly to: number }) => void
   /** The log did not have the offset `from`; reading continues at `to`. What is between them, if `to` is larger, was missed. */
   readonly reset: (partition: TopicPartition, offsets: { readonly from: number; readonly to: number }) => void
 }
@@ -33,6 +35,7 @@ export class ConsumerListeners {
     lost: new Set(),
     truncated: new Set(),
     reset: new Set(),
+    passed: new Set(),
   }
 
   /** `first` are called before those of users. */

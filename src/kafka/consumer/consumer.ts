@@ -118,6 +118,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       moved: (owned) => this.#membership.moved(owned),
       groupMetadata: (offsets) => this.groupMetadata(offsets),
       idle: (owned) => this.#untilIdle.get(owned)?.resolve(),
+      passed: ({ topic, partition }, to) => void this.#emit('passed', { topic, partition }, { to }),
       failed: (owned, offset, error) => {
         owned.fetch.seek(offset, -1)
         owned.fetch.isPaused = true

@@ -236,6 +236,7 @@ export class GroupReader implements Reader {
       this.#lost(partitions, LOSSES[reason])
       if (reason === 'recreated') this.#warnings.recreated(partitions)
     })
+    consumer.on('passed', (place, { to }) => this.#passed(place, to))
     consumer.on('reset', (place, { from, to }) => this.#reset(place, from, to))
     consumer.on('truncated', (place, { to }) => this.#truncated(place, to))
     void this.#read(consumer)
@@ -418,6 +419,14 @@ export class GroupReader implements Reader {
     this.#restart(partition, to, 'the log no longer has what was next')
     const count = to > from ? to - from : undefined
     this.#loss(partition, count, from, 'retention has removed messages before this group saw them')
+  }
+
+  /** There was nothing in the log up to there: the group has it behind itself, too. */
+  #passed(place: TopicPartition, to: number): void {
+    const [partition] = this.#find([place])
+    if (partition === undefined) return
+    partition.arrived([], to, -1, -1)
+    this.#ofPartition.get(partition)?.arrived(partition)
   }
 
   #truncated(place: TopicPartition, to: number): void {

@@ -315,7 +315,7 @@ export class Partition implements DeliveryOwner {
   #pass(offset: number, leaderEpoch: number): void {
     if (offset <= this.to) return
     this.to = offset
-    this.leaderEpoch = leaderEpoch
+    if (leaderEpoch >= 0) this.leaderEpoch = leaderEpoch
     this.changes++
   }
 
