@@ -6,24 +6,29 @@ import type { Check } from './arguments.ts'
 import { readRange } from './record-reader.ts'
 import type { ReadRecords } from './record-reader.ts'
 
-/** The first offset, the one after the last record, or the first whose record is not older than a time (milliseconds since 1970). */
+/**
+ * The first offset, the offset after the last record, or that of the first record that is not older than a time
+ * (milliseconds since 1970).
+ */
 export type OffsetSpec = 'earliest' | 'latest' | { readonly timestampMs: number }
 
 /** An offset of one partition. */
 export interface PartitionOffset {
   readonly partition: number
-  /** -1: no record is as new as the time that was asked for. */
+  /** -1 if no record is as new as the given time. */
   readonly offset: number
 }
 
-interface LeaderAnswer extends PartitionOffset {
+interface Answer {
   readonly errorCode: number
+  readonly value: PartitionOffset
 }
 
+/** The answer leaves the partition out. */
+const UNANSWERED = -1
 const LATEST = -1
 const EARLIEST = -2
 const END = -1
-const UNKNOWN_SERVER_ERROR = -1
 
 const FIELDS_OF_TIME = only(
   { timestampMs: whole(0, undefined, 'milliseconds since 1970') },
@@ -63,7 +68,7 @@ export class RecordsAdmin {
     this.#context = context
   }
 
-  /** Offsets of all partitions of a topic. `committed`: as readers of committed records see the end. */
+  /** Offsets of all partitions of a topic. `committed`: the end as readers of committed records see it. */
   async offsets(
     topic: string,
     at: OffsetSpec,
@@ -78,24 +83,24 @@ export class RecordsAdmin {
     const timestamp = at === 'latest' ? LATEST : at === 'earliest' ? EARLIEST : at.timestampMs
     const isolationLevel = committed ? 1 : 0
     return this.#onLeaders(topic, 'list offsets of', async (leader, partitions) => {
-      const wanted = partitions.map((partitionIndex) => ({ partitionIndex, timestamp }))
-      const topics = [{ name: topic, partitions: wanted }]
+      const topics = [{ name: topic, partitions: partitions.map((partitionIndex) => ({ partitionIndex, timestamp })) }]
       const { response } = await this.#context.cluster.send(leader, 'ListOffsets', {
         replicaId: -1,
         isolationLevel,
         topics,
       })
-      const answers = response.topics[0]?.partitions ?? []
-      return answers.map(({ partitionIndex, offset, errorCode }) => ({ partition: partitionIndex, offset, errorCode }))
+      return (response.topics[0]?.partitions ?? []).map(({ partitionIndex: partition, errorCode, offset }) => {
+        return { errorCode, value: { partition, offset } }
+      })
     })
   }
 
   /**
-   * Reads records of one partition from an offset on, without a group: up to `maxRecords`, or to where the log ended when reading began. They
-   * are in memory of their own. Rejects with OFFSET_OUT_OF_RANGE if the log no longer has the offset, or does not have it yet.
+   * Reads records of one partition from an offset on, without a group: up to `maxRecords`, or to where the log ended when reading
+   * began. They are in memory of their own. Rejects with OFFSET_OUT_OF_RANGE if the log does not have the offset.
    *
    * - `maxRecords`: 1 or more. @default 100
-   * - `committed`: leaves out what transactions have not committed. @default true
+   * - `committed`: leaves out records of transactions that are not committed. @default true
    */
   async read(
     place: { readonly topic: string; readonly partition: number; readonly offset: number },
@@ -119,26 +124,26 @@ export class RecordsAdmin {
     return this.#onLeaders(
       topic,
       'delete records of',
-      async (leader, some) => {
-        const partitions = some.map((each) => ({ partitionIndex: each, offset: wanted.get(each) ?? 0 }))
-        const topics = [{ name: topic, partitions }]
-        const { response } = await this.#context.cluster.send(leader, 'DeleteRecords', { topics, timeoutMs })
-        const answers = response.topics[0]?.partitions ?? []
-        return answers.map(({ partitionIndex, lowWatermark, errorCode }) => ({
-          partition: partitionIndex,
-          offset: lowWatermark,
-          errorCode,
+      async (leader, partitions) => {
+        const places = partitions.map((partition) => ({
+          partitionIndex: partition,
+          offset: wanted.get(partition) ?? 0,
         }))
+        const topics = [{ name: topic, partitions: places }]
+        const { response } = await this.#context.cluster.send(leader, 'DeleteRecords', { topics, timeoutMs })
+        return (response.topics[0]?.partitions ?? []).map(({ partitionIndex: partition, errorCode, lowWatermark }) => {
+          return { errorCode, value: { partition, offset: lowWatermark } }
+        })
       },
       [...wanted.keys()],
     )
   }
 
-  /** One request to each leader; what a leader does not have any more is asked of the next one. In the order of the partitions. */
+  /** Asks each leader once for all of its partitions; those that were not answered again, of new leaders where they have moved. */
   #onLeaders(
     topic: string,
     what: string,
-    ask: (leader: number, partitions: readonly number[]) => Promise<readonly LeaderAnswer[]>,
+    ask: (leader: number, partitions: readonly number[]) => Promise<readonly Answer[]>,
     only?: readonly number[],
   ): Promise<readonly PartitionOffset[]> {
     const { cluster } = this.#context
@@ -148,28 +153,42 @@ export class RecordsAdmin {
       const found = new Map<number, PartitionOffset>()
       await this.#context.read(`${what} ${topic}`, async () => {
         const missing = partitions.filter((partition) => !found.has(partition))
-        const leaders = await Promise.all(missing.map(async (each) => (await cluster.leader(topic, each)).leader))
-        const byLeader = Map.groupBy(missing.keys(), (at) => leaders[at] as number)
-        const asked = await Promise.allSettled(
-          [...byLeader].map(([leader, at]) =>
+        const leaders = await Promise.all(missing.map((partition) => cluster.leader(topic, partition)))
+        const byLeader = Map.groupBy(missing.entries(), ([index]) => leaders[index]?.leader ?? -1)
+        const answers = await Promise.all(
+          [...byLeader].map(([leader, asked]) =>
             ask(
               leader,
-              at.map((index) => missing[index] as number),
+              asked.map(([, partition]) => partition),
             ),
           ),
         )
-        const answers = asked.flatMap((each) => (each.status === 'fulfilled' ? each.value : []))
-        for (const { partition, offset, errorCode } of answers) {
-          if (errorCode === 0) found.set(partition, { partition, offset })
-        }
-        for (const each of asked) if (each.status === 'rejected') throw each.reason
-        for (const { partition, errorCode } of answers) {
-          if (errorCode !== 0) throw errorFromBroker(errorCode, `${what} ${topic}[${partition}]`)
-        }
-        const unanswered = missing.find((partition) => !found.has(partition))
-        if (unanswered !== undefined) throw errorFromBroker(UNKNOWN_SERVER_ERROR, `${what} ${topic}[${unanswered}]`)
+        const refused = answers.flat().filter(({ errorCode, value }) => {
+          if (errorCode === 0) found.set(value.partition, value)
+          return errorCode !== 0
+        })
+        const errors = refused.map(({ errorCode, value }) =>
+          errorFromBroker(errorCode, `${what} ${topic}[${value.partition}]`),
+        )
+        const unanswered = partitions.find((partition) => !found.has(partition))
+        if (unanswered === undefined) return
+        // One that stays ends the call, whatever passes.
+        const lasting = errors.find(({ retriable }) => !retriable)
+        throw lasting ?? errors[0] ?? errorFromBroker(UNANSWERED, `${what} ${topic}[${unanswered}]`)
       })
-      return partitions.map((partition) => found.get(partition) as PartitionOffset)
+      return partitions.flatMap((partition) => found.get(partition) ?? [])
     })
   }
+}
+
+/** As `offsets`, but with the end if no record is as new as the given time. */
+export async function placesOf(
+  records: RecordsAdmin,
+  topic: string,
+  at: OffsetSpec,
+): Promise<readonly PartitionOffset[]> {
+  const found = await records.offsets(topic, at)
+  if (found.every(({ offset }) => offset >= 0)) return found
+  const ends = new Map((await records.offsets(topic, 'latest')).map(({ partition, offset }) => [partition, offset]))
+  return found.map(({ partition, offset }) => ({ partition, offset: offset < 0 ? (ends.get(partition) ?? 0) : offset }))
 }
