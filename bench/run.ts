@@ -141,7 +141,7 @@ function suiteRecord(
   return {
     suite: suite.name,
     title: suite.title,
-    command: `npm run bench -- ${suite.name}${args.quick ? ' --quick' : ''}${args.source ? ' --source' : ''}`,
+    command: `npm run bench -- ${suite.name}${args.quick ? ' --quick' : ''}${args.rounds === undefined ? '' : ` --rounds ${args.rounds}`}${args.source ? ' --source' : ''}`,
     date: new Date().toISOString().slice(0, 10),
     version: manifest.version,
     machine: describeMachine(),

@@ -10,6 +10,12 @@ export interface FootprintArguments {
   /** Numbers of topics; each is a run of its own on an empty broker. */
   readonly topics: readonly number[]
   readonly groups: number
+  /** Of each group, each with a connection of its own. More than one: what a member that joins or leaves costs is measured too. */
+  readonly members: number
+  /** So many keys have had a message before the consumers are watched. */
+  readonly keys: number
+  /** Options of Busbar's transport, as parameters of its URL; empty: all by default. */
+  readonly options: string
   /** How long the idle consumers are watched. */
   readonly seconds: number
   readonly source: boolean
@@ -24,6 +30,9 @@ Brokers: ${FOOTPRINT_BROKERS.join(' ')} (default: all)
 
   --topics LIST  numbers of topics, default 1,10,100
   --groups N     consumer groups on each topic, default 3
+  --members N    members of each group, default 1; from 2 on, one more joins and leaves under load
+  --keys N       first send a message for each of N keys to each topic, default none
+  --options TEXT options of the transport, as parameters of its URL: 'partitions=64&queues=per-group'
   --seconds N    how long to watch them, default 20
   --source       measure the TypeScript sources as they are, instead of the build in dist/
   --write-docs   put the tables into docs/reference/benchmarks.md
@@ -38,6 +47,9 @@ export function parseFootprintArguments(argv: readonly string[]): FootprintArgum
     brokers: named.length > 0 ? named : FOOTPRINT_BROKERS,
     topics: (values.topics ?? '1,10,100').split(',').map((text) => count('--topics', text)),
     groups: count('--groups', values.groups ?? '3'),
+    members: count('--members', values.members ?? '1'),
+    keys: values.keys === undefined ? 0 : count('--keys', values.keys),
+    options: values.options ?? '',
     seconds: count('--seconds', values.seconds ?? '20'),
     source: values.source ?? false,
     writeDocs: values['write-docs'] ?? false,
@@ -58,6 +70,9 @@ function parse(argv: readonly string[]) {
       options: {
         topics: { type: 'string' },
         groups: { type: 'string' },
+        members: { type: 'string' },
+        keys: { type: 'string' },
+        options: { type: 'string' },
         seconds: { type: 'string' },
         source: { type: 'boolean' },
         'write-docs': { type: 'boolean' },

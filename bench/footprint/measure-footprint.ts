@@ -1,14 +1,16 @@
 import { ConsumerProcess } from './consumer-process.ts'
 import type { ConsumerTask } from './consumer-process.ts'
+import type { HandOver } from './hand-over.ts'
 import type { Meter } from './meter.ts'
 import { processFigures } from './process-figures.ts'
 
 /** One line of the table. */
 export interface Footprint {
   readonly who: string
-  readonly topics: number
-  readonly groups: number
+  readonly task: Pick<ConsumerTask, 'topics' | 'groups' | 'members' | 'keys' | 'options'>
   readonly startSeconds: number
+  /** Growth of the broker's counters until the consumers had started, and had calmed down. */
+  readonly started: Readonly<Record<string, number>>
   readonly objects: Readonly<Record<string, number>>
   readonly connections: number
   /** Growth of the broker's counters in a second. */
@@ -17,6 +19,8 @@ export interface Footprint {
   readonly clientRssMb: number
   readonly serverCpuPercent: number
   readonly serverRssMb: number
+  /** Only of groups with several members, and only ours. */
+  readonly handOver: HandOver | undefined
 }
 
 /** Joins, first reads and notices are over by then. */
@@ -31,6 +35,7 @@ export async function measureFootprint(
   seconds: number,
 ): Promise<Footprint> {
   const { file, task, source } = consumers
+  const empty = await meter.read()
   await using child = await ConsumerProcess.start(file, task, source)
   await wait(SETTLE_MS)
   const look = async () => ({
@@ -42,24 +47,31 @@ export async function measureFootprint(
   const before = await look()
   await wait(seconds * 1_000)
   const after = await look()
+  const handOver = who === 'busbar' && task.members > 1 ? await child.handOver() : undefined
   const elapsedMs = after.at - before.at
   const percent = (from: number, to: number): number => ((to - from) * 100) / elapsedMs
-  const rates = Object.entries(after.reading.counters).map(([name, value]) => {
-    const growth = value - (before.reading.counters[name] ?? 0)
-    return [name, (growth * 1_000) / elapsedMs] as const
-  })
+  const grown = (
+    from: Readonly<Record<string, number>>,
+    to: Readonly<Record<string, number>>,
+  ): readonly (readonly [string, number])[] =>
+    Object.entries(to).map(([name, value]) => [name, value - (from[name] ?? 0)])
+  const rates = grown(before.reading.counters, after.reading.counters).map(([name, growth]) => [
+    name,
+    (growth * 1_000) / elapsedMs,
+  ])
   return {
     who,
-    topics: task.topics,
-    groups: task.groups,
+    task,
     startSeconds: child.startMs / 1_000,
+    started: Object.fromEntries(grown(empty.counters, before.reading.counters)),
     objects: after.reading.objects,
     connections: after.reading.connections,
-    rates: Object.fromEntries(rates),
+    rates: Object.fromEntries(rates) as Record<string, number>,
     clientCpuPercent: percent(before.client.cpuMs, after.client.cpuMs),
     clientRssMb: after.client.rssMb,
     serverCpuPercent: percent(before.server.cpuMs, after.server.cpuMs),
     serverRssMb: after.server.rssMb,
+    handOver,
   }
 }
 

@@ -1,6 +1,6 @@
 /** What a broker says about itself at one moment. */
 export interface Reading {
-  /** Counters since its start: what is shown is their growth in a second. The names are the columns. */
+  /** Counters since its start: what is shown is their growth, in a second or until the consumers had started. */
   readonly counters: Readonly<Record<string, number>>
   /** What is there. */
   readonly objects: Readonly<Record<string, number>>

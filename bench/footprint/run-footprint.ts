@@ -56,7 +56,8 @@ async function measureOne(
   const { pid } = broker
   if (pid === undefined)
     throw new Error('The footprint of a server is read from its process: it must run on this machine')
-  const task = { broker: name, url: broker.url, topics, groups: args.groups }
+  const { groups, members, keys, options } = args
+  const task = { broker: name, url: broker.url, topics, groups, members, keys, options }
   const file = who === 'busbar' ? 'footprint/busbar-consumers.ts' : `peers/footprint-${name}.ts`
   const consumers = { file, task, source: args.source }
   const row = await measureFootprint(who, pid, meter, consumers, args.seconds)
@@ -86,7 +87,13 @@ export async function runFootprint(argv: readonly string[]): Promise<number> {
 
 function writeSection(name: FootprintBroker, server: string, table: string, args: FootprintArguments): void {
   const date = new Date().toISOString().slice(0, 10)
-  const command = `npm run bench -- footprint ${name} --topics ${args.topics.join(',')} --groups ${args.groups} --seconds ${args.seconds}`
+  const more = [
+    ...(args.members > 1 ? [`--members ${args.members}`] : []),
+    ...(args.keys > 0 ? [`--keys ${args.keys}`] : []),
+    ...(args.options === '' ? [] : [`--options '${args.options}'`]),
+  ]
+  const shape = [`--topics ${args.topics.join(',')} --groups ${args.groups}`, ...more].join(' ')
+  const command = `npm run bench -- footprint ${name} ${shape} --seconds ${args.seconds}`
   const text = `Measured ${date} with \`${command}\` on ${machineText(describeMachine())}; ${server}.\n\n${table}`
   writeFileSync(PAGE, replaceSection(readFileSync(PAGE, 'utf8'), `footprint:${name}`, text))
 }

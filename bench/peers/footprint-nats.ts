@@ -1,22 +1,38 @@
 import { AckPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { connect } from '@nats-io/transport-node'
+import { allHandled } from '../footprint/all-handled.ts'
 import { startConsumers } from '../footprint/consumer-process.ts'
 
-// What the plain client needs for the same: one stream, and a durable consumer for each subject and group.
-await startConsumers(async ({ url, topics, groups }) => {
+const STREAM = 'footprint'
+
+// What the plain client needs for the same: one stream, and a durable consumer for each subject and group, from which each
+// member pulls.
+await startConsumers(async ({ url, topics, groups, members, keys }) => {
   const connection = await connect({ servers: [url] })
   const manager = await jetstreamManager(connection)
-  const stream = 'footprint'
-  await manager.streams.add({ name: stream, subjects: ['footprint.>'] })
+  await manager.streams.add({ name: STREAM, subjects: ['footprint.>'] })
+  const handled = allHandled(topics * groups * keys)
   for (let group = 0; group < groups; group++)
-    for (let topic = 0; topic < topics; topic++) {
-      const name = `g${group}-t${topic}`
-      await manager.consumers.add(stream, {
-        durable_name: name,
+    for (let topic = 0; topic < topics; topic++)
+      await manager.consumers.add(STREAM, {
+        durable_name: `g${group}-t${topic}`,
         filter_subject: `footprint.t${topic}`,
         ack_policy: AckPolicy.Explicit,
       })
-      const consumer = await jetstream(connection).consumers.get(stream, name)
-      await consumer.consume({ callback: (message) => message.ack() })
-    }
+  for (let member = 0; member < members; member++) {
+    const own = member === 0 ? connection : await connect({ servers: [url] })
+    for (let group = 0; group < groups; group++)
+      for (let topic = 0; topic < topics; topic++) {
+        const consumer = await jetstream(own).consumers.get(STREAM, `g${group}-t${topic}`)
+        await consumer.consume({
+          callback(message) {
+            message.ack()
+            handled.one()
+          },
+        })
+      }
+  }
+  for (let topic = 0; topic < topics; topic++)
+    for (let key = 0; key < keys; key++) await jetstream(connection).publish(`footprint.t${topic}`, '{}')
+  await handled.all
 })

@@ -43,7 +43,8 @@ test.for(['classic', 'consumer'] as const)(
       console.log(`${protocol}, members come and go: ${JSON.stringify(report)}`)
       expect(flow.problems).toEqual([])
       expect(report).toMatchObject({ ...RIGHT, handledAgain: 0 })
-      // A partition moves when what its former member was given has ended.
+      // A partition moves when what its former member was given has ended: after a slow handler, another may have begun. Stalls
+      // of 12 s were seen, which the client can't shorten.
       expect(report.consumeStallMs).toBeLessThan(STALL_LIMIT_MS + 2 * SLOW_MS)
     } finally {
       await flow.abandon()

@@ -26,10 +26,10 @@ export function natsMeter(broker: NatsBroker): Meter {
       const written = broker.pid === undefined ? NaN : processFigures(broker.pid).written
       return {
         counters: {
-          'msg/s in': varz.in_msgs,
-          'msg/s out': varz.out_msgs,
+          'msg in': varz.in_msgs,
+          'msg out': varz.out_msgs,
           // What goes to clients is written as well, but not to the disk.
-          'disk B/s': written - varz.out_bytes,
+          'disk B': written - varz.out_bytes,
         },
         objects: { streams: jsz.streams, consumers: jsz.consumers, records: jsz.messages },
         connections: varz.connections,

@@ -13,7 +13,7 @@ export function rabbitmqMeter(broker: RabbitMqBroker): Meter {
         connections.reduce((total, line) => total + Number(line.split('\t')[column]), 0)
       const objects: Record<string, number> = {}
       for (const kind of COUNTED) objects[kind] = (await list(`list_${kind}`)).length
-      return { counters: { 'B/s in': sum(0), 'B/s out': sum(1) }, objects, connections: connections.length }
+      return { counters: { 'B in': sum(0), 'B out': sum(1) }, objects, connections: connections.length }
     },
     async [Symbol.asyncDispose]() {},
   }

@@ -17,7 +17,7 @@ export async function redisMeter(broker: RedisBroker): Promise<Meter> {
           commands += Number(/calls=(\d+)/.exec(value)?.[1])
       return {
         // Those inside of scripts count too: the server executes them like any other.
-        counters: { 'commands/s': commands, 'AOF B/s': Number(info.get('aof_current_size')) },
+        counters: { commands: commands, 'AOF B': Number(info.get('aof_current_size')) },
         objects: { keys: await client.dbSize() },
         connections: Number(info.get('connected_clients')) - 1,
       }

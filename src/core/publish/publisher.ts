@@ -33,7 +33,13 @@ export const PUBLISHER_DEFAULTS: ResolvedPublisherOptions = Object.freeze({
 })
 
 /**
- * Sends all messages of one transport. Calls in one turn of the event loop become one batch, without a timer. Unconfirmed bytes
+ * A call of this many messages is a batch of its own. Those of a batch are answered together: in one with others, each call would
+ * wait for the messages of all, and then all would send their next ones at once, while the broker has had nothing to do.
+ */
+const ALONE_FROM = 100
+
+/**
+ * Sends all messages of one transport. Small calls in one turn of the event loop share a batch, without a timer. Unconfirmed bytes
  * are bounded: above the limit, calls wait here, in their order, until there is room or their deadline has passed.
  */
 export class Publisher {
@@ -218,16 +224,18 @@ export class Publisher {
           this.#queue.shift()
           continue
         }
-        if (count > 0 && count + entry.messages.length > maxBatchSize) break
-        if (count > 0 && (entry.isAtomic || (entries[0] as Entry).isAtomic)) break
+        const { length } = entry.messages
+        const isAlone = entry.isAtomic || length >= ALONE_FROM
+        if (count > 0 && (isAlone || count + length > maxBatchSize)) break
         // A single entry always fits when nothing else is buffered, however large it is.
         if (bytes > 0 && bytes + entry.bytes > maxBufferedBytes) break
         this.#queue.shift()
         entry.state = 'sent'
         entries.push(entry)
-        count += entry.messages.length
+        count += length
         bytes += entry.bytes
         deadlineAt = Math.min(deadlineAt, entry.deadlineAt)
+        if (isAlone) break
       }
       if (entries.length === 0) break
       this.#inFlight.send(entries, bytes - this.#inFlight.bytes, deadlineAt)

@@ -55,6 +55,31 @@ describe('gathering', () => {
     for (const batch of sent) expect(batch.length).toBeLessThanOrEqual(2)
     await bus.close()
   })
+
+  it('keeps a call of many messages apart, so that its caller waits for no other call', async () => {
+    const transport = new StubTransport()
+    const answers: (() => void)[] = []
+    transport.answer = (batch) =>
+      new Promise((resolve) => answers.push(() => resolve(batch.map(() => ({ position: { n: 1 } })))))
+    const bus = await start(transport)
+    const many = Array.from({ length: 100 }, (_, data) => ({ data }))
+    const calls = [
+      bus.publish('t', 0),
+      bus.publish('t', 1),
+      bus.publishMany('t', many),
+      bus.publishMany('t', many),
+      bus.publish('t', 2),
+    ]
+    const [first, , second] = calls.map((call) => fate(call))
+    await turn()
+    expect(transport.published.map((batch) => batch.length)).toEqual([2, 100, 100, 1])
+    answers[1]?.()
+    await turn()
+    expect([first?.state, second?.state]).toEqual(['open', 'ok'])
+    for (const answer of answers) answer()
+    await Promise.all(calls)
+    await bus.close()
+  })
 })
 
 describe('fates', () => {

@@ -10,27 +10,27 @@ import type { MaintenanceParts } from '../../../src/transports/nats/jetstream/co
 
 const ACK_WAIT_MS = 3_000
 
-/** A lane with two deliveries that came at different times. */
-function laneWithTwo(): PullConsumer {
-  const lane = { ackWaitMs: ACK_WAIT_MS, outstanding: new LinkedList<NatsDelivery>() } as unknown as PullConsumer
+/** A consumer with two deliveries that came at different times. */
+function consumerWithTwo(): PullConsumer {
+  const consumer = { ackWaitMs: ACK_WAIT_MS, outstanding: new LinkedList<NatsDelivery>() } as unknown as PullConsumer
   for (const [seq, touchedAt] of [
     [1, 0],
     [2, 1_500],
   ] as const)
-    lane.outstanding.push(
-      new NatsDelivery(lane, {} as EncodedMessage, 'busbar.any.orders', 'r', seq, 1, 1, false, true, touchedAt),
+    consumer.outstanding.push(
+      new NatsDelivery(consumer, {} as EncodedMessage, 'busbar.any.orders', 'r', seq, 1, 1, false, true, touchedAt),
     )
-  return lane
+  return consumer
 }
 
 test('what ran out at the server while it was out of reach is lost: other members may have it', async () => {
   const clock = manualClock()
   const lost: NatsDelivery[] = []
-  const lane = laneWithTwo()
+  const consumer = consumerWithTwo()
   const maintenance = new Maintenance({
     session: { ready: false, host: { clock } },
     shared: {
-      all: [lane],
+      all: [consumer],
       leaseMs: ACK_WAIT_MS,
       lost: (deliveries: readonly NatsDelivery[]) => void lost.push(...deliveries),
     },
@@ -42,5 +42,5 @@ test('what ran out at the server while it was out of reach is lost: other member
     lost.map(({ seq }) => seq),
     [1],
   )
-  assert.equal(lane.outstanding.size, 1)
+  assert.equal(consumer.outstanding.size, 1)
 })

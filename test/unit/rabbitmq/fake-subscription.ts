@@ -61,7 +61,7 @@ export async function subscribed(native: RabbitMqConsumerOptions = {}, partition
     live: () => undefined,
     failed: () => undefined,
     slow: () => undefined,
-    tooLarge: ({ spec }, bytes, limit) => reports.tooLarge(spec, bytes, limit),
+    tooLarge: ({ spec }, bytes, limit, isOnDisk) => reports.tooLarge(spec, bytes, limit, isOnDisk),
     ended: () => Promise.resolve(),
   }
   const parts: Partial<SubscribingParts> = {

@@ -34,7 +34,7 @@ export interface SubscriptionContext {
   /** Messages wait here for so long that the broker may take them back; fewer will be sent ahead. */
   slow(subscription: LiveSubscription, reader: QueueConsumer, ageMs: number): void
   /** The broker sent more bytes ahead than `prefetchBytes`; the limit that would have prevented it, if one can. Reported once. */
-  tooLarge(subscription: LiveSubscription, bytes: number, limit: AheadLimit | undefined): void
+  tooLarge(subscription: LiveSubscription, bytes: number, limit: AheadLimit | undefined, isOnDisk: boolean): void
   /** The broker sent this many messages without waiting for acks, and they were never handled. */
   dropped(subscription: LiveSubscription, count: number): void
   /** Its publisher gave the message a key, but not the bucket of that key. Reported once. */

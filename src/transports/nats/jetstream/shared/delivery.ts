@@ -21,12 +21,12 @@ export interface StoredNote {
 /** What a delivery, and those that settle it, need of the consumer that it came from. */
 export interface DeliveringConsumer {
   readonly stream: string
-  readonly consumer: string
+  readonly name: string
   readonly partition: string
   /** Changes when the consumer is replaced by another one of the same name. */
   readonly identity: string
   /** Increments each time that what we had of it was taken away. */
-  readonly tenure: number
+  readonly leaseGeneration: number
   readonly ackWaitMs: number
   /** Handed over but not settled. */
   readonly outstanding: LinkedList<NatsDelivery>
@@ -39,7 +39,7 @@ export interface DeliveringConsumer {
 export class NatsDelivery implements Delivery {
   previous: NatsDelivery | undefined = undefined
   next: NatsDelivery | undefined = undefined
-  readonly lane: DeliveringConsumer
+  readonly consumer: DeliveringConsumer
   readonly message: EncodedMessage
   readonly destination: string
   /** Where acks go. Identifies the delivery to the server on any connection. */
@@ -49,8 +49,8 @@ export class NatsDelivery implements Delivery {
   /** How often the server has delivered it, including this time. */
   readonly delivered: number
   readonly bytes: number
-  /** The lane's tenure when it came. */
-  readonly tenure: number
+  /** That of the consumer when it came. */
+  readonly leaseGeneration: number
   /** The message was published with a delay: its first delivery comes before its time. */
   readonly early: boolean
   note: StoredNote | undefined = undefined
@@ -68,7 +68,7 @@ export class NatsDelivery implements Delivery {
   runtime: unknown = undefined
 
   constructor(
-    lane: DeliveringConsumer,
+    consumer: DeliveringConsumer,
     message: EncodedMessage,
     destination: string,
     reply: string,
@@ -79,8 +79,8 @@ export class NatsDelivery implements Delivery {
     known: boolean,
     touchedAt: number,
   ) {
-    this.lane = lane
-    this.tenure = lane.tenure
+    this.consumer = consumer
+    this.leaseGeneration = consumer.leaseGeneration
     this.message = message
     this.destination = destination
     this.reply = reply
@@ -93,11 +93,11 @@ export class NatsDelivery implements Delivery {
   }
 
   get partition(): string {
-    return this.lane.partition
+    return this.consumer.partition
   }
 
   get position(): Position {
-    return positionOf(this.lane.stream, this.seq)
+    return positionOf(this.consumer.stream, this.seq)
   }
 
   /** Sets its history from the note. */
