@@ -61,18 +61,20 @@ export function redisAdmin(
 
   /** Each group costs several commands for each partition. */
   async function groupsOf(topic: string, only: string | undefined): Promise<GroupInfo[]> {
-    const { scripts, commands } = context()
     const partitions = await partitionsOf(topic)
-    const streams = partitions.map(({ stream }) => stream)
-    const lists = await Promise.all(
-      only === undefined
-        ? atOnce(streams, commands).map((some) => scripts.run(GROUP_NAMES, some, []) as Promise<readonly Buffer[]>)
-        : [[only]],
-    )
-    const names = [...new Set(lists.flat().map(String))].sort()
+    const names = only === undefined ? await groupNames(partitions) : [only]
     return (await Promise.all(names.map((group) => groupInfo(topic, group, partitions)))).filter(
       (info) => info !== undefined,
     )
+  }
+
+  async function groupNames(partitions: readonly PartitionKeys[]): Promise<readonly string[]> {
+    const { scripts, commands } = context()
+    const streams = partitions.map(({ stream }) => stream)
+    const lists = (await Promise.all(
+      atOnce(streams, commands).map((some) => scripts.run(GROUP_NAMES, some, [])),
+    )) as readonly (readonly Buffer[])[]
+    return [...new Set(lists.flat().map(String))].sort()
   }
 
   /** Undefined when it exists in no partition. */
