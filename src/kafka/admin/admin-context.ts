@@ -7,14 +7,11 @@ import type { ApiName, Requests, Responses } from '../protocol/generated/api-typ
 
 /** What {@link KafkaClient.admin} takes. */
 export interface AdminOptions {
-  /** For one call, all attempts included. In milliseconds. @default 30_000 */
+  /** Time limit for one call, including retries. In milliseconds. @default 30_000 */
   readonly timeoutMs?: number | undefined
 }
 
-/**
- * Some of the items of a call were refused; the others were carried out. `failures` has the error of each, by the name that its request
- * gave it.
- */
+/** Some items of a call were refused; the others are done. `failures` has the error of each refused item, by name. */
 export class PartialFailureError extends KafkaError {
   override readonly name = 'PartialFailureError'
   readonly failures: ReadonlyMap<string, KafkaError>

@@ -12,8 +12,8 @@ export interface DeliveryOptions {
   readonly read: ReadRecordsOptions
   /** Before anything is delivered or finished: what the consumer no longer owns must be known. */
   readonly check: () => void
-  /** There is room for more. */
-  readonly taken: () => void
+  /** All that an answer brought of it is delivered: there is room for more. */
+  readonly taken: (owned: OwnedPartition) => void
   /** What may be committed has moved. */
   readonly moved: (owned: OwnedPartition) => void
   /** Nobody is at work on a partition that is being taken away. */
@@ -137,7 +137,7 @@ export class Delivery {
     }
     if (!fetch.hasRecords()) return undefined
     const { batches, chunk, isLast } = fetch.buffer.take(this.#options.maxBatchRecords)
-    if (isLast) this.#options.taken()
+    if (isLast) this.#options.taken(owned)
     const last = batches.at(-1)
     const nextOffset = isLast || last === undefined ? chunk.nextOffset : last.lastOffset + 1
     const epoch = isLast || last === undefined ? chunk.lastEpoch : last.leaderEpoch

@@ -1,20 +1,20 @@
 import { KafkaError } from '../errors.ts'
 import type { Delivery } from './producer-batch.ts'
 
-/** Where a record is. */
+/** Where a record was written. */
 export interface SentRecord {
   readonly topic: string
   readonly partition: number
-  /** -1 if the broker did not say: with acks 0, and for a batch whose first answer was lost. */
+  /** -1 if it is unknown: with acks 0, and for a batch whose first answer was lost. */
   readonly offset: number
   /** -1 unless the topic's timestamps are set by the broker. In milliseconds. */
   readonly logAppendTimeMs: number
 }
 
-/** Records of an array that follow each other in a partition, in the order of the array. */
+/** Consecutive records of an array in one partition, in the order of the array. */
 export interface SentRange {
   readonly partition: number
-  /** Of the first one; -1 if the broker did not say. */
+  /** Offset of the first one; -1 if it is unknown. */
   readonly baseOffset: number
   readonly count: number
 }
@@ -54,7 +54,7 @@ export class SendManyError extends KafkaError {
   }
 }
 
-/** A promise that may be left alone: one that nobody awaits does not end the process when it rejects. */
+/** A promise that need not be awaited: if it rejects, the process does not crash. */
 export class Settlement<T> {
   readonly promise: Promise<T>
   readonly #resolve: (value: T) => void

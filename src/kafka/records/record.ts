@@ -23,8 +23,8 @@ export interface RecordSource {
 }
 
 /**
- * A record, as a view of the response it came in: key, value and headers are made when they are asked for, and keep the whole
- * response in memory until {@link KafkaRecord.copy} is taken instead.
+ * A record, as a view of the response that it came in. Key, value and headers are decoded when you access them.
+ * Holding on to a record keeps the whole response in memory: hold on to {@link KafkaRecord.copy} instead.
  */
 export class KafkaRecord {
   static {
@@ -117,7 +117,7 @@ export class KafkaRecord {
     return { offset, timestamp, key: readable(key), value: readable(value), headers }
   }
 
-  /** The same record in memory of its own: the response that it came in can be freed. */
+  /** The same record in its own memory, so that the response it came in can be freed. */
   copy(): KafkaRecord {
     const { bytes, baseOffset, baseTimestamp } = this.#source
     const end =

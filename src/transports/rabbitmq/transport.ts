@@ -65,6 +65,7 @@ interface Open {
 interface Consuming {
   readonly connection: Connection
   readonly members: MemberChannel
+  readonly questions: LimitedEntry
   readonly subscriptions: Set<LiveSubscription>
   /** Channels of its subscriptions, those included that are still being made. */
   channels: number
@@ -74,6 +75,8 @@ interface Consuming {
 const SPARE_CHANNELS = 64
 /** A declaration has a channel of its own, and a broker creates queues one after another anyway. */
 const MAX_SUBSCRIBING = 32
+/** A question takes two channels at most: with the declarations, fewer than are spare. */
+const MAX_ASKING = 12
 
 /** RabbitMQ behind the contract: two connections that reconnect by themselves, and everything on them. */
 export class RabbitMqTransport implements Transport {
@@ -326,7 +329,7 @@ export class RabbitMqTransport implements Transport {
         down: () => undefined,
       })
       const members = new MemberChannel(names, number === 0 ? host.instanceId : `${host.instanceId}.${number}`, control)
-      const added = { connection, members, subscriptions, channels: 0 }
+      const added = { connection, members, questions: new LimitedEntry(MAX_ASKING), subscriptions, channels: 0 }
       consuming.push(added)
       return added
     }
@@ -394,6 +397,7 @@ export class RabbitMqTransport implements Transport {
       clock: host.clock,
       publisher,
       salt: host.instanceId,
+      questions: consuming.questions,
       live: () => consuming.connection.live,
       failed: (error, doing) => {
         if (!isLoss(error)) reports.failed(error, doing)

@@ -5,6 +5,7 @@ import { AttemptNotes } from '../../../src/transports/rabbitmq/consume/attempt-n
 import type { Note } from '../../../src/transports/rabbitmq/consume/attempt-notes.ts'
 import { Attempts } from '../../../src/transports/rabbitmq/consume/attempts.ts'
 import type { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
+import { LimitedEntry } from '../../../src/transports/rabbitmq/connection/limited-entry.ts'
 import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import type { SubscriptionContext } from '../../../src/transports/rabbitmq/consume/subscription-context.ts'
 import { turn } from '../core/stage.ts'
@@ -37,7 +38,12 @@ function member(): Member {
     queueOf: () => 'notes',
     declare: () => Promise.resolve(),
   })
-  const context: Partial<SubscriptionContext> = { clock, failed: () => undefined, live: () => made.live }
+  const context: Partial<SubscriptionContext> = {
+    clock,
+    questions: new LimitedEntry(1),
+    failed: () => undefined,
+    live: () => made.live,
+  }
   const attempts = new Attempts('me', notes, context as SubscriptionContext)
   const made: Member = {
     clock,

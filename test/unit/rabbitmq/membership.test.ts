@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import { sleep } from '../../../src/core/clock.ts'
-import { MemberChannel } from '../../../src/transports/rabbitmq/partitions/member-channel.ts'
+import type { MemberChannel } from '../../../src/transports/rabbitmq/partitions/member-channel.ts'
+import { LimitedEntry } from '../../../src/transports/rabbitmq/connection/limited-entry.ts'
 import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import { Membership } from '../../../src/transports/rabbitmq/partitions/membership.ts'
 import { turn } from '../core/stage.ts'
@@ -24,12 +25,12 @@ function meeting() {
     clock,
     channel: {
       enter: () => Promise.resolve(() => undefined),
-      inTurn: (ask) => turnOf().then(ask),
       say: (_first, content) => {
         said.push((JSON.parse(content.toString()) as string[])[0] ?? '')
         return Promise.resolve()
       },
     } as Partial<MemberChannel> as MemberChannel,
+    questions: { run: (ask) => turnOf().then(ask) } as Partial<LimitedEntry> as LimitedEntry,
     hasOthers: () => counted.then((others) => (others === undefined ? undefined : others > 0)),
     onChange: (members) => void told.push([...members]),
     onLost: () => undefined,
@@ -156,11 +157,11 @@ test('a broker that does not answer is given up after three seconds', async () =
   await joined
 })
 
-test('the groups of a process ask no more than sixteen questions at once, in order', async () => {
-  const channel = new MemberChannel(undefined as never, 'p', undefined as never)
+test('the groups of a process ask no more than so many questions at once, in order', async () => {
+  const questions = new LimitedEntry(16)
   const [begun, ends]: [number[], (() => void)[]] = [[], []]
   const all = Array.from({ length: 40 }, (_, group) =>
-    channel.inTurn(
+    questions.run(
       () =>
         new Promise<void>((resolve) => {
           begun.push(group)

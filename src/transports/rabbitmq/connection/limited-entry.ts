@@ -7,6 +7,16 @@ export class LimitedEntry {
     this.#free = most
   }
 
+  /** Runs the work when it is its turn. */
+  async run<Result>(work: () => Promise<Result>): Promise<Result> {
+    await this.enter()
+    try {
+      return await work()
+    } finally {
+      this.leave()
+    }
+  }
+
   async enter(): Promise<void> {
     if (this.#free-- > 0) return
     await new Promise<void>((resolve) => void this.#waiting.push(resolve))

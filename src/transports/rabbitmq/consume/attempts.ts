@@ -211,7 +211,7 @@ export class Attempts {
     const live = this.#context.live()
     if (live === undefined) return false
     try {
-      this.#book.learn(await notes.read(live))
+      this.#book.learn(await this.#context.questions.run(() => notes.read(live)))
       return true
     } catch (error) {
       this.#context.failed(error, 'reading notes about attempts')

@@ -319,6 +319,7 @@ function membershipOf(
       id: spec.consumerId,
       first,
       channel: members,
+      questions: context.questions,
       clock: host.clock,
       hasOthers: async (live) => (isConsumed() ? undefined : (await consumersOf(live, first)) > 0),
       ...hooks,

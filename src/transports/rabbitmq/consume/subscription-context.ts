@@ -1,4 +1,5 @@
 import type { Clock } from '../../../core/clock.ts'
+import type { LimitedEntry } from '../connection/limited-entry.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import type { RabbitMqPublisher } from '../publish/publisher.ts'
 import type { QueueConsumer, ConsumerEnd } from './queue-consumer.ts'
@@ -26,6 +27,11 @@ export interface SubscriptionContext {
   readonly publisher: RabbitMqPublisher
   /** Unique to the bus: for ids of messages that have none. */
   readonly salt: string
+  /**
+   * Lets so many subscriptions of a connection ask the broker at once: each question takes a channel or two for a moment, of
+   * those that the connection has left.
+   */
+  readonly questions: LimitedEntry
   /** The live connection for consuming. */
   live(): LiveConnection | undefined
   failed(error: unknown, doing: string): void

@@ -142,7 +142,8 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
       failed: (error, doing) => context.failed(error, doing),
     })
     // Every member of a shared queue may get every message: there the group's count is the right one.
-    if (!this.nature.isShared && this.#cursor === undefined) this.readyHere = () => this.#readyHere()
+    if (!this.nature.isShared && this.#cursor === undefined)
+      this.readyHere = () => context.questions.run(() => this.#readyHere())
     this.assignment = parts.assignment(this)
     this.#guard.start()
   }

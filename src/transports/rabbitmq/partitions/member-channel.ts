@@ -1,13 +1,9 @@
 import type { Channel, ConsumeMessage } from 'amqplib'
 import { closeQuietly } from '../connection/amqp.ts'
-import { LimitedEntry } from '../connection/limited-entry.ts'
 import type { ControlPublisher } from '../publish/control-publisher.ts'
 import { memberKeyOf } from '../topology/names.ts'
 import type { Names } from '../topology/names.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
-
-/** Each question takes a channel for a moment, of those that a connection has left. */
-const MAX_ASKING = 16
 
 /** A member of a group that hears what others say. */
 export interface Listener {
@@ -32,7 +28,6 @@ export class MemberChannel {
   readonly #names: Names
   readonly #process: string
   readonly #publisher: ControlPublisher
-  readonly #asking = new LimitedEntry(MAX_ASKING)
   #line: Line | undefined
   #opened = 0
 
@@ -59,16 +54,6 @@ export class MemberChannel {
       if (left?.delete(listener) !== true || left.size > 0) return
       line.listeners.delete(key)
       if (this.#line === line) channel.unbindQueue(line.queue, this.#names.system, key).catch(() => undefined)
-    }
-  }
-
-  /** Asks the broker for a group, when it is its turn: a process may have hundreds of them, which all start at once. */
-  async inTurn<Result>(ask: () => Promise<Result>): Promise<Result> {
-    await this.#asking.enter()
-    try {
-      return await ask()
-    } finally {
-      this.#asking.leave()
     }
   }
 

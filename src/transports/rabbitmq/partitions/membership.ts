@@ -3,6 +3,7 @@ import type { Clock, Timer } from '../../../core/clock.ts'
 import { TimeoutError } from '../../../core/errors.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
 import type { Listener, MemberChannel } from './member-channel.ts'
+import type { LimitedEntry } from '../connection/limited-entry.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 
 /** How long a member has to answer. */
@@ -24,6 +25,8 @@ export interface MembershipParts {
   /** The first queue of the group. */
   readonly first: string
   readonly channel: MemberChannel
+  /** Lets so many groups of the process ask the broker at once. */
+  readonly questions: LimitedEntry
   readonly clock: Clock
   /**
    * Whether another member consumes the group's first queue. Undefined when this one does: the broker does not count
@@ -102,8 +105,8 @@ export class Membership implements Listener {
   }
 
   async #inTime<Result>(ask: () => Promise<Result>): Promise<Result> {
-    const { channel, clock } = this.#parts
-    return channel.inTurn(async () => {
+    const { questions, clock } = this.#parts
+    return questions.run(async () => {
       const asking = ask()
       if (await settledWithin(clock, ASK_MS, asking)) return asking
       throw new TimeoutError(`The broker did not answer within ${ASK_MS} ms who else is in the group`)
