@@ -30,6 +30,8 @@ const config: ViteUserConfig = defineConfig({
     hookTimeout: 120_000,
     reporters: ['default', new StuckFileReporter(FILE_LIMIT_MS)],
     sequence: { sequencer: LongestFirst },
+    // Tests of one file that run at once are those that wait for something to expire.
+    maxConcurrency: 8,
     // Two cores are shared with the brokers, and broker tests mostly wait: a third worker fills the gaps, more make timeouts.
     maxWorkers: 3,
     execArgv: ['--conditions=busbar-source'],

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { COMPARE_USAGE, runCompare } from './compare/run-compare.ts'
 import { FOOTPRINT_USAGE } from './footprint/arguments.ts'
@@ -9,7 +9,7 @@ import { toCaseRecord } from './runner/case-record.ts'
 import type { CaseRecord } from './runner/case-record.ts'
 import { ensureBuild } from './runner/ensure-build.ts'
 import { ensurePeers, peerVersions } from './runner/ensure-peers.ts'
-import { PROJECT_FOLDER } from './runner/folders.ts'
+import { BENCH_FOLDER, PROJECT_FOLDER } from './runner/folders.ts'
 import { describeMachine } from './runner/machine.ts'
 import { profileCase } from './runner/profile.ts'
 import { roundRobin } from './runner/round-robin.ts'
@@ -96,6 +96,11 @@ function notBuilt(suite: Suite): string | undefined {
     : `busbar${suite.needsExport.slice(1)} does not exist in this version`
 }
 
+function notInstalled({ needsPackage, file }: Subject): string | undefined {
+  if (needsPackage === undefined || existsSync(join(BENCH_FOLDER, 'peers/node_modules', needsPackage))) return undefined
+  return `${needsPackage} is not installed; ${file} says how`
+}
+
 function isOurs(subject: Subject): boolean {
   return subject.file.startsWith('cases/')
 }
@@ -114,6 +119,7 @@ async function measure(suites: readonly Suite[], args: BenchArguments, services:
         runSubject(subject, { length: args.quick ? SHORT : LONG, source: args.source, env: services.env }),
       unavailable: (subject) =>
         (isOurs(subject) ? notBuilt(suite) : undefined) ??
+        notInstalled(subject) ??
         (subject.services ?? []).map((name) => services.missing.get(name)).find((why) => why !== undefined),
       progress: progress.show,
     })

@@ -11,7 +11,9 @@ interface MarkdownIt {
 
 interface Token {
   type: string
-  readonly content: string
+  /** Of a fenced block: its language. */
+  readonly info: string
+  content: string
   readonly children: Token[] | null
   attrGet(name: string): string | null
   attrSet(name: string, value: string): void
@@ -30,6 +32,11 @@ export function githubMarkdown(md: MarkdownIt): void {
     // The landing page shows its title larger, above the text.
     if (page === 'README.md' && tokens[0]?.type === 'heading_open') tokens.splice(0, 3)
     for (const token of tokens) {
+      // The theme draws it; without JavaScript it stays text, as everywhere but on GitHub.
+      if (token.type === 'fence' && token.info === 'mermaid') {
+        token.type = 'html_block'
+        token.content = `<pre class="mermaid" v-pre>${escaped(token.content)}</pre>\n`
+      }
       // VitePress styles fenced blocks alone, and would run `{{ }}` of an indented one as code.
       if (token.type === 'code_block') token.type = 'fence'
       for (const child of token.children ?? []) {
@@ -39,4 +46,8 @@ export function githubMarkdown(md: MarkdownIt): void {
       }
     }
   })
+}
+
+function escaped(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 }

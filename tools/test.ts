@@ -11,11 +11,15 @@
 import { spawn } from 'node:child_process'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { bringUp, sharedBroker, stopShared } from './brokers/index.ts'
+import { ensurePeers } from '../test/peers/ensure-peers.ts'
+import { BROKER_NAMES, bringUp, fetchAhead, sharedBroker, stopShared } from './brokers/index.ts'
 import type { BrokerError, BrokerName } from './brokers/index.ts'
 
 /** The brokers that transports and stores are tested on. The tests of the brokers themselves start their own. */
 const TESTED = ['rabbitmq', 'nats', 'redis', 'postgres'] as const satisfies readonly BrokerName[]
+
+/** Folders whose tests need no broker. */
+const BROKERLESS = ['test/unit', 'test/types'] as const
 
 const ENDING = ['SIGINT', 'SIGTERM'] as const
 
@@ -24,15 +28,20 @@ const args = process.argv.slice(2)
 const soak = args.includes('--soak')
 const words = args.includes('--conformance') ? conformanceFiles() : args.filter((arg) => arg !== '--soak')
 
+const isWhole = words.length === 0
 const needed = neededFor(words)
 const before = new Set(needed.filter((name) => sharedBroker(name) !== undefined))
-const { failed } = await bringUp(needed)
+const starting = bringUp(needed, isWhole ? BROKER_NAMES : [])
+// What needs no broker runs while they are started, and while everything is installed that tests would else wait for.
+const fetching = isWhole ? Promise.allSettled([starting.then(fetchAhead), ensurePeers()]) : undefined
+let code = isWhole ? await runVitest([], BROKERLESS) : 0
+const { failed } = await starting
 const missing = failed.map(({ broker }) => broker)
-let code = await runVitest(missing, words)
+if (!isInterrupted) code = (await runVitest(missing, isWhole ? without(BROKERLESS) : words)) || code
 // A whole run ends with the files that need the machine for themselves: scenarios have deadlines.
-if (words.length === 0 && !isInterrupted)
-  code = (await runVitest(missing, ['.alone.test.ts'], { BUSBAR_ALONE: '1' })) || code
+if (isWhole && !isInterrupted) code = (await runVitest(missing, ['.alone.test.ts'], { BUSBAR_ALONE: '1' })) || code
 for (const name of needed) if (!before.has(name)) await stopShared(name)
+if (!isInterrupted) await fetching
 process.exitCode = conclude(code, failed)
 
 /** The files of the named transports, or all. Options are passed on. */
@@ -52,6 +61,11 @@ function neededFor(filters: readonly string[]): readonly BrokerName[] {
   if (chosen.every((word) => /unit|types|package|memory|sqlite|kafka|oldest/.test(word))) return []
   const named = TESTED.filter((name) => chosen.some((word) => word.includes(name)))
   return named.length > 0 ? named : TESTED
+}
+
+/** Arguments for the other folders. */
+function without(folders: readonly string[]): readonly string[] {
+  return folders.flatMap((folder) => ['--exclude', `${folder}/**`])
 }
 
 /** The configuration excludes the files of missing brokers. */

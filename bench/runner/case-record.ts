@@ -1,4 +1,4 @@
-import type { CaseView, SubjectFigures, SuiteName } from '../suites/suite.ts'
+import type { CaseView, Metric, SubjectFigures, SuiteName } from '../suites/suite.ts'
 
 /** Figures of one subject in a report. */
 export interface SubjectRecord {
@@ -24,7 +24,7 @@ export interface CaseRecord {
   readonly suite: SuiteName
   readonly case: string
   readonly title: string
-  readonly metric: 'msg/s' | 'p99 ms'
+  readonly metric: Metric
   readonly ours: number | null
   readonly peers: Readonly<Record<string, number>>
   readonly ratios: Readonly<Record<string, number>>

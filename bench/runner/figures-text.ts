@@ -1,8 +1,9 @@
 import type { CaseRecord, SubjectRecord } from './case-record.ts'
 
-/** `512,340` or `1.24 ms`. */
+/** `512,340`, `1.24 ms` or `0.31 %`. */
 export function valueText(record: CaseRecord, value: number): string {
   if (record.metric === 'p99 ms') return `${value.toFixed(2)} ms`
+  if (record.metric === 'CPU %') return `${value.toFixed(2)} %`
   return Math.round(value).toLocaleString('en')
 }
 

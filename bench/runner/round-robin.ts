@@ -75,7 +75,8 @@ function viewOf(bench: BenchCase, slots: ReadonlyMap<string, Slot>): CaseView {
 }
 
 function valueOf(bench: BenchCase, run: CaseOutput): number {
-  return bench.metric === 'msg/s' ? run.messages / run.seconds : Number(run.extra?.['p99Ms'] ?? NaN)
+  if (bench.metric === 'msg/s') return run.messages / run.seconds
+  return Number(run.extra?.[bench.metric === 'p99 ms' ? 'p99Ms' : 'cpuPercent'] ?? NaN)
 }
 
 function figuresOf(bench: BenchCase, subject: Subject, runs: readonly CaseOutput[]): SubjectFigures {

@@ -1,6 +1,10 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { BrokerError, startPrivate } from '../../tools/brokers/index.ts'
-import type { Broker } from '../../tools/brokers/index.ts'
+import type { Broker, KafkaBroker } from '../../tools/brokers/index.ts'
 import type { ServiceName } from '../suites/suite.ts'
+import { BENCH_FOLDER } from './folders.ts'
 
 /** Brokers of this run alone, so that no other data or load is in the figures. */
 export interface Services extends AsyncDisposable {
@@ -17,9 +21,26 @@ export interface Services extends AsyncDisposable {
  * would distort what happens to be measured then.
  */
 const REDIS = { args: ['--auto-aof-rewrite-percentage', '0'] } as const
+/** What its packages give it. */
+const KAFKA = { heapMb: 1_024 } as const
 
 function variableOf(name: ServiceName): string {
   return `BUSBAR_TEST_${name.toUpperCase()}_URL`
+}
+
+function start(name: ServiceName) {
+  if (name === 'redis') return startPrivate(name, REDIS)
+  if (name === 'kafka') return startPrivate(name, KAFKA)
+  return startPrivate(name, {})
+}
+
+/** Fills the topics that are read. Resolves with the command of Java, to which a main class of Kafka's tools is added. */
+async function prepareKafka(broker: KafkaBroker): Promise<readonly string[]> {
+  const program = join(BENCH_FOLDER, 'kafka/fill-topics.ts')
+  const options = ['--conditions=busbar-source', '--disable-warning=ExperimentalWarning']
+  await promisify(execFile)(process.execPath, [...options, program, broker.listeners.plaintext])
+  // Tools of tests start sooner with the simple compiler; here they are measured.
+  return broker.toolCommand('').filter((arg) => arg !== '' && !arg.startsWith('-XX:TieredStopAtLevel'))
 }
 
 export async function startServices(names: ReadonlySet<ServiceName>): Promise<Services> {
@@ -35,8 +56,9 @@ export async function startServices(names: ReadonlySet<ServiceName>): Promise<Se
       return
     }
     try {
-      const broker = await startPrivate(name, name === 'redis' ? REDIS : {})
+      const broker = await start(name)
       started.push(broker)
+      if (broker.name === 'kafka') env['BUSBAR_BENCH_KAFKA_JAVA'] = JSON.stringify(await prepareKafka(broker))
       env[variableOf(name)] = broker.url
       versions.push(`${name} ${broker.version}`)
     } catch (error) {

@@ -1,3 +1,4 @@
+import { kafkaSuite } from './kafka.ts'
 import { memorySuite } from './memory.ts'
 import { natsSuite } from './nats.ts'
 import { rabbitmqSuite } from './rabbitmq.ts'
@@ -11,4 +12,5 @@ export const SUITES: Readonly<Record<SuiteName, Suite>> = {
   rabbitmq: rabbitmqSuite,
   nats: natsSuite,
   redis: redisSuite,
+  kafka: kafkaSuite,
 }

@@ -40,7 +40,7 @@ export function atLeastTimes(min: number, ...names: readonly string[]): Goal {
 /** CPU per message of ours against a peer's. */
 export function atMostTimesCpu(max: number, name: string): Goal {
   return {
-    text: `≤ ${max}× the CPU of ${name}`,
+    text: `≤ ${Number(max.toFixed(2))}× the CPU of ${name}`,
     evaluate({ ours, others }) {
       const peer = others.get(name)
       if (ours === undefined || peer === undefined) return NOTHING
@@ -69,7 +69,7 @@ export function atMostMoreCpu(maxMicros: number, name: string): Goal {
 /** A figure among those that the case reports besides its rate. */
 export function atMost(field: string, max: number, unit: string): Goal {
   return {
-    text: `${field.replace(/Ms$|Mb$/, '')} ≤ ${max} ${unit}`,
+    text: `${field.replace(/Ms$|Mb$|Percent$/, '')} ≤ ${max} ${unit}`,
     evaluate({ ours }) {
       const value = ours?.extra[field]
       if (typeof value !== 'number') return NOTHING

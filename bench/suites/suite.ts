@@ -1,9 +1,9 @@
 import type { CaseOutput } from '../harness/case-output.ts'
 
-export type ServiceName = 'rabbitmq' | 'nats' | 'redis' | 'postgres'
-export type SuiteName = 'memory' | 'sqlite' | 'rabbitmq' | 'nats' | 'redis'
+export type ServiceName = 'rabbitmq' | 'nats' | 'redis' | 'postgres' | 'kafka'
+export type SuiteName = 'memory' | 'sqlite' | 'rabbitmq' | 'nats' | 'redis' | 'kafka'
 
-export const SUITE_NAMES: readonly SuiteName[] = ['memory', 'sqlite', 'rabbitmq', 'nats', 'redis']
+export const SUITE_NAMES: readonly SuiteName[] = ['memory', 'sqlite', 'rabbitmq', 'nats', 'redis', 'kafka']
 
 /** What runs a case: Busbar, or a peer. The same subject of several cases runs once a round for all of them. */
 export interface Subject {
@@ -12,9 +12,14 @@ export interface Subject {
   readonly file: string
   readonly args?: readonly string[]
   readonly services?: readonly ServiceName[]
+  /** A package that is not among those that are installed for the benchmarks: without it, the subject is left out. */
+  readonly needsPackage?: string
   /** What its user can rely on in this configuration: a ratio means little without it. */
   readonly guarantees?: string
 }
+
+/** What `ours` and `peers` of the report hold: messages per second, the 99th percentile in ms, or CPU in percent of one core. */
+export type Metric = 'msg/s' | 'p99 ms' | 'CPU %'
 
 /** What a figure is compared with, and whether it holds. */
 export interface Goal {
@@ -32,8 +37,7 @@ export interface GoalResult {
 export interface BenchCase {
   readonly name: string
   readonly title: string
-  /** What `ours` and `peers` of the report hold: messages per second, or the 99th percentile in ms. */
-  readonly metric: 'msg/s' | 'p99 ms'
+  readonly metric: Metric
   readonly ours: Subject
   readonly peers: readonly Subject[]
   /** Busbar in another configuration, run beside ours for goals and for orientation; not a peer. */

@@ -17,8 +17,11 @@ const kafka = createClient({
   },
 })
 
-await kafka.producer().send({ topic: 'orders', key: 'ord-4', value: '{"total":1}' })
-await kafka.close()
+try {
+  await kafka.producer().send({ topic: 'orders', key: 'ord-4', value: '{"total":1}' })
+} finally {
+  await kafka.close()
+}
 
 function histogram(_name: string, _durationMs: number, _result: string): void {
   // Your metrics library.

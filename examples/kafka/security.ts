@@ -16,6 +16,9 @@ const kafka = createClient({
   },
 })
 
-const { brokers } = await kafka.admin().cluster.describe()
-console.log(`authenticated; ${brokers.length} broker(s)`)
-await kafka.close()
+try {
+  const { brokers } = await kafka.admin().cluster.describe()
+  console.log(`authenticated; ${brokers.length} broker(s)`)
+} finally {
+  await kafka.close()
+}

@@ -284,7 +284,8 @@ export interface TransportSubscription {
    *
    * - before it starts a handler for a message with the history `unknown` or `died`, and waits for the answer;
    * - for a handler that has been running for a moment, without waiting: short handlers cost nothing;
-   * - when an attempt has failed and the next one will be made in this process (`running: false`, with its `notBefore`);
+   * - when an attempt has failed and the next one will be made in this process (`running: false`, with its `notBefore`): that one
+   *   waits for the answer, at most 2 s;
    * - for a `lost` delivery whose running handler had been noted: this process lives, so the attempt is not used. The transport
    *   stores such a note if it still can.
    *

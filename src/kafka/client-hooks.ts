@@ -4,11 +4,11 @@ import type { KnownNames, OptionsReader } from './options-reader.ts'
 import type { BatchEvent } from './producer/producer-hooks.ts'
 
 /**
- * What happens in a client, for logs and metrics. Hooks are called synchronously, where it happens: they must be quick. What one throws is
- * ignored. A client without hooks pays nothing for them.
+ * Functions that report what happens in a client, for logs and metrics. They are called synchronously, so they must
+ * be quick. Errors that they throw are ignored. A hook that is not set costs nothing.
  */
 export interface ClientHooks extends ClusterHooks, ConsumerHooks {
-  /** A batch of a producer was confirmed, or has failed. */
+  /** A batch of a producer was confirmed or failed. */
   readonly onBatch?: ((event: BatchEvent) => void) | undefined
 }
 

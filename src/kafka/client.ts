@@ -20,37 +20,45 @@ import type { ProducerOptions } from './producer/producer-options.ts'
 
 /** What {@link createClient} takes. Only `brokers` is required. */
 export interface ClientOptions extends ClusterOptions {
-  /** Called for what happens on the way, for logs and metrics. @default none */
+  /** Functions that report what happens, for logs and metrics. @default none */
   readonly hooks?: ClientHooks | undefined
 }
 
 /**
- * A client of one Kafka cluster. Makes no connection before it is used. Its producers and consumers share what is known about the cluster,
- * and nothing else: each has connections of its own, so none waits for another. One client per process and cluster is usual.
+ * A client of one Kafka cluster. It does not connect until it is used. Its producers and consumers share the metadata
+ * of the cluster and nothing else: each has separate connections, so none waits for another. A process usually has
+ * one client per cluster.
  */
 export interface KafkaClient {
   /** Makes a producer. Throws an {@link InvalidOptionsError} if options can't be used. */
   producer(options?: ProducerOptions): Producer
-  /** Makes a consumer; it reads nothing before its first `next` or `run`. Throws an {@link InvalidOptionsError} if options can't be used. */
+  /**
+   * Makes a consumer. It starts reading with the first `next` or `run`. Throws an {@link InvalidOptionsError} if
+   * options can't be used.
+   */
   consumer(options: ConsumerOptions): Consumer
   /** Makes a member of a share group (KIP-932, Kafka 4.2). Throws an {@link InvalidOptionsError} if options can't be used. */
   shareConsumer(options: ShareConsumerOptions): ShareConsumer
-  /** Manages the cluster. It need not be closed. Throws an {@link InvalidOptionsError} if options can't be used. */
+  /**
+   * Makes an admin client, which manages the cluster and need not be closed. Throws an {@link InvalidOptionsError} if
+   * options can't be used.
+   */
   admin(options?: AdminOptions): Admin
   /**
-   * Closes everything that was made by this client: consumers finish what runs, commit and leave their groups, then producers send what they
-   * have; a fifth of the time, 5 seconds at most, is kept for them. Settles after `deadlineMs` at the latest (default 30,000), with no socket
-   * and no timer left; what was not done by then fails. `Infinity` is no limit. Rejects with an {@link InvalidOptionsError} if options can't
-   * be used, and has closed nothing then. May be called again, by handlers and hooks too: the first call counts.
+   * Closes everything that this client made. Consumers let running handlers finish, commit, and leave their groups;
+   * then producers send what they have left, for which a fifth of the time, at most 5 seconds, is reserved. Settles
+   * within `deadlineMs` (default 30,000; `Infinity` for no limit) and leaves no socket or timer open; sends that are
+   * not confirmed by then fail. Rejects with an {@link InvalidOptionsError} if options can't be used, and then closes
+   * nothing. Safe to call again, also from handlers and hooks: the options of the first call apply.
    */
   close(options?: CloseOptions): Promise<void>
-  /** Closes it at the end of an `await using`. */
+  /** Called at the end of an `await using`. */
   [Symbol.asyncDispose](): Promise<void>
 }
 
 /**
- * Makes a client: the beginning of everything else. Throws an {@link InvalidOptionsError} that says, for each option that can't be used, what
- * to give instead.
+ * Makes a client, from which you get producers, consumers and admin clients. Throws an {@link InvalidOptionsError} that lists every option
+ * that can't be used, with what to write instead.
  *
  * ```ts
  * const kafka = createClient({ brokers: ['localhost:9092'], clientId: 'shop' })

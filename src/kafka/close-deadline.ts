@@ -3,7 +3,7 @@ import { OptionsReader, shown } from './options-reader.ts'
 
 /** What `close` takes. */
 export interface CloseOptions {
-  /** It resolves by then at the latest. In milliseconds; `Infinity` for no limit. */
+  /** Time limit for closing. In milliseconds; `Infinity` for no limit. */
   readonly deadlineMs?: number | undefined
 }
 

@@ -4,7 +4,7 @@ import { missingRightOf } from './missing-rights.ts'
 
 export type { BrokerErrorCode, ErrorAction, WriteOutcome } from './error-codes.ts'
 
-/** What the client itself says. The page of errors has the meaning of each. */
+/** Codes of the client itself. The errors page of the documentation explains each. */
 export type ClientErrorCode =
   | 'ABORTED'
   | 'AUTHENTICATION_FAILED'
@@ -35,7 +35,7 @@ export type ClientErrorCode =
   | 'UNSUPPORTED_API'
   | 'WAIT_TIMEOUT'
 
-/** All that `code` of a {@link KafkaError} can be. */
+/** Every value of `code` of a {@link KafkaError}. */
 export type KafkaErrorCode = BrokerErrorCode | ClientErrorCode | MalformedCode
 
 /** What a {@link KafkaError} is made of. */
@@ -60,7 +60,7 @@ export class KafkaError extends Error {
   readonly brokerCode: number | undefined
   /** What can be done about it. */
   readonly action: ErrorAction
-  /** What became of the write. */
+  /** What happened to the write. */
   readonly outcome: WriteOutcome
   /** Of an authorization error: what an ACL must allow, such as `Write on the topic`. */
   readonly missingRight: string | undefined
@@ -74,7 +74,7 @@ export class KafkaError extends Error {
     this.missingRight = options.missingRight
   }
 
-  /** Whether the same call may succeed later without anyone changing anything. */
+  /** Whether the same call may succeed later without any change. */
   get retriable(): boolean {
     return this.action === 'retry' || this.action === 'refresh' || this.action === 'rediscover'
   }
@@ -98,7 +98,9 @@ export type MalformedCode =
   | 'DECOMPRESSION_FAILED'
   | 'TOO_LARGE'
 
-/** Bytes from a broker that can't be what they claim to be. The connection or the batch they came in can't be trusted further. */
+/**
+ * A broker sent bytes that are not valid. The connection or the batch that they came in is not trusted any further.
+ */
 export class MalformedError extends KafkaError {
   override readonly name = 'MalformedError'
   declare readonly code: MalformedCode
@@ -108,7 +110,7 @@ export class MalformedError extends KafkaError {
   }
 }
 
-/** A value that can't be sent: it has the wrong type, is too large, or the broker's version has no field for it. */
+/** A value that can't be encoded: it has the wrong type, is too large, or the broker's version has no field for it. */
 export class UnencodableError extends KafkaError {
   override readonly name = 'UnencodableError'
 
@@ -121,11 +123,11 @@ export class UnencodableError extends KafkaError {
 export interface OptionProblem {
   /** Its name, with those it is in: `sasl.credentials.username`. */
   readonly option: string
-  /** What it is, and what to give instead. */
+  /** What is wrong with it, and what to write instead. */
   readonly problem: string
 }
 
-/** Options that can't be used, with everything that is wrong with them. Nothing has been sent. */
+/** Invalid options, with everything that is wrong with them. Nothing was sent. */
 export class InvalidOptionsError extends KafkaError {
   override readonly name = 'InvalidOptionsError'
   readonly problems: readonly OptionProblem[]

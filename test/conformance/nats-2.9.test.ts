@@ -1,6 +1,7 @@
 import * as vitest from 'vitest'
 import { nats } from 'busbar/nats'
 import { conformance, tcpProxy } from 'busbar/testing'
+import type { Runner } from 'busbar/testing'
 import { BrokerError, startPrivate } from '../../tools/brokers/index.ts'
 import type { NatsBroker } from '../../tools/brokers/index.ts'
 import { unlessMissing } from '../integration/broker-helpers.ts'
@@ -20,6 +21,8 @@ const TELLING = [
   'observability',
 ]
 
+const isWhole = process.env['BUSBAR_SOAK'] !== undefined
+
 const broker = await unlessMissing(startPrivate('nats', { version: 'debian' }))
 if (broker instanceof BrokerError) vitest.test.skip(broker.message)
 else await run(broker)
@@ -27,7 +30,7 @@ else await run(broker)
 async function run(old: NatsBroker): Promise<void> {
   const proxy = await tcpProxy(old)
   conformance(
-    { ...vitest, describe: describeTelling },
+    { ...vitest, describe: describeTelling, it: itTelling },
     {
       name: 'nats-2.9',
       version: old.version,
@@ -45,6 +48,10 @@ async function run(old: NatsBroker): Promise<void> {
 }
 
 function describeTelling(name: string, body: () => void): void {
-  const all = process.env['BUSBAR_SOAK'] !== undefined || name.startsWith('conformance')
-  if (all || TELLING.includes(name)) vitest.describe(name, body)
+  if (isWhole || TELLING.includes(name) || /^conformance|^side by side/.test(name)) vitest.describe(name, body)
+}
+
+function itTelling(...[name, options, body]: Parameters<Runner['it']>): void {
+  const [group = ''] = name.split('/')
+  if (isWhole || TELLING.includes(group)) vitest.it(name, options, body)
 }

@@ -3,6 +3,7 @@ import * as vitest from 'vitest'
 import { createBus } from 'busbar'
 import { rabbitmq } from '../../src/transports/rabbitmq/index.ts'
 import { conformance, tcpProxy } from 'busbar/testing'
+import type { Runner } from 'busbar/testing'
 import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
 import { plainClient, sweep } from './rabbitmq-sweep.ts'
 
@@ -13,34 +14,41 @@ const YOUNG_MS = 1_500
 export async function rabbitMqConformance(name: string, broker: RabbitMqBroker): Promise<void> {
   const proxy = await tcpProxy({ port: broker.port })
   vitest.beforeAll(() => useDelays(broker.url))
-  vitest.afterEach(() => sweep(broker))
   vitest.afterAll(async () => {
     await proxy.close()
     await broker.stop()
   })
-  conformance(vitest, {
-    name,
-    version: broker.version,
-    create: () => rabbitmq({ url: `amqp://${proxy.host}:${proxy.port}` }),
-    childModule: new URL('./rabbitmq-child.ts', import.meta.url),
-    childEnv: { BUSBAR_TEST_RABBITMQ: broker.url },
-    foreign: plainClient(broker.url),
-    faults: {
-      cutConnections: () => proxy.cut(),
-      restartBroker: () => broker.restart(),
-      async killBroker() {
-        // Groups of the scenario are new, and the broker has their queues on disk only after that time (docs).
-        await sleep(YOUNG_MS)
-        await broker.kill()
-        await broker.restart()
-      },
-      async pauseBroker(ms) {
-        await broker.pause()
-        await sleep(ms)
-        await broker.resume()
+  const describe: Runner['describe'] = (title, body) =>
+    vitest.describe(title, () => {
+      body()
+      vitest.afterAll(() => sweep(broker))
+    })
+  conformance(
+    { ...vitest, describe },
+    {
+      name,
+      version: broker.version,
+      create: () => rabbitmq({ url: `amqp://${proxy.host}:${proxy.port}` }),
+      childModule: new URL('./rabbitmq-child.ts', import.meta.url),
+      childEnv: { BUSBAR_TEST_RABBITMQ: broker.url },
+      foreign: plainClient(broker.url),
+      faults: {
+        cutConnections: () => proxy.cut(),
+        restartBroker: () => broker.restart(),
+        async killBroker() {
+          // Groups of the scenario are new, and the broker has their queues on disk only after that time (docs).
+          await sleep(YOUNG_MS)
+          await broker.kill()
+          await broker.restart()
+        },
+        async pauseBroker(ms) {
+          await broker.pause()
+          await sleep(ms)
+          await broker.resume()
+        },
       },
     },
-  })
+  )
 }
 
 /**

@@ -12,6 +12,7 @@ import { tcpProxy } from '../../src/testing/tcp-proxy.ts'
 import type { TcpProxy } from '../../src/testing/tcp-proxy.ts'
 import type { BrokerNode, KafkaBroker } from '../../tools/brokers/index.ts'
 import { addressesOf, useKafka } from '../integration/kafka-broker.ts'
+import { flowRow, recordKafkaFault } from './kafka-fault-report.ts'
 import { KafkaFlow } from './kafka-flow.ts'
 import type { FlowReport } from './kafka-flow-report.ts'
 import { controllerOf, lagByTool, nodeOf, untilServing } from './kafka-nodes.ts'
@@ -169,6 +170,7 @@ describe.each(['classic', 'consumer'] as const)('a producer and a %s group lose 
   test.for(Object.keys(FAULTS))('while %s', { timeout: 600_000 }, async (name, context) => {
     const report = await underFault(context, name, protocol)
     console.log(`${protocol}, ${name}: ${JSON.stringify(report)}`)
+    recordKafkaFault(kafka.of(context).version, flowRow(name, protocol, report))
     expect(report).toMatchObject(RIGHT)
     expect(report.produceStallMs).toBeLessThan(STALL_LIMIT_MS)
     expect(report.consumeStallMs).toBeLessThan(STALL_LIMIT_MS)
@@ -209,6 +211,7 @@ test(
       await delay(35_000)
       const report = await flow.finish()
       console.log(`bootstrap hosts: ${JSON.stringify(report)}`)
+      recordKafkaFault(broker.version, flowRow('bootstrap hosts are dead or silent, then die', 'classic', report))
       expect(report).toMatchObject(RIGHT)
       expect(Math.max(report.produceStallMs, report.consumeStallMs)).toBeLessThan(STALL_LIMIT_MS)
     } finally {

@@ -7,6 +7,7 @@ import type { ProducerOptions } from '../../src/kafka/producer/producer-options.
 import { waitFor } from '../../tools/brokers/index.ts'
 import { addressesOf, useKafka } from '../integration/kafka-broker.ts'
 import { readValues } from '../integration/kafka-reader.ts'
+import { recordKafkaFault } from './kafka-fault-report.ts'
 
 const PARTITIONS = 6
 const KEYS = 60
@@ -123,8 +124,23 @@ async function account(cluster: Cluster, topic: string, load: Load): Promise<Rec
 
 const RIGHT = { lost: 0, repeated: 0, reordered: 0, untrue: 0 }
 
+function record(version: string, fault: string, load: Load, result: Readonly<Record<string, number>>): void {
+  const { sent = 0, lost = 0, repeated = 0, reordered = 0, untrue = 0, unknown = 0, failed = 0 } = result
+  recordKafkaFault(version, {
+    fault,
+    group: '',
+    confirmed: sent - unknown - failed,
+    unknown,
+    lost,
+    duplicated: repeated,
+    outOfOrder: reordered,
+    untrue,
+    produceStallMs: Math.round(load.longestPauseMs),
+  })
+}
+
 test('C05: leaders that move all the time lose, repeat and reorder nothing', { timeout: 300_000 }, async (context) => {
-  const { cluster, producer } = await setUp(context, 'moves')
+  const { broker, cluster, producer } = await setUp(context, 'moves')
   const load = new Load(producer, 'moves')
   const running = load.run(50)
   for (let turn = 1; turn <= 20; turn++) {
@@ -134,6 +150,7 @@ test('C05: leaders that move all the time lose, repeat and reorder nothing', { t
   load.stop()
   await running
   const result = await account(cluster, 'moves', load)
+  record(broker.version, 'all leaders move, 20 times', load, result)
   console.log('leaders moved 20 times:', result, `longest pause ${Math.round(load.longestPauseMs)} ms`)
   expect(result).toMatchObject({ ...RIGHT, failed: 0, unknown: 0 })
   expect(load.longestPauseMs).toBeLessThan(10_000)
@@ -163,6 +180,7 @@ test(
     load.stop()
     await running
     const result = await account(cluster, 'kills', load)
+    record(broker.version, 'each broker is killed, one is frozen for 15 s', load, result)
     console.log('brokers killed and frozen:', result, `longest pause ${Math.round(load.longestPauseMs)} ms`)
     expect(result).toMatchObject(RIGHT)
     await producer.close()

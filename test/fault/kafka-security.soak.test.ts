@@ -6,6 +6,7 @@ import { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import type { SaslOptions } from '../../src/kafka/network/sasl/sasl.ts'
 import { waitFor } from '../../tools/brokers/index.ts'
 import { addressesOf, useKafka } from '../integration/kafka-broker.ts'
+import { flowRow, recordKafkaFault } from './kafka-fault-report.ts'
 import { KafkaFlow } from './kafka-flow.ts'
 
 const STALL_LIMIT_MS = 10_000
@@ -45,6 +46,7 @@ test.for(Object.keys(CREDENTIALS))(
       await delay(60_000)
       const report = await flow.finish()
       console.log(`${name}: ${JSON.stringify(report)}`)
+      recordKafkaFault(broker.version, flowRow(`${name} end every 5 s`, 'classic', report))
       expect(report).toMatchObject({ ...RIGHT, failed: 0, unknown: 0, handledAgain: 0 })
       expect(Math.max(report.produceStallMs, report.consumeStallMs)).toBeLessThan(STALL_LIMIT_MS)
     } finally {
@@ -102,6 +104,7 @@ test(
       await flow.progress(2_000, 30_000)
       const report = await flow.finish()
       console.log(`rights taken away: ${JSON.stringify(report)}`)
+      recordKafkaFault(broker.version, flowRow('rights are taken away and given back', 'classic', report))
       expect(report).toMatchObject(RIGHT)
       expect(report.failed).toBeGreaterThan(0)
     } finally {

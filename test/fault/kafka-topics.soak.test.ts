@@ -7,6 +7,7 @@ import { Cluster } from '../../src/kafka/cluster/cluster.ts'
 import type { KafkaError } from '../../src/kafka/errors.ts'
 import { waitFor } from '../../tools/brokers/index.ts'
 import { addressesOf, useKafka } from '../integration/kafka-broker.ts'
+import { flowRow, recordKafkaFault } from './kafka-fault-report.ts'
 import { KafkaFlow } from './kafka-flow.ts'
 import type { FlowOptions } from './kafka-flow.ts'
 
@@ -50,6 +51,7 @@ test('partitions added under load are read from their start', { timeout: 180_000
     await flow.progress(2_000, 30_000)
     const report = await flow.finish()
     console.log(`partitions added: ${JSON.stringify(report)}`)
+    recordKafkaFault(kafka.of(context).version, flowRow('partitions are added', 'classic', report))
     expect(report).toMatchObject(RIGHT)
     expect(Math.max(report.produceStallMs, report.consumeStallMs)).toBeLessThan(STALL_LIMIT_MS)
   })
@@ -77,6 +79,9 @@ test('a topic that is deleted and made again gets nothing of the old one', { tim
     const later = [...flow.outcomes].filter(([id, outcome]) => id >= first && outcome === 'confirmed').map(([id]) => id)
     expect(later.length).toBe(report.sent - first)
     expect(later.filter((id) => !flow.logged.has(id) || !flow.handled.has(id))).toEqual([])
+    const deleted = report.confirmed - later.length
+    const row = flowRow('the topic is deleted and recreated', 'classic', report, deleted)
+    recordKafkaFault(kafka.of(context).version, row)
     expect(report).toMatchObject({ doubled: 0, untrue: 0, reordered: 0 })
     expect(lost).toContain('recreated')
     expect(Math.max(report.produceStallMs, report.consumeStallMs)).toBeLessThan(STALL_LIMIT_MS)
@@ -106,7 +111,10 @@ test('retention that passes the position is reported with what was missed', { ti
     console.log(`retention: ${JSON.stringify(report)}; ${JSON.stringify(missed)}`)
     const [reset] = missed
     expect(missed.length).toBe(1)
-    expect(report.unhandled).toBe((reset?.to ?? 0) - (reset?.from ?? 0))
+    const deleted = (reset?.to ?? 0) - (reset?.from ?? 0)
+    const fault = `retention deletes ${deleted.toLocaleString('en')} unread records, which is reported`
+    recordKafkaFault(kafka.of(context).version, flowRow(fault, 'classic', report, Math.max(deleted, report.lost)))
+    expect(report.unhandled).toBe(deleted)
     expect(report).toMatchObject({ ...RIGHT, unhandled: report.unhandled, lost: report.lost })
   })
 })
@@ -133,6 +141,8 @@ test('offsets that have expired are an error, or a start from the beginning', { 
     await waitFor(() => [...flow.handled.values()].every((times) => times === 2), { timeoutMs: 60_000 })
     const report = await flow.finish()
     console.log(`offsets expired: ${JSON.stringify(report)}`)
+    const fault = "the group's offsets expire, and it starts again"
+    recordKafkaFault(kafka.of(context).version, flowRow(fault, 'classic', report))
     expect(report).toMatchObject({ ...RIGHT, handledAgain: report.sent })
   })
 })

@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
   BROKER_NAMES,
+  borrow,
   brokerStatus,
   ensureShared,
   sharedBroker,
@@ -139,6 +140,20 @@ describe('shared instances', () => {
     expect((await brokerStatus('redis')).state).toBe('unhealthy')
     const { pid } = broker
     expect((await ensureShared('redis')).pid).toBe(pid)
+  })
+
+  test('one that is borrowed is left alone by its borrower; where none runs, a private one is lent', async () => {
+    const shared = await ensureShared('redis')
+    const borrowed = await borrow('redis')
+    expect(borrowed.pid).toBe(shared.pid)
+    await borrowed.stop()
+    expect(await shared.healthy()).toBe(true)
+
+    expect((await cli(['kill', 'redis'])).code).toBe(0)
+    const own = await borrow('redis')
+    expect(own.port).not.toBe(shared.port)
+    await own.stop()
+    expect(await own.healthy()).toBe(false)
   })
 
   test('down ends them, also from another process', async () => {

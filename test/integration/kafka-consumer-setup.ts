@@ -5,6 +5,7 @@ import { Consumer } from '../../src/kafka/consumer/consumer.ts'
 import type { ConsumerContext } from '../../src/kafka/consumer/consumer-context.ts'
 import type { ConsumerOptions } from '../../src/kafka/consumer/consumer-options.ts'
 import { ShareConsumer } from '../../src/kafka/consumer/share/share-consumer.ts'
+import type { ShareConsumerOptions } from '../../src/kafka/consumer/share/share-options.ts'
 import { systemClock } from '../../src/kafka/network/clock.ts'
 import { Producer } from '../../src/kafka/producer/producer.ts'
 import type { KafkaBroker, KafkaOptions } from '../../tools/brokers/index.ts'
@@ -33,7 +34,7 @@ export interface ConsumerSetup {
   readonly producer: Producer
   /** In one group, unless it is told otherwise. */
   readonly consumer: (options?: Partial<ConsumerOptions>) => Consumer
-  readonly shareConsumer: () => ShareConsumer
+  readonly shareConsumer: (options?: Partial<ShareConsumerOptions>) => ShareConsumer
   /** Each value is its own key. */
   readonly send: (values: readonly string[], partition?: number) => Promise<unknown>
   readonly close: () => Promise<void>
@@ -69,7 +70,8 @@ export async function setUpConsumers(
     await producer.close()
     for (const each of clusters) each.close()
   }
-  const shareConsumer = () => new ShareConsumer(contextOf(cluster), { topics: [topic], group: `${topic}-share` })
+  const shareConsumer = (options: Partial<ShareConsumerOptions> = {}) =>
+    new ShareConsumer(contextOf(cluster), { topics: [topic], group: `${topic}-share`, ...options })
   return { broker, cluster, topic, producer, consumer, shareConsumer, send, close }
 }
 

@@ -84,4 +84,56 @@ describe('a share group on a real broker', () => {
       await close()
     },
   )
+
+  test('acquires no more records than it has room for, if it is told to', { timeout: 120_000 }, async (context) => {
+    const acquired = async (acquireMode: 'batch_optimized' | 'record_limit') => {
+      const { shareConsumer, send, close } = await setUpShareGroup(context, kafka)
+      await send(numbers(60))
+      const consumer = shareConsumer({ maxUndecided: 5, acquireMode })
+      const { value = [] } = await consumer.next()
+      await consumer.close()
+      await close()
+      return value.length
+    }
+    expect(await acquired('record_limit')).toBe(5)
+    // The whole batch of the log.
+    expect(await acquired('batch_optimized')).toBe(60)
+  })
+
+  test('its offsets are shown, moved and deleted', { timeout: 120_000 }, async (context) => {
+    const { cluster, topic, shareConsumer, send, close } = await setUpShareGroup(context, kafka)
+    const { shareOffsets, groups } = createAdmin(cluster)
+    const group = `${topic}-share`
+    const read = async (count: number) => {
+      const consumer = shareConsumer()
+      const values: string[] = []
+      const ended = consumer.run({ handler: ({ record }) => void values.push(record.valueText ?? '') })
+      await waitFor(() => values.length >= count, { timeoutMs: 30_000 })
+      const refused = await shareOffsets
+        .alter(group, [{ topic, partition: 0, startOffset: 0 }])
+        .catch((error: unknown) => error)
+      await consumer.close()
+      await ended
+      expect(refused).toMatchObject({ code: 'NON_EMPTY_GROUP' })
+      return values
+    }
+    await send(numbers(10))
+    expect(await read(10)).toEqual(numbers(10))
+    const empty = async () => (await groups.describe(group)).members.length === 0
+    await waitFor(empty, { timeoutMs: 30_000 })
+    const place = { topic, partition: 0 }
+    await waitFor(async () => (await shareOffsets.list(group))[0]?.lag === 0, { timeoutMs: 30_000 })
+    // The broker moves the start when it likes.
+    expect(await shareOffsets.list(group)).toMatchObject([{ ...place, lag: 0 }])
+    await shareOffsets.alter(group, [{ ...place, startOffset: 7 }])
+    expect(await shareOffsets.list(group)).toMatchObject([{ ...place, startOffset: 7, lag: 3 }])
+    expect(await read(3)).toEqual(['7', '8', '9'])
+    await waitFor(empty, { timeoutMs: 30_000 })
+    await shareOffsets.reset(group, [topic], 'earliest')
+    expect(await shareOffsets.list(group)).toMatchObject([{ ...place, startOffset: 0, lag: 10 }])
+    await shareOffsets.delete(group, [topic])
+    expect(await shareOffsets.list(group)).toEqual([])
+    expect(await shareOffsets.list('no-such-group')).toEqual([])
+    await close()
+  })
 })

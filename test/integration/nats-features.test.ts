@@ -260,11 +260,11 @@ describe('consumers', () => {
       name: string
       config: { filter_subject: string }
     }[]
-    const lane = taker.find(({ config }) => config.filter_subject === `${name}.any.${topic}`) ?? assert.fail()
+    const consumer = taker.find(({ config }) => config.filter_subject === `${name}.any.${topic}`) ?? assert.fail()
     const publisher = makeBus({ stream: { name } })
     await publisher.start()
     const second = await publisher.publish(topic, { n: 2 })
-    await runOut(name, lane.name, 1)
+    await runOut(name, consumer.name, 1)
     const later = makeBus(options)
     const found = record(later, 'deadLetter')
     later.consume(topic, () => assert.fail('it was delivered as often as it may be'))

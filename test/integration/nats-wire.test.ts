@@ -148,7 +148,7 @@ describe('the writer of publishes', () => {
   test('what it writes, the mapping reads back, and sizes are right', () => {
     const written: Buffer[] = []
     const connection = { protocol: { sendCommand: (bytes: Uint8Array) => void written.push(Buffer.from(bytes)) } }
-    const outbox = new WriteBuffer(connection as unknown as NatsConnection)
+    const buffer = new WriteBuffer(connection as unknown as NatsConnection)
     const [write, read] = [new Mapping(), new Mapping()]
     for (let number = 0; number < 12; number++) {
       // Some share what they have in common with the one before, some don't.
@@ -158,7 +158,7 @@ describe('the writer of publishes', () => {
         key: number % 2 === 0 ? undefined : message.key,
       }
       const reply = { start: Buffer.from('inbox.'), number: 10 ** (number % 8) - 1 }
-      const total = outbox.publishBlock(
+      const total = buffer.publishBlock(
         Buffer.from('HPUB s.a '),
         reply,
         write.common(one),
@@ -166,7 +166,7 @@ describe('the writer of publishes', () => {
         one.body ?? Buffer.alloc(0),
         1_000_000,
       )
-      outbox.flush()
+      buffer.flush()
       const bytes = written.at(-1) ?? assert.fail()
       const lineEnd = bytes.indexOf('\r\n')
       const [verb, subject, to, headerSize, size] = bytes.toString('utf8', 0, lineEnd).split(/ +/)
@@ -181,7 +181,7 @@ describe('the writer of publishes', () => {
       const { deliverAt: _deliverAt, group: _group, ...expected } = one
       assert.deepEqual({ ...decoded.message, headers: { ...decoded.message.headers } }, expected)
     }
-    const none = outbox.publishBlock(
+    const none = buffer.publishBlock(
       Buffer.from('HPUB s '),
       undefined,
       write.common(message),
@@ -189,7 +189,7 @@ describe('the writer of publishes', () => {
       message.body ?? Buffer.alloc(0),
       10,
     )
-    outbox.flush()
+    buffer.flush()
     assert.ok(none > 10)
     assert.equal(written.length, 12, 'nothing is written of what is too large')
   })

@@ -7,6 +7,7 @@ import { dedupe } from 'busbar/middleware'
 import { memoryDedupeStore } from 'busbar/stores/memory'
 import { seededRandom, uniqueName, waitUntil } from 'busbar/testing'
 import { foreignMessage } from '../unit/rabbitmq/random-frames.ts'
+import { borrow } from '../../tools/brokers/index.ts'
 import { rabbitMqSuite, record } from './rabbitmq-harness.ts'
 
 /** Headers that mean something to Busbar, or to the broker. */
@@ -18,7 +19,7 @@ const OF_BUSBAR = (
 ).split(' ')
 
 describe('RabbitMQ: messages of programs that know nothing of Busbar', () => {
-  const suite = rabbitMqSuite('ours')
+  const suite = rabbitMqSuite('ours', { start: () => borrow('rabbitmq') })
   const makeBus = suite.bus
 
   async function send(topic: string, body: string | Buffer, properties: Options.Publish = {}): Promise<void> {

@@ -19,10 +19,17 @@ export interface RabbitMqSuite {
   readonly names: (command: 'list_queues' | 'list_exchanges') => Promise<readonly string[]>
 }
 
+export interface RabbitMqSuiteOptions {
+  /** Default: a private broker. */
+  readonly start?: () => Promise<RabbitMqBroker>
+  /** Tests run at once: everything is closed after the last one. Default: after each test. */
+  readonly concurrent?: boolean
+}
+
 /** A broker for all tests of the suite that calls this, and what they need to work with it. */
 export function rabbitMqSuite(
   service: string,
-  start: () => Promise<RabbitMqBroker> = () => startPrivate('rabbitmq'),
+  { start = () => startPrivate('rabbitmq'), concurrent = false }: RabbitMqSuiteOptions = {},
 ): RabbitMqSuite {
   let broker: RabbitMqBroker
   let connection: ChannelModel
@@ -34,10 +41,12 @@ export function rabbitMqSuite(
     connection = await amqp.connect(broker.url)
     channel = await connection.createConfirmChannel()
   })
-  afterEach(async () => {
+  const closeBuses = async (): Promise<void> => {
     for (const bus of buses.splice(0)) await bus.close({ timeoutMs: 500 })
-  })
+  }
+  if (!concurrent) afterEach(closeBuses)
   afterAll(async () => {
+    await closeBuses()
     await connection.close()
     await broker.stop()
   })

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import { MAX_TOPIC_LENGTH } from '../../src/core/topic.ts'
 import { uniqueName, waitUntil } from 'busbar/testing'
+import { borrow } from '../../tools/brokers/index.ts'
 import { rabbitMqSuite, record } from './rabbitmq-harness.ts'
 
 /** AMQP limits names to 255 bytes; a group may have 64. */
@@ -10,7 +11,7 @@ const exchange = 'e'.repeat(60)
 const longest = (): string => `${uniqueName('t')}.`.padEnd(MAX_TOPIC_LENGTH, 't')
 
 describe('RabbitMQ: the longest names', () => {
-  const suite = rabbitMqSuite(service)
+  const suite = rabbitMqSuite(service, { start: () => borrow('rabbitmq') })
 
   for (const [title, options] of [
     ['a group with order by key', {}],

@@ -10,7 +10,7 @@ import { rabbitmq } from 'busbar/rabbitmq'
 import { redis } from 'busbar/redis'
 import { sqlite } from 'busbar/sqlite'
 import { uniqueName } from 'busbar/testing'
-import { startPrivate } from '../../tools/brokers/index.ts'
+import { borrow } from '../../tools/brokers/index.ts'
 import type { Broker } from '../../tools/brokers/index.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'busbar-size-'))
@@ -32,7 +32,7 @@ const transports: readonly (readonly ['memory' | 'sqlite' | 'rabbitmq' | 'nats' 
 describe.each(transports)('a consumer on %s whose limit is lower than that of the publisher', (name, make) => {
   let server: Broker | undefined
   beforeAll(async () => {
-    if (name !== 'memory' && name !== 'sqlite') server = await startPrivate(name)
+    if (name !== 'memory' && name !== 'sqlite') server = await borrow(name)
   })
   afterAll(async () => {
     await server?.stop()

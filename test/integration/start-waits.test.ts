@@ -5,7 +5,7 @@ import { nats } from 'busbar/nats'
 import { rabbitmq } from 'busbar/rabbitmq'
 import { redis } from 'busbar/redis'
 import { tcpProxy, uniqueName } from 'busbar/testing'
-import { startPrivate } from '../../tools/brokers/index.ts'
+import { borrow } from '../../tools/brokers/index.ts'
 import { skipIfMissing } from './broker-helpers.ts'
 
 const TRANSPORTS: Readonly<Record<'redis' | 'nats' | 'rabbitmq', (port: number) => Transport>> = {
@@ -19,7 +19,7 @@ describe.each(['redis', 'nats', 'rabbitmq'] as const)('a bus on %s', (name) => {
     'starts with the same transport as soon as its broker is there, and leaves nothing behind',
     { timeout: 120_000 },
     async (context) => {
-      const broker = await skipIfMissing(context, startPrivate(name))
+      const broker = await skipIfMissing(context, borrow(name))
       const proxy = await tcpProxy({ port: Number(new URL(broker.url).port) })
       try {
         proxy.refuse()
@@ -56,7 +56,7 @@ describe.each(['redis', 'nats', 'rabbitmq'] as const)('a bus on %s', (name) => {
     ['goes away while its consumer subscribes', true],
     ['takes no other connection while its consumer subscribes', false],
   ])('waits for a broker that %s', { timeout: 120_000 }, async (_what, cuts) => {
-    const broker = await startPrivate(name)
+    const broker = await borrow(name)
     const proxy = await tcpProxy({ port: Number(new URL(broker.url).port) })
     try {
       const bus = createBus({ service: 'start', transport: TRANSPORTS[name](proxy.port), logger: silentLogger })

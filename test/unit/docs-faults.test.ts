@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { faultSection } from '../../tools/docs-faults.ts'
+import { faultSection, kafkaFaultSection } from '../../tools/docs-faults.ts'
 import { markdownTable, replaceSection } from '../../tools/markdown.ts'
 import type { FaultRow } from '../fault/fault-report.ts'
+import type { KafkaFaultRow } from '../fault/kafka-fault-report.ts'
 
 const ROW: FaultRow = {
   fault: 'broker killed',
@@ -26,6 +27,32 @@ describe('faultSection', () => {
 
   it.each([{ missing: 1 }, { outOfOrder: 1 }])('refuses a report with %j', (row) => {
     expect(() => faultSection(report(row))).toThrow('broker killed')
+  })
+})
+
+describe('kafkaFaultSection', () => {
+  const row: KafkaFaultRow = {
+    fault: 'a broker is frozen',
+    group: 'classic',
+    confirmed: 12_345,
+    unknown: 1,
+    lost: 0,
+    duplicated: 0,
+    outOfOrder: 0,
+    untrue: 0,
+    handledAgain: 7,
+    produceStallMs: 1_234,
+  }
+  const section = (changes: Partial<KafkaFaultRow>) =>
+    kafkaFaultSection({ transport: 'kafka-client', version: '4.3.1', rows: [{ ...row, ...changes }] })
+
+  it('shows each row, and the version of the broker', () => {
+    expect(section({})).toContain('Apache Kafka 4.3.1')
+    expect(section({})).toContain('| a broker is frozen | classic | 12,345 | 1 | 0 | 0 | 0 | 7 | 1.2 s |  |')
+  })
+
+  it.each([{ lost: 1 }, { duplicated: 1 }, { outOfOrder: 1 }, { untrue: 1 }])('refuses a report with %j', (changes) => {
+    expect(() => section(changes)).toThrow('a broker is frozen')
   })
 })
 

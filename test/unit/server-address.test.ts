@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { serverOf as natsServer } from '../../src/transports/nats/connection/session.ts'
+import { serverOf as natsServer } from '../../src/transports/nats/connection/connect.ts'
 import { parseUrl, serverOf as rabbitServer } from '../../src/transports/rabbitmq/connection/url.ts'
 import { serverOf as redisServer } from '../../src/transports/redis/connection/given-client.ts'
 import type { NativeClient, NativeSocket } from '../../src/transports/redis/connection/given-client.ts'

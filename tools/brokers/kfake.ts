@@ -10,12 +10,17 @@ import type { KafkaOptions } from './types.ts'
 const SOURCE = join(import.meta.dirname, 'kfake')
 const HOST = LOCAL.host
 
+/** Built with Go, once. */
+export function kfakeProgram(): Promise<string> {
+  return goBuild('kafka', SOURCE, 'kfake')
+}
+
 /** franz-go's Kafka: one process, whatever the number of nodes. It writes everything to its data folder at once. */
 export async function kfakeBlueprint(dataDir: string, port: number, options: KafkaOptions): Promise<Blueprint> {
   if (options.secure !== undefined && options.secure !== false) {
     throw new BrokerError('unsupported', 'kafka', 'kfake has no secure listeners here: use another version')
   }
-  const program = await goBuild('kafka', SOURCE, 'kfake')
+  const program = await kfakeProgram()
   const ports = [port]
   while (ports.length < (options.nodes ?? 1)) ports.push(await freePort())
   const dir = join(dataDir, 'kfake')

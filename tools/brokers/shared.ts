@@ -40,9 +40,12 @@ export interface BroughtUp {
   readonly failed: readonly BrokerError[]
 }
 
-/** Starts what is not running, in parallel; one that can't be started does not prevent the others. */
-export async function bringUp(names: readonly BrokerName[]): Promise<BroughtUp> {
-  await installTogether(names)
+/**
+ * Starts what is not running, in parallel; one that can't be started does not prevent the others. `others` are installed, and
+ * not started.
+ */
+export async function bringUp(names: readonly BrokerName[], others: readonly BrokerName[] = []): Promise<BroughtUp> {
+  await installTogether([...new Set([...names, ...others])])
   const results = await Promise.allSettled(names.map(ensureShared))
   const up = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []))
   const failed = results.flatMap((result, index) =>

@@ -492,11 +492,12 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   #retryHere(pending: PendingDelivery, delayMs: number, countAttempt: boolean): void {
     const notBefore = this.clock.now() + delayMs
+    let noted: Promise<void> | undefined
     if (countAttempt) {
-      this.#notes?.retrying(pending, pending.attempt, notBefore)
+      noted = this.#notes?.retrying(pending, pending.attempt, notBefore)
       this.#countAttempt(pending)
-    } else if (pending.isNoted) this.#notes?.retrying(pending, pending.attempt - 1, notBefore)
-    this.#wait(pending, delayMs)
+    } else if (pending.isNoted) noted = this.#notes?.retrying(pending, pending.attempt - 1, notBefore)
+    this.#wait(pending, delayMs, noted)
   }
 
   #countAttempt({ delivery, attempt }: PendingDelivery): void {
@@ -507,16 +508,24 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     )
   }
 
-  #wait(pending: PendingDelivery, delayMs: number): void {
+  /** Waits for its time, and then for `noted`. */
+  #wait(pending: PendingDelivery, delayMs: number, noted?: Promise<void>): void {
     pending.state = 'waitingForRetry'
     pending.retryAt = this.clock.now() + delayMs
     pending.timer = this.clock.setTimer(delayMs, () => {
-      this.#endWait(pending)
-      // A message that keeps asking the broker makes no progress.
-      if (!pending.isAsking) this.progress++
-      this.scheduler.requeue(pending)
-      this.#runner?.pump()
+      if (noted === undefined) this.#retryNow(pending)
+      else void noted.then(() => this.#retryNow(pending))
     })
+  }
+
+  #retryNow(pending: PendingDelivery): void {
+    // Returned or lost while it waited for its note.
+    if (pending.state !== 'waitingForRetry') return
+    this.#endWait(pending)
+    // A message that keeps asking the broker makes no progress.
+    if (!pending.isAsking) this.progress++
+    this.scheduler.requeue(pending)
+    this.#runner?.pump()
   }
 
   #endWait(pending: PendingDelivery): void {

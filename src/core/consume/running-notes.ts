@@ -5,7 +5,7 @@ import type { AttemptNote, TransportSubscription } from '../transport.ts'
 /** A handler that runs for one or two ticks is noted at the broker. Shorter handlers cost nothing. */
 const TICK_MS = 20
 const NOTED_AFTER_TICKS = 2
-/** Maximum time a handler waits for the broker to store its note. */
+/** Maximum time a handler waits for the broker to store the note about it, or about the attempt before it. */
 const NOTE_TIMEOUT_MS = 2_000
 /** Failed notes are sent again together, at the next but one multiple of this: after one to two seconds. */
 const NOTED_AGAIN_TICKS = 50
@@ -33,7 +33,7 @@ export class RunningNotes {
   #gathered: PendingDelivery[] = []
   #storing: Promise<void> | undefined
   #closed = false
-  /** Ends the wait for each note in flight. */
+  /** Ends the wait for each note that a handler waits for. */
   readonly #waits = new Set<() => void>()
 
   constructor(subscription: TransportSubscription, host: RunningNotesHost) {
@@ -77,11 +77,17 @@ export class RunningNotes {
     this.#note(notes, 'taking back notes about running handlers').catch(() => {})
   }
 
-  /** A handler has ended; the next attempt will be made in this process. */
-  retrying(pending: PendingDelivery, used: number, notBefore: number): void {
+  /**
+   * A handler has ended; the next attempt will be made in this process, and not before the result resolves: when the note is
+   * stored, or when waiting for it makes no sense. Otherwise a process that dies would take all attempts with it whose notes a
+   * slow broker has not stored, rather than the last one.
+   */
+  retrying(pending: PendingDelivery, used: number, notBefore: number): Promise<void> | undefined {
     pending.isNoted = false
+    if (this.#closed || this.#subscription.noteAttempts === undefined) return undefined
     const note = { delivery: pending.delivery, used, running: false, notBefore }
-    this.#note([note], `noting attempt ${pending.attempt} of message ${pending.message.id}`).catch(() => {})
+    const doing = `noting attempt ${pending.attempt} of message ${pending.message.id}`
+    return new Promise((resolve) => this.#within(this.#note([note], doing), resolve))
   }
 
   close(): void {
@@ -113,14 +119,19 @@ export class RunningNotes {
     }
     // A message noted now may kill the process: finished ones must not lose an attempt with it.
     this.#host.flushOutcomes()
+    this.#within(this.#noteRunning(ours, 'noting which handlers start'), done)
+  }
+
+  /** Calls back once, when the note is stored or refused, when the time is up, or when this is closed. */
+  #within(noting: Promise<void>, done: () => void): void {
     const end = (): void => {
       timer.cancel()
-      this.#waits.delete(end)
-      done()
+      if (this.#waits.delete(end)) done()
     }
     const timer = this.#host.clock.setTimer(NOTE_TIMEOUT_MS, end)
     this.#waits.add(end)
-    void this.#noteRunning(ours, 'noting which handlers start').then(end)
+    // Whoever made the note reports a failure.
+    noting.then(end, end)
   }
 
   /** Also resolves when the note failed: handlers that still run are noted again later. */

@@ -37,11 +37,11 @@ const OPERATIONS = [
 /** The resource `cluster` has this name. */
 export const CLUSTER_RESOURCE = 'kafka-cluster'
 
-/** Who may, or may not, do what with which resource. */
+/** A rule: who may, or may not, do what with which resource. */
 export interface Acl {
   readonly resourceType: (typeof RESOURCE_TYPES)[number]
   readonly resourceName: string
-  /** `prefixed`: all resources whose names start so. @default 'literal' */
+  /** `prefixed`: all resources whose names start with `resourceName`. @default 'literal' */
   readonly patternType?: (typeof PATTERN_TYPES)[number]
   /** `User:alice`, or `User:*`. */
   readonly principal: string
@@ -52,7 +52,7 @@ export interface Acl {
   readonly permission?: (typeof PERMISSIONS)[number]
 }
 
-/** What is left out matches everything. */
+/** A field that is left out matches everything. */
 export type AclFilter = Partial<Acl>
 
 const NAME_OF_RESOURCE = text('the name of the resource')
@@ -89,7 +89,7 @@ export class AclsAdmin {
     this.#context = context
   }
 
-  /** One that exists is not an error. */
+  /** Creates rules. A rule that already exists is not an error. */
   async create(acls: readonly Acl[]): Promise<void> {
     checkArguments('admin.acls.create', { acls: [acls, list(NEW_ACL, 'rules')] })
     const creations = acls.map((acl) => ({
@@ -120,7 +120,7 @@ export class AclsAdmin {
     })
   }
 
-  /** Deletes what a filter matches; resolves with that. */
+  /** Deletes the rules that match a filter, and resolves with them. */
   async delete(filter: AclFilter): Promise<readonly Required<Acl>[]> {
     checkArguments('admin.acls.delete', { filter: [filter, FILTER] })
     return this.#context.read('delete ACLs', async () => {

@@ -8,14 +8,15 @@ import { GroupOffsetsAdmin } from './group-offsets.ts'
 import { GroupsAdmin } from './groups.ts'
 import { QuotasAdmin } from './quotas.ts'
 import { RecordsAdmin } from './records.ts'
+import { ShareOffsetsAdmin } from './share-offsets.ts'
 import { TopicsAdmin } from './topics.ts'
 import { TransactionsAdmin } from './transactions.ts'
 import { UsersAdmin } from './users.ts'
 
 /**
- * Manages a cluster. Every method rejects with a {@link KafkaError} if it has failed, after repeating what passes (a coordinator that
- * moves, a broker that restarts) for `timeoutMs`; a change whose outcome is unknown is not repeated. When only some items of a call have
- * failed, the error is a `PartialFailureError`, and the others are done.
+ * Manages a cluster. Temporary failures (a coordinator moves, a broker restarts) are retried for `timeoutMs`; then
+ * the method rejects with a {@link KafkaError}. A change whose outcome is unknown is not retried. If only some items
+ * of a call failed, the error is a `PartialFailureError`, and the other items are done.
  */
 export interface Admin {
   readonly topics: TopicsAdmin
@@ -23,6 +24,7 @@ export interface Admin {
   readonly configs: ConfigsAdmin
   readonly groups: GroupsAdmin
   readonly offsets: GroupOffsetsAdmin
+  readonly shareOffsets: ShareOffsetsAdmin
   readonly acls: AclsAdmin
   readonly users: UsersAdmin
   readonly quotas: QuotasAdmin
@@ -40,6 +42,7 @@ export function createAdmin(cluster: Cluster, options: AdminOptions = {}): Admin
     configs: new ConfigsAdmin(context),
     groups: new GroupsAdmin(context),
     offsets: new GroupOffsetsAdmin(context, records),
+    shareOffsets: new ShareOffsetsAdmin(context, records),
     acls: new AclsAdmin(context),
     users: new UsersAdmin(context),
     quotas: new QuotasAdmin(context),

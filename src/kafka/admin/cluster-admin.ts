@@ -36,7 +36,7 @@ export interface LogDirInfo {
     readonly topic: string
     readonly partition: number
     readonly bytes: number
-    /** How far it is behind the leader. */
+    /** How many records it is behind the leader. */
     readonly offsetLag: number
   }[]
 }
@@ -96,7 +96,10 @@ export class ClusterAdmin {
     })
   }
 
-  /** Gives partitions their preferred leader, or, `unclean`, any replica, which may lose records. Where it leads already, nothing happens. */
+  /**
+   * Makes the preferred replica of each partition its leader; with `unclean`, any replica, which may lose records.
+   * Does nothing for partitions that it already leads.
+   */
   async electLeaders(
     partitions: readonly { readonly topic: string; readonly partition: number }[],
     kind: keyof typeof ELECTIONS = 'preferred',
@@ -125,7 +128,7 @@ export class ClusterAdmin {
     })
   }
 
-  /** Moves replicas to these brokers, in the background; null ends a move that is under way. */
+  /** Starts to move replicas to these brokers, in the background. Null cancels a move that is under way. */
   async reassign(
     moves: readonly {
       readonly topic: string

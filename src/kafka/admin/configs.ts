@@ -5,7 +5,7 @@ import type { AdminContext } from './admin-context.ts'
 import { anyText, byName, checkArguments, list, oneOf, only, optional, text } from './arguments.ts'
 import type { Check } from './arguments.ts'
 
-/** What has a configuration. */
+/** A resource that has a configuration. */
 export type ConfigResource =
   | { readonly type: 'topic'; readonly name: string }
   /** The id of a broker as text; an empty name is the default of all brokers. */
@@ -17,18 +17,18 @@ export interface ConfigEntry {
   readonly name: string
   /** Null if the broker keeps it secret. */
   readonly value: string | null
-  /** It comes from the broker's defaults, not from this resource. */
+  /** Whether the value comes from the broker's defaults rather than from this resource. */
   readonly isDefault: boolean
   readonly isReadOnly: boolean
   readonly isSensitive: boolean
 }
 
-/** What to change; entries that are not named stay as they are. */
+/** What to change. Other entries stay as they are. */
 export interface ConfigChanges {
   readonly set?: Readonly<Record<string, string>> | undefined
   /** Back to the default. */
   readonly delete?: readonly string[] | undefined
-  /** Elements that are added to, or taken from, a list. */
+  /** Elements to add to or remove from a list. */
   readonly append?: Readonly<Record<string, string>> | undefined
   readonly subtract?: Readonly<Record<string, string>> | undefined
 }

@@ -1,5 +1,5 @@
 import { errorFromBroker, KafkaError } from '../errors.ts'
-import { offsetSpec } from './records.ts'
+import { offsetSpec, placesOf } from './records.ts'
 import type { OffsetSpec, RecordsAdmin } from './records.ts'
 import { checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
@@ -30,7 +30,10 @@ export interface GroupOffset {
   readonly metadata: string
 }
 
-/** Where a group is to continue. What {@link GroupOffsetsAdmin.list} resolves with can be set again, for another group too. */
+/**
+ * Where a group should continue. You can pass what {@link GroupOffsetsAdmin.list} resolves with, also for another
+ * group.
+ */
 export interface NewGroupOffset {
   readonly topic: string
   readonly partition: number
@@ -57,7 +60,7 @@ const NEW_OFFSET = only({
   metadata: optional(anyText('text')),
 })
 
-/** Where groups are: `admin.offsets`. */
+/** Committed offsets of groups: `admin.offsets`. */
 export class GroupOffsetsAdmin {
   readonly #context: AdminContext
   readonly #records: RecordsAdmin
@@ -68,7 +71,10 @@ export class GroupOffsetsAdmin {
     this.#records = records
   }
 
-  /** All committed offsets of a group, by topic and partition; none if it does not exist. Those of open transactions are waited for. */
+  /**
+   * All committed offsets of a group, by topic and partition; empty if the group doesn't exist. Waits for open
+   * transactions that commit offsets.
+   */
   async list(groupId: string): Promise<readonly GroupOffset[]> {
     checkArguments('admin.offsets.list', { groupId: [groupId, groupName] })
     const what = `list offsets of group ${groupId}`
@@ -98,7 +104,7 @@ export class GroupOffsetsAdmin {
     })
   }
 
-  /** Sets offsets of a group without members. Rejects with NON_EMPTY_GROUP while it has any: stop them first. */
+  /** Sets offsets of a group without members. Rejects with NON_EMPTY_GROUP if it has members: stop them first. */
   async alter(groupId: string, offsets: readonly NewGroupOffset[]): Promise<void> {
     checkArguments('admin.offsets.alter', {
       groupId: [groupId, groupName],
@@ -123,8 +129,9 @@ export class GroupOffsetsAdmin {
   }
 
   /**
-   * Sets a group without members to where the partitions of topics begin, end, or were at a time: at the first record that is not older, or
-   * the end if there is none. Rejects with NON_EMPTY_GROUP as {@link GroupOffsetsAdmin.alter} does.
+   * Moves a group without members to the start or the end of the partitions of topics, or to a time: to the first
+   * record that is not older, or the end if there is none. Rejects with NON_EMPTY_GROUP as {@link
+   * GroupOffsetsAdmin.alter} does.
    */
   async reset(groupId: string, topics: readonly string[], to: OffsetSpec): Promise<void> {
     checkArguments('admin.offsets.reset', {
@@ -134,12 +141,8 @@ export class GroupOffsetsAdmin {
     })
     const offsets: NewGroupOffset[] = []
     for (const topic of topics) {
-      const found = await this.#records.offsets(topic, to)
-      // Nothing is as new as that: the end.
-      const ends = found.some(({ offset }) => offset < 0) ? await this.#records.offsets(topic, 'latest') : []
-      for (const { partition, offset } of found) {
-        const end = ends.find((each) => each.partition === partition)?.offset ?? 0
-        offsets.push({ topic, partition, offset: offset < 0 ? end : offset })
+      for (const { partition, offset } of await placesOf(this.#records, topic, to)) {
+        offsets.push({ topic, partition, offset })
       }
     }
     await this.alter(groupId, offsets)

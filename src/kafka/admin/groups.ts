@@ -64,7 +64,10 @@ export class GroupsAdmin {
     })
   }
 
-  /** Members and what they have, of a group of any kind. Rejects with GROUP_ID_NOT_FOUND if there is none. */
+  /**
+   * The members of a group of any type, and their partitions. Rejects with GROUP_ID_NOT_FOUND if the group doesn't
+   * exist.
+   */
   async describe(groupId: string): Promise<GroupInfo> {
     checkArguments('admin.groups.describe', { groupId: [groupId, groupName] })
     return this.#context.read(

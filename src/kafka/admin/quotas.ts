@@ -2,7 +2,7 @@ import { check, checkItems } from './admin-context.ts'
 import type { AdminContext } from './admin-context.ts'
 import { byName, checkArguments, finite, only, optional, orNull, text } from './arguments.ts'
 
-/** Whom a quota is for: `{ user: 'alice', 'client-id': 'a' }`. Null is the default of that kind. */
+/** Who a quota is for: `{ user: 'alice', 'client-id': 'a' }`. Null is the default of that kind. */
 export type QuotaEntity = Readonly<Partial<Record<'user' | 'client-id' | 'ip', string | null>>>
 
 /** Limits for one kind of client. */
@@ -27,7 +27,7 @@ export class QuotasAdmin {
     this.#context = context
   }
 
-  /** Those that match; what is left out of `entity` matches everything. */
+  /** The quotas that match; a field that is left out of `entity` matches everything. */
   async list(entity: QuotaEntity = {}): Promise<readonly Quota[]> {
     checkArguments('admin.quotas.list', { entity: [entity, ENTITY] })
     const components = namesOf(entity).map(([entityType, match]) => ({

@@ -15,7 +15,7 @@ import {
 } from './arguments.ts'
 import type { Check } from './arguments.ts'
 
-/** A topic to be made. */
+/** A topic to create. */
 export interface NewTopic {
   /** Letters, digits, `.`, `_` and `-`; at most 249. */
   readonly name: string
@@ -29,7 +29,7 @@ export interface NewTopic {
   readonly configs?: Readonly<Record<string, string>> | undefined
 }
 
-/** Where a partition is. */
+/** Leader and replicas of a partition. */
 export interface TopicPartitionInfo {
   readonly index: number
   /** Undefined while one is being elected. */
@@ -90,8 +90,8 @@ export class TopicsAdmin {
   }
 
   /**
-   * Creates topics. Resolves when the controller has; a broker may need a moment to hear of them. `validateOnly`: only says whether it
-   * would be possible.
+   * Creates topics. Resolves when the controller has created them; other brokers learn of them a moment later.
+   * `validateOnly` only checks whether they could be created.
    */
   async create(
     topics: readonly NewTopic[],
@@ -123,7 +123,7 @@ export class TopicsAdmin {
     })
   }
 
-  /** Deletes topics with all that is in them. */
+  /** Deletes topics with all their records. */
   async delete(names: readonly string[]): Promise<void> {
     checkArguments('admin.topics.delete', { names: [names, topicNames] })
     const { timeoutMs } = this.#context
@@ -139,7 +139,7 @@ export class TopicsAdmin {
     })
   }
 
-  /** Raises the number of partitions: `{ orders: 12 }`. Keys then go to other partitions than before. */
+  /** Increases the number of partitions: `{ orders: 12 }`. Keys then map to other partitions than before. */
   async addPartitions(counts: Readonly<Record<string, number>>): Promise<void> {
     checkArguments('admin.topics.addPartitions', {
       counts: [counts, byName(whole(1, MAX_PARTITIONS), '{ orders: 12 }')],

@@ -62,7 +62,7 @@ const PRODUCER = having({
   coordinatorEpoch: leaderEpoch,
 })
 
-/** Transactions, and those that hang: `admin.transactions` (KIP-664). */
+/** Transactions, including hanging ones: `admin.transactions` (KIP-664). */
 export class TransactionsAdmin {
   readonly #context: AdminContext
 
@@ -71,7 +71,7 @@ export class TransactionsAdmin {
     this.#context = context
   }
 
-  /** Of all brokers; with `states`, only those in one of them. */
+  /** The transactions of all brokers; with `states`, only those in one of these states. */
   async list(
     options: { readonly states?: readonly string[] | undefined } = {},
   ): Promise<readonly TransactionListing[]> {
@@ -92,7 +92,7 @@ export class TransactionsAdmin {
     })
   }
 
-  /** Rejects with TRANSACTIONAL_ID_NOT_FOUND if there is none. */
+  /** The state of a transaction. Rejects with TRANSACTIONAL_ID_NOT_FOUND if there is none. */
   async describe(transactionalId: string): Promise<TransactionInfo> {
     checkArguments('admin.transactions.describe', {
       transactionalId: [transactionalId, text('the transactional id of a producer')],
@@ -136,8 +136,8 @@ export class TransactionsAdmin {
   }
 
   /**
-   * Ends a transaction on one partition that its coordinator has forgotten, and which therefore holds up readers of committed records. For
-   * transactions that hang only: `producer` is what {@link TransactionsAdmin.producers} says.
+   * Aborts a hanging transaction on one partition: one that its coordinator has forgotten, and that therefore blocks
+   * readers of committed records. `producer` comes from {@link TransactionsAdmin.producers}.
    */
   async abort(
     topic: string,

@@ -27,7 +27,7 @@ const MAX_ITERATIONS = 16_384
 const USER = text('the name of a user')
 const MECHANISM = oneOf(Object.keys(HASHES))
 
-/** Users of SCRAM, which the cluster keeps itself: `admin.users`. */
+/** SCRAM users, which the cluster stores: `admin.users`. */
 export class UsersAdmin {
   readonly #context: AdminContext
 
@@ -59,8 +59,8 @@ export class UsersAdmin {
   }
 
   /**
-   * Adds a user, or changes the password. The password itself does not leave this process. `iterations` of the hash: 4,096 to 16,384.
-   * @default 8_192
+   * Adds a user, or changes the password. The password itself never leaves this process. `iterations` of the hash:
+   * 4,096 to 16,384. @default 8_192
    */
   async set(
     user: string,
@@ -82,7 +82,7 @@ export class UsersAdmin {
     await this.#alter({ deletions: [], upsertions })
   }
 
-  /** Rejects with RESOURCE_NOT_FOUND if there is none. */
+  /** Deletes a user's password for one mechanism. Rejects with RESOURCE_NOT_FOUND if there is none. */
   async delete(user: string, mechanism: keyof typeof HASHES): Promise<void> {
     checkArguments('admin.users.delete', { user: [user, USER], mechanism: [mechanism, MECHANISM] })
     await this.#alter({ deletions: [{ name: user, mechanism: MECHANISMS.indexOf(mechanism) }], upsertions: [] })

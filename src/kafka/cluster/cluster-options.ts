@@ -14,59 +14,78 @@ import { parseAddress } from './parse-address.ts'
 /** How a client finds a cluster, and speaks to it. Times are in milliseconds, sizes in bytes. */
 export interface ClusterOptions {
   /**
-   * Where the client finds the cluster: `host:port`, `[::1]:9092`, or a host alone for port 9092. One that works is enough; the others are
-   * for when it is down. All addresses of a host are tried.
+   * Addresses of brokers to start from: `host:port`, `[::1]:9092`, or a host alone for port 9092. One reachable
+   * broker is enough; give several in case one is down. If a host has several IP addresses, all of them are tried.
    */
   readonly brokers: readonly string[]
   /** Shown in the brokers' logs, metrics and quotas. @default none */
   readonly clientId?: string | null | undefined
   /**
-   * `true`: with the certificate authorities that Node knows. Or options of `tls.connect`: `ca`, `cert`, `key` and so on. A function is
-   * called for each connection, so certificates can change while the client runs. @default false
+   * `true` trusts the certificate authorities that Node knows. Or pass options of `tls.connect`: `ca`, `cert`, `key`
+   * and so on. A function is called for each connection, so certificates can change while the client runs. @default
+   * false
    */
   readonly tls?: boolean | TlsOptions | (() => TlsOptions) | undefined
   /**
-   * How the client proves who it is. Functions are called for each authentication, and again before the session ends (KIP-368).
-   * @default no authentication
+   * How the client authenticates. Functions are called for each authentication, and again before the session ends
+   * (KIP-368). @default no authentication
    */
   readonly sasl?: SaslOptions | undefined
-  /** Where this process is. Consumers read from replicas near by (KIP-392), and are assigned what is near (KIP-881). @default none */
+  /**
+   * The rack or zone of this process. Consumers read from replicas in it (KIP-392) and are assigned partitions in it
+   * (KIP-881). @default none
+   */
   readonly rack?: string | undefined
-  /** A broker that does not answer a request for so long has its connection closed. In milliseconds. @default 30_000 */
+  /**
+   * If a broker doesn't answer a request within this time, its connection is closed. In milliseconds. @default 30_000
+   */
   readonly requestTimeoutMs?: number | undefined
-  /** To one address, TLS included. In milliseconds. @default 10_000 */
+  /** Time limit for connecting to one address, including TLS. In milliseconds. @default 10_000 */
   readonly connectTimeoutMs?: number | undefined
   /**
-   * Pauses between attempts to connect, to read metadata, and to repeat requests: doubled from `minMs` to `maxMs`, ± 20 %.
-   * @default { minMs: 50, maxMs: 1_000 }
+   * Pause between attempts to connect, to read metadata and to retry requests. It doubles from `minMs` to `maxMs`, ±
+   * 20 %. @default { minMs: 50, maxMs: 1_000 }
    */
   readonly backoff?: { readonly minMs?: number | undefined; readonly maxMs?: number | undefined } | undefined
-  /** Metadata is read again after this time without a reason. In milliseconds. @default 300_000 (5 min) */
+  /**
+   * Metadata is refreshed after this time, even if nothing suggests a change. In milliseconds. @default 300_000 (5
+   * min)
+   */
   readonly metadataMaxAgeMs?: number | undefined
-  /** Without an answer of any broker for so long, the client starts again from `brokers` (KIP-899). In milliseconds. @default 30_000 */
+  /**
+   * If no broker has answered for this time, the client starts again from `brokers` (KIP-899). In milliseconds.
+   * @default 30_000
+   */
   readonly bootstrapAfterMs?: number | undefined
-  /** Another broker is asked too when one has not answered a question that any can answer. In milliseconds. @default 1_000 */
+  /**
+   * If a request could go to any broker, another one is asked as well after this time. In milliseconds. @default
+   * 1_000
+   */
   readonly askAnotherAfterMs?: number | undefined
   /**
-   * When a broker has been silent for so long, and again each time, metadata is read: if the others have given it up, its connections
-   * end, and requests to it are free to go elsewhere. In milliseconds. @default 3_000
+   * When a broker has been silent for this time, the client refreshes its metadata, and repeats that at this
+   * interval. If the other brokers consider it dead, its connections are closed and its requests can go to another
+   * broker. In milliseconds. @default 3_000
    */
   readonly suspectAfterMs?: number | undefined
-  /** A connection that is not used for so long is closed; brokers do so after 10 minutes. In milliseconds. @default 540_000 (9 min) */
+  /**
+   * An unused connection is closed after this time. Brokers close them after 10 minutes. In milliseconds. @default
+   * 540_000 (9 min)
+   */
   readonly maxIdleMs?: number | undefined
-  /** An answer that is larger ends its connection. @default 104_857_600 (100 MiB) */
+  /** A response that is larger closes its connection. @default 104_857_600 (100 MiB) */
   readonly maxResponseBytes?: number | undefined
-  /** Whether a topic that does not exist is created when it is first used, where the brokers allow that. @default false */
+  /** Whether a topic that doesn't exist is created when it is first used, if the brokers allow that. @default false */
   readonly autoCreateTopics?: boolean | undefined
-  /** Called for what happens on the way, for logs and metrics. @default none */
+  /** Functions that report what happens, for logs and metrics. @default none */
   readonly hooks?: ClusterHooks | undefined
-  /** For tests: what says the time and keeps timers. @default Node's */
+  /** For tests: the source of time and timers. @default Node's */
   readonly clock?: Clock | undefined
-  /** For tests: what backoff and partitioning choose by, from 0 to 1. @default Math.random */
+  /** For tests: random numbers from 0 to 1 for backoff and partitioning. @default Math.random */
   readonly random?: (() => number) | undefined
-  /** Opens the connections, through a proxy for example; `tls` is then without effect. @default TCP, or TLS with `tls` */
+  /** Opens the connections, for example through a proxy; `tls` then has no effect. @default TCP, or TLS with `tls` */
   readonly openSocket?: OpenSocket | undefined
-  /** All addresses of a host. @default what the operating system says */
+  /** Resolves a host to all of its IP addresses. @default the operating system's resolver */
   readonly resolve?: ((host: string) => Promise<readonly string[]>) | undefined
 }
 

@@ -8,10 +8,13 @@ export interface BrokerIdentity {
   readonly port: number
 }
 
-/** What became of a connection. `purpose` is what it is for: `data`, `fetch`, `group` and so on. */
+/**
+ * A connection was opened, could not be opened, or ended. `purpose` is what it is for: `data`, `fetch`, `group` and
+ * so on.
+ */
 export type ConnectionEvent =
   | { readonly type: 'connected'; readonly broker: BrokerIdentity; readonly purpose: string; readonly address: Address }
-  /** An attempt has failed, at one address; the next one or the next attempt follows. */
+  /** An attempt to connect to one address failed; the client goes on to the next address, or tries again later. */
   | {
       readonly type: 'failed'
       readonly broker: BrokerIdentity
@@ -29,54 +32,56 @@ export interface RequestEvent {
   readonly api: string
   /** -1 if it was not written. */
   readonly version: number
-  /** From the call to the answer or the error, the time in queues included. */
+  /** From the call to the answer or the error, including time in queues. */
   readonly durationMs: number
   /** Undefined if the broker answered; the answer itself may contain errors. */
   readonly error: KafkaError | undefined
 }
 
-/** A broker asks to slow down. */
+/** A broker throttles this client. */
 export interface ThrottleEvent {
   readonly broker: BrokerIdentity
   readonly purpose: string
   readonly api: string
-  /** Nothing is sent on this connection for so long (KIP-219). */
+  /** For this time, nothing is sent on this connection (KIP-219). */
   readonly ms: number
 }
 
-/** Why nothing happens, or that it is over. */
+/** Why calls have to wait, or that they no longer do. */
 export interface TroubleEvent {
   /**
-   * - `trouble`: it does not work. The client goes on trying; it is reported again every 30 s while it lasts, and after 5 s for another
-   *   reason.
-   * - `over`: it works again, or this client does not need it any more. Only after a `trouble`.
+   * `trouble`: it can't be used, and the client keeps trying; reported again every 30 s while it lasts, and after 5 s
+   * if the reason changes. `over`: it can be used again, or this client no longer needs it; only after a `trouble`.
    */
   readonly type: 'trouble' | 'over'
   /**
-   * - `cluster`: no broker says who the brokers are. None can be reached, TLS or SASL do not fit, or credentials are refused.
-   * - `broker`: one broker can't be connected to. The others answer, so perhaps the address that it advertises is not one for this
-   *   machine.
-   * - `topic`: it does not exist, must not be read, or a partition of it has no leader.
-   * - `coordinator`: no broker coordinates a group or a transactional id, or this client must not ask which one does.
+   * `cluster`: no broker answers a request for metadata, because none can be reached, TLS or SASL is configured
+   * differently, or the credentials are refused. `broker`: the client can't connect to one broker, while others
+   * answer; perhaps this machine can't reach the address that the broker advertises. `topic`: it doesn't exist, may
+   * not be read, or one of its partitions has no leader. `coordinator`: no broker coordinates a group or a
+   * transactional id, or this client may not ask which one does.
    */
   readonly about: 'cluster' | 'broker' | 'topic' | 'coordinator'
   /** The topic; the broker as `2 (host:9092)`; `group billing` for a coordinator; the addresses in `brokers` for the cluster. */
   readonly name: string
-  /** Why: the last reason if it is over. */
+  /** Why; once it is over, the last reason. */
   readonly error: KafkaError
-  /** Since it began. In milliseconds. */
+  /** Time since it began. In milliseconds. */
   readonly durationMs: number
 }
 
-/** Called synchronously, where it happens. A hook must not throw: what it throws is ignored. */
+/** Called synchronously. Errors that a hook throws are ignored. */
 export interface ClusterHooks {
-  /** A connection was made, could not be made at one address, or ended. */
+  /** A connection was opened, could not be opened at one address, or ended. */
   readonly onConnection?: ((event: ConnectionEvent) => void) | undefined
-  /** A request was answered, or failed. */
+  /** A request was answered or failed. */
   readonly onRequest?: ((event: RequestEvent) => void) | undefined
-  /** A broker has asked for silence: a quota is exceeded (KIP-219). The client obeys. */
+  /** A broker throttles this client because of a quota (KIP-219); the client sends nothing for that time. */
   readonly onThrottle?: ((event: ThrottleEvent) => void) | undefined
-  /** Something does not work, which is why calls wait, or it is over. Seldom enough to log each one. */
+  /**
+   * The cluster, a broker, a topic or a coordinator can't be used, so calls wait; or it can be used again. Rare
+   * enough to log every event.
+   */
   readonly onTrouble?: ((event: TroubleEvent) => void) | undefined
 }
 

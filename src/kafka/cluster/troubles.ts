@@ -2,7 +2,7 @@ import type { KafkaError } from '../errors.ts'
 import { callHook } from './hooks.ts'
 import type { TroubleEvent } from './hooks.ts'
 
-/** What does not work: all brokers, one broker by its address, a topic by its name, or a coordinator. */
+/** What can't be used: all brokers, one broker by its address, a topic by its name, or a coordinator. */
 export type Subject = Pick<TroubleEvent, 'about' | 'name'>
 
 interface Trouble {
@@ -14,9 +14,9 @@ interface Trouble {
   reportedAt: number
 }
 
-/** Between two reports about the same, also when it was over meanwhile. */
+/** Between two reports about the same subject, even if it worked in between. */
 const REPEAT_MS = 30_000
-/** When it fails for another reason than before. */
+/** If the reason has changed. */
 const OTHER_REASON_MS = 5_000
 
 /** What keeps a client from working, for the hook: reported when it begins, again while it lasts, and when it is over. */
@@ -41,7 +41,7 @@ export class Troubles {
     return this.#lasting.size > 0 && this.#lasting.has(keyOf(subject))
   }
 
-  /** It has failed, perhaps once more. It is reported when that has been so for `graceMs`. */
+  /** An attempt to use it failed. Reported once it has failed for `graceMs`. */
   failed(subject: Subject, error: KafkaError, graceMs = 0): void {
     if (this.#hook === undefined) return
     const key = keyOf(subject)
@@ -63,7 +63,7 @@ export class Troubles {
     callHook(this.#hook, { type: 'trouble', ...subject, error, durationMs: now - trouble.since })
   }
 
-  /** It works again, or is not needed any more. */
+  /** It works again, or is no longer needed. */
   ended(subject: Subject): void {
     const key = keyOf(subject)
     const trouble = this.#lasting.get(key)

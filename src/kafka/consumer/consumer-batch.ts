@@ -4,7 +4,10 @@ import type { KafkaRecord } from '../records/record.ts'
 import type { OwnedPartition } from './owned-partition.ts'
 import type { TopicPartition } from './partition-set.ts'
 
-/** Who a consumer is in its group: with the transaction that commits offsets for it, brokers check that it still is (KIP-447). */
+/**
+ * A consumer's membership in its group. When a transaction commits offsets for it, the broker checks that it is still
+ * current (KIP-447).
+ */
 export interface MemberMetadata {
   readonly groupId: string
   readonly memberId: string
@@ -62,7 +65,7 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
     return this.#records
   }
 
-  /** Where reading continues after it: what a transaction commits. */
+  /** The offset after the batch, where reading continues: what a transaction commits. */
   get nextOffset(): number {
     return this.#nextOffset
   }
@@ -83,16 +86,16 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
   }
 
   /**
-   * The partition was taken from this consumer, and another may read the same records; or reading has gone to another offset since: by
-   * `seek`, a reset or a truncation. `done` commits nothing then.
+   * True if the partition was taken from this consumer, so that another may read the same records, or if this
+   * consumer has since moved to another offset, by `seek`, a reset or a truncation. `done` then commits nothing.
    */
   get isLost(): boolean {
     return this.#owned.isOver || this.#owned.starts !== this.#starts
   }
 
   /**
-   * For `offsets` of a transaction. Throws if the batch is lost, though the consumer may have the partition again: other members may have
-   * done the work meanwhile.
+   * For `offsets` of a transaction. Throws if the batch is lost, even if the consumer has the partition again: other
+   * members may have done the work in the meantime.
    */
   groupMetadata(offsets: readonly NextOffset[] = [this.#next]): MemberMetadata {
     const metadata = this.#host.groupMetadata(offsets)
@@ -106,8 +109,8 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
   }
 
   /**
-   * All records are handled. What is finished without a gap is committed soon: a batch that is not done holds up the commits of its
-   * partition. May be called again, and after the partition is lost, without effect.
+   * Marks all records as handled, so that they are committed soon. Commits of a partition stop at the first batch
+   * that is not done. Calling it again, or after the partition is lost, has no effect.
    */
   done(): void {
     this.#host.finished(this)

@@ -2,23 +2,34 @@ import type { TopicPartition } from './partition-set.ts'
 import { kindOf, listed, OptionsReader } from '../options-reader.ts'
 import type { LossReason } from './group-machine.ts'
 
-/** What {@link Consumer.on} listens to, and with what listeners are called. */
+/** Events of {@link Consumer.on}, and what listeners are called with. */
 export interface ConsumerEvents {
-  /** Partitions that are read from now on. */
+  /** The consumer got these partitions. */
   readonly assigned: (partitions: readonly TopicPartition[]) => void
   /**
-   * Partitions are about to go to another member. Nothing of them is delivered any more; what is finished within `deadlineMs` is
-   * committed. It is waited for, until then.
+   * These partitions are about to move to another member. They deliver nothing more; what is finished within
+   * `deadlineMs` is committed. The consumer waits for the listener, for at most that time.
    */
   readonly revoking: (
     partitions: readonly TopicPartition[],
     options: { readonly deadlineMs: number },
   ) => void | Promise<void>
-  /** Partitions are gone, without warning: others may work on them already. `recreated`: their topic has been made again. */
+  /**
+   * These partitions were lost without warning: other members may already be working on them. `recreated`: the topic
+   * was deleted and recreated.
+   */
   readonly lost: (partitions: readonly TopicPartition[], reason: LossReason | 'recreated') => void
-  /** Records that were read are no longer in the log; reading continues at `to`, with those that have taken their place (KIP-320). */
+  /**
+   * Records that were read are no longer in the log. Reading continues at `to`, with the records that replaced them
+   * (KIP-320).
+   */
   readonly truncated: (partition: TopicPartition, offsets: { readonly from: number; readonly to: number }) => void
-  /** The log did not have the offset `from`; reading continues at `to`. What is between them, if `to` is larger, was missed. */
+  /** Nothing is left to deliver before `to`: transaction markers, aborted records, or records removed by compaction. */
+  readonly passed: (partition: TopicPartition, offsets: { readonly to: number }) => void
+  /**
+   * The log did not have the offset `from`, so reading continues at `to`. If `to` is larger, the records between them
+   * were missed.
+   */
   readonly reset: (partition: TopicPartition, offsets: { readonly from: number; readonly to: number }) => void
 }
 
@@ -33,6 +44,7 @@ export class ConsumerListeners {
     lost: new Set(),
     truncated: new Set(),
     reset: new Set(),
+    passed: new Set(),
   }
 
   /** `first` are called before those of users. */

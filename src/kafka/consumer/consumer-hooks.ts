@@ -3,12 +3,11 @@ import type { ConsumerEvents } from './consumer-events.ts'
 import type { LossReason } from './group-machine.ts'
 import type { TopicPartition } from './partition-set.ts'
 
-/** What a consumer may work on has changed. */
+/** A consumer got or lost partitions. */
 export interface RebalanceEvent {
   /**
-   * - `assigned`: these are read from now on.
-   * - `revoking`: these go to another member; what is finished in time is committed first.
-   * - `lost`: these are gone without warning; `reason` says why.
+   * `assigned`: the consumer reads these from now on. `revoking`: these move to another member; what is finished in
+   * time is committed first. `lost`: these were lost without warning; `reason` says why.
    */
   readonly type: 'assigned' | 'revoking' | 'lost'
   /** Undefined without a group. */
@@ -17,11 +16,11 @@ export interface RebalanceEvent {
   readonly reason?: LossReason | 'recreated'
 }
 
-/** Reading goes on somewhere else than where it was: see {@link ConsumerEvents}. */
+/** A consumer continues at another offset than the one it was at: see {@link ConsumerEvents}. */
 export interface LossEvent {
   /**
-   * - `truncated`: records that were read are no longer in the log (KIP-320).
-   * - `reset`: the log did not have the offset. If `to` is larger than `from`, what is between them was missed.
+   * `truncated`: records that were read are no longer in the log (KIP-320). `reset`: the log did not have the offset;
+   * if `to` is larger than `from`, the records between them were missed.
    */
   readonly type: 'truncated' | 'reset'
   readonly group: string | undefined
@@ -30,11 +29,11 @@ export interface LossEvent {
   readonly to: number
 }
 
-/** Called synchronously. What a hook throws is ignored. */
+/** Called synchronously. Errors that a hook throws are ignored. */
 export interface ConsumerHooks {
-  /** Partitions came to a consumer, or went. */
+  /** A consumer got or lost partitions. */
   readonly onRebalance?: ((event: RebalanceEvent) => void) | undefined
-  /** A consumer goes on somewhere else than where it was: records were truncated, or are gone before they were read. */
+  /** A consumer skipped or lost records: the log was truncated, or records were deleted before they were read. */
   readonly onLoss?: ((event: LossEvent) => void) | undefined
 }
 

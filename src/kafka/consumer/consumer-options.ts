@@ -10,80 +10,108 @@ import type { CommittedPosition, ResetPolicy, StartPosition } from './fetch/posi
 import type { GroupSettings } from './group-session.ts'
 import type { TopicPartition } from './partition-set.ts'
 
-/** Assignors of classic groups: what they decide is what those of Java decide. */
+/** Assignors of classic groups. They assign as Java's do. */
 export type AssignorName = 'range' | 'roundrobin' | 'sticky' | 'cooperative-sticky'
+
+/** A partition that a consumer begins with. */
+export interface StartingPartition extends TopicPartition {
+  /** Another one after the topic was made again; undefined on brokers before 2.8. */
+  readonly topicId: string | undefined
+}
 
 /** What {@link KafkaClient.consumer} takes. Only `topics` is required. */
 export interface ConsumerOptions {
   /**
-   * Names of topics, and patterns: every topic whose whole name matches is read, also one that is made later. `subscribe` changes them. Empty
-   * only without a group, for `assign`.
+   * Names of topics, and patterns: all topics whose whole name matches are read, including those that are created
+   * later. `subscribe` changes them. May be empty only without a group, for `assign`.
    */
   readonly topics: readonly (string | RegExp)[]
-  /** The consumers of a group share the partitions. @default none: this consumer reads all partitions, and commits nothing */
+  /**
+   * The name of the group, whose consumers share the partitions. @default none: this consumer reads all partitions,
+   * and commits nothing
+   */
   readonly group?: string | undefined
   /**
-   * `classic`: a member of the group assigns. `consumer`: the coordinator does (KIP-848, Kafka 4.0); with older brokers the classic
-   * protocol is used. @default 'classic'
+   * `classic`: a member of the group assigns partitions. `consumer`: the coordinator does (KIP-848, Kafka 4.0); with
+   * older brokers, the classic protocol is used. @default 'classic'
    */
   readonly protocol?: 'classic' | 'consumer' | undefined
-  /** Classic groups only, in order of preference: all members must share one. @default ['cooperative-sticky'] */
+  /**
+   * Classic groups only: assignors in order of preference. All members must have one in common. @default
+   * ['cooperative-sticky']
+   */
   readonly assignors?: readonly AssignorName[] | undefined
-  /** KIP-848 groups only: the broker's assignor. @default the broker's choice */
+  /** KIP-848 groups only: the name of the broker's assignor. @default the broker's choice */
   readonly serverAssignor?: string | undefined
   /**
-   * Makes it a static member: its partitions wait for it while it restarts (KIP-345). Of two with the same id, one ends with an error.
-   * @default none
+   * Makes it a static member, whose partitions wait for it while it restarts (KIP-345). If two members have the same
+   * id, one of them ends with an error. @default none
    */
   readonly instanceId?: string | undefined
-  /** Where this process is: it then reads from replicas near by (KIP-392), and is assigned what is near (KIP-881). @default the client's */
+  /**
+   * The rack or zone of this process: it reads from replicas in it (KIP-392) and is assigned partitions in it
+   * (KIP-881). @default the client's
+   */
   readonly rack?: string | undefined
   /**
-   * Where to begin when the group has committed nothing, and where to go on when the log no longer has the offset. `fail` rejects.
-   * `{ timestampMs }` is the first record of that time or later. A partition that is added to a topic later is read from its start in any
-   * case but `fail`. @default 'earliest'
+   * Where to start if the group has committed nothing, and where to continue if the log no longer has the offset.
+   * `fail` rejects. `{ timestampMs }` is the first record of that time or later. Partitions that are added to a topic
+   * later are read from their start, except with `fail`. @default 'earliest'
    */
   readonly onReset?: ResetPolicy | undefined
   /**
-   * Where to begin with a partition that this consumer gets, given what the group has committed for it: an offset, or a policy. Undefined: at
-   * the committed offset, and without one where `onReset` says. What it throws keeps the partition from being read, until it is resumed.
-   * @default none
+   * Decides where to start reading a partition that this consumer gets, given what the group has committed for it:
+   * returns an offset, a policy, or undefined for the committed offset (without one, `onReset` applies). If it
+   * throws, the partition is not read until it is resumed. @default none
    */
   readonly startAt?:
-    ((partition: TopicPartition, committed: CommittedPosition | undefined) => StartPosition | undefined) | undefined
+    ((partition: StartingPartition, committed: CommittedPosition | undefined) => StartPosition | undefined) | undefined
   /** `read_committed` leaves out what transactions have not committed. @default 'read_committed' */
   readonly isolation?: 'read_committed' | 'read_uncommitted' | undefined
-  /** Without a heartbeat for so long, the group gives this member's partitions to others. In milliseconds. @default 45_000 */
+  /**
+   * If the coordinator gets no heartbeat for this time, the group gives this member's partitions to others. In
+   * milliseconds. @default 45_000
+   */
   readonly sessionTimeoutMs?: number | undefined
-  /** At most a third of the session. In milliseconds; KIP-848 brokers say how often. @default 3_000, or a third of the session if less */
+  /**
+   * Time between heartbeats, at most a third of the session. In milliseconds. In KIP-848 groups, the broker decides.
+   * @default 3_000, or a third of the session if less
+   */
   readonly heartbeatIntervalMs?: number | undefined
-  /** How long the group waits for its members to join again; more than two heartbeats. In milliseconds. @default 60_000 */
+  /**
+   * How long the group waits for its members to rejoin. Must be more than two heartbeats. In milliseconds. @default
+   * 60_000
+   */
   readonly rebalanceTimeoutMs?: number | undefined
   /**
-   * How long what runs may take when its partition is taken away, or the consumer closed. Must end, with two heartbeats, within
-   * `rebalanceTimeoutMs`. In milliseconds. @default 20_000, or a third of `rebalanceTimeoutMs` if less
+   * How long running handlers may take when their partition is taken away or the consumer is closed. Must be shorter
+   * than `rebalanceTimeoutMs` by two heartbeats. In milliseconds. @default 20_000, or a third of `rebalanceTimeoutMs`
+   * if less
    */
   readonly revokeTimeoutMs?: number | undefined
   /**
-   * Whether what is finished is committed in the background, when a partition goes to another member, and by `close`. Without it, only
-   * `commit` does, or the transactions of a producer that are given the offsets. @default true
+   * Whether finished records are committed in the background, when a partition moves to another member, and by
+   * `close`. If false, only `commit`, `commitOffsets` and the transactions of a producer commit. @default true
    */
   readonly autoCommit?: boolean | undefined
-  /** Between commits of what is finished. In milliseconds. @default 1_000 */
+  /** Time between background commits. In milliseconds. @default 1_000 */
   readonly commitIntervalMs?: number | undefined
   /** How long brokers wait for records. In milliseconds. @default 500 */
   readonly maxWaitMs?: number | undefined
-  /** What brokers wait for, in bytes. More than 1 trades latency for fewer, larger answers. @default 1 */
+  /** How many bytes brokers wait for. More than 1 trades latency for fewer, larger responses. @default 1 */
   readonly minBytes?: number | undefined
-  /** Size of one answer. @default 16_777_216 (16 MiB) */
+  /** Maximum size of one response. @default 16_777_216 (16 MiB) */
   readonly maxBytes?: number | undefined
-  /** Size of one partition in one answer. @default 1_048_576 (1 MiB) */
+  /** Maximum size of one partition in one response. @default 1_048_576 (1 MiB) */
   readonly maxPartitionBytes?: number | undefined
-  /** Memory for what is fetched and not delivered, of all partitions. One batch that is larger comes in any case. @default 67_108_864 (64 MiB) */
+  /**
+   * Memory for records that are fetched and not delivered yet, over all partitions. A single larger batch is still
+   * read. @default 67_108_864 (64 MiB)
+   */
   readonly maxBufferedBytes?: number | undefined
-  /** Records that are delivered together; a batch of the log that has more is not divided. @default 1_000 */
+  /** How many records are delivered together. A larger batch of the log is not split. @default 1_000 */
   readonly maxBatchRecords?: number | undefined
-  /** Whether the checksum of each batch is compared; one that is wrong is an error of its partition. @default true */
+  /** Whether checksums of batches are verified. A wrong one is an error of its partition. @default true */
   readonly checkCrc?: boolean | undefined
 }
 

@@ -1,6 +1,6 @@
 // Over 250 lines: what users call, and the life of each partition that it has, which group, fetches and positions change together.
 import { errorFromBroker, InvalidOptionsError, KafkaError } from '../errors.ts'
-import type { CloseDeadline, CloseOptions } from '../close-deadline.ts'
+import type { CloseOptions } from '../close-deadline.ts'
 import { Closing } from '../closing.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
 import { BatchStream } from './batch-stream.ts'
@@ -23,22 +23,24 @@ import { HandlerRun } from './handler-run.ts'
 import type { RunOptions } from './handler-run.ts'
 import { Membership } from './membership.ts'
 import { OwnedPartition } from './owned-partition.ts'
+import { OwnedPartitions } from './owned-partitions.ts'
 import { PartitionSet } from './partition-set.ts'
 import type { TopicPartition } from './partition-set.ts'
+import { Revocation } from './revocation.ts'
 import { Subscription } from './subscription.ts'
 import { Turns } from './turns.ts'
 
-/** Offsets of one partition; -1 where it is not known yet. */
+/** Offsets of one partition; -1 if not known yet. */
 export interface PartitionProgress extends TopicPartition {
-  /** The next to be delivered. */
+  /** The next offset to be delivered. */
   readonly delivered: number
-  /** The first that is not finished. */
+  /** The first offset that is not finished. */
   readonly finished: number
-  /** Where the log ends for this reader, as the last answer said: what is between is its lag. */
+  /** The end of the log for this reader, from the last response. The difference is its lag. */
   readonly end: number
 }
 
-/** What a group is to continue with in one partition, and text of up to 4,096 bytes that whoever gets the partition next finds there. */
+/** Where the group should continue in one partition, with up to 4,096 bytes of text for the partition's next owner. */
 export interface OffsetToCommit extends NextOffset {
   /** Of the leader that has written the record before. @default -1, not known */
   readonly leaderEpoch?: number | undefined
@@ -47,8 +49,8 @@ export interface OffsetToCommit extends NextOffset {
 }
 
 /**
- * Reads topics, alone or as a member of a group. It starts with the first `next` or `run`. Records are delivered in order within each
- * partition; what is finished without a gap is committed in the background, before a partition goes to another member, and by `close`.
+ * Reads topics, alone or as a member of a group. It starts with the first `next` or `run`. Each partition delivers its records in order.
+ * Offsets are committed up to the first unfinished record: in the background, before a partition moves to another member, and by `close`.
  *
  * ```ts
  * for await (const batch of consumer) {
@@ -61,12 +63,11 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   readonly #context: ConsumerContext
   readonly #settings: ConsumerSettings
   readonly #listeners: ConsumerListeners
-  readonly #owned = new Map<string, OwnedPartition>()
-  readonly #ofFetch = new Map<FetchPartition, OwnedPartition>()
+  readonly #owned = new OwnedPartitions()
   readonly #fetcher: Fetcher
   readonly #resolver: PositionResolver
   readonly #delivery: Delivery
-  readonly #untilIdle = new Map<OwnedPartition, PromiseWithResolvers<void>>()
+  readonly #revocation: Revocation
   readonly #turns: Turns
   readonly #membership: Membership
   readonly #batches: BatchStream
@@ -99,7 +100,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       context,
       {
         policyOf: (partition) => this.#policyOf(partition),
-        startAt: ({ topic, partition }, committed) => this.#settings.startAt({ topic, partition }, committed),
+        startAt: ({ topic, partition, topicId }, committed) =>
+          this.#settings.startAt({ topic, partition, topicId }, committed),
         isCommitted: fetch.isCommitted,
         committed: (partitions) => this.#membership.committed(partitions),
       },
@@ -113,29 +115,39 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       maxBatchRecords,
       read,
       check: () => this.#membership.check(),
-      taken: () => this.#fetcher.poke(),
+      taken: (owned) => this.#fetcher.taken(owned.fetch),
       moved: (owned) => this.#membership.moved(owned),
       groupMetadata: (offsets) => this.groupMetadata(offsets),
-      idle: (owned) => this.#untilIdle.get(owned)?.resolve(),
+      idle: (owned) => this.#revocation.idle(owned),
+      passed: ({ topic, partition }, to) => void this.#emit('passed', { topic, partition }, { to }),
       failed: (owned, offset, error) => {
         owned.fetch.seek(offset, -1)
         owned.fetch.isPaused = true
         this.#batches.report(error)
       },
     })
+    this.#revocation = new Revocation({
+      clock: context.clock,
+      timeoutMs: this.#settings.revokeTimeoutMs,
+      autoCommit: this.#settings.autoCommit,
+      delivery: this.#delivery,
+      announce: (partitions, options) => this.#emit('revoking', partitions, options),
+      commit: (partitions) => this.#membership.commit(partitions),
+      remove: (owned) => this.#remove(owned),
+    })
     this.#batches = new BatchStream(this.#delivery, this.#turns, () => this.#closing.hasBegun)
     this.#membership = this.#newMembership()
   }
 
-  /** Partitions that are read by this consumer now. */
+  /** Partitions that this consumer is reading now. */
   get assignment(): readonly TopicPartition[] {
-    return [...this.#owned.values()].map(({ topic, partition }) => ({ topic, partition }))
+    return [...this.#owned].map(({ topic, partition }) => ({ topic, partition }))
   }
 
   /**
-   * Who this consumer is in its group, for a transaction that commits offsets for it (KIP-447). Throws while it is not a member: between
-   * two generations, or after it was given up; and if it does not hold the partition of one of `offsets`, or has not delivered what is
-   * before that offset since it holds it.
+   * This consumer's membership, for a transaction that commits its offsets (KIP-447). Throws while it is not a
+   * member, for example between two generations. Also throws if it doesn't hold the partition of one of `offsets`, or
+   * hasn't delivered the records before that offset since it got the partition.
    */
   groupMetadata(offsets: readonly NextOffset[] = []): MemberMetadata {
     const metadata = this.#membership.metadata()
@@ -145,24 +157,24 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /** How far each partition has been read. */
   get positions(): readonly PartitionProgress[] {
-    return [...this.#owned.values()].map(({ topic, partition, deliveredOffset, prefix, fetch }) => {
+    return [...this.#owned].map(({ topic, partition, deliveredOffset, prefix, fetch }) => {
       return { topic, partition, delivered: deliveredOffset, finished: prefix.floor, end: fetch.endOffset }
     })
   }
 
-  /** Bytes that are asked for or wait to be delivered. */
+  /** Bytes that are requested or waiting to be delivered. */
   get bufferedBytes(): number {
     return this.#fetcher.bufferedBytes
   }
 
-  /** The result ends it. */
+  /** Adds a listener. Call the result to remove it. */
   on<N extends ConsumerEventName>(name: N, listener: ConsumerEvents[N]): () => void {
     return this.#listeners.add(name, listener)
   }
 
   /**
-   * The next records. Rejects once with what keeps a partition from being read, which is then paused, and again and again with what keeps
-   * the whole consumer from it. Ends when the consumer is closed.
+   * The next records. If a partition can't be read, it is paused and the call rejects once with the error. If the
+   * whole consumer can't continue, every call rejects. Ends when the consumer is closed.
    */
   next(): Promise<IteratorResult<ConsumerBatch, undefined>> {
     return this.#next(() => false)
@@ -174,9 +186,10 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   /**
-   * Calls a handler for each record until the consumer is closed, `concurrency` at a time; what is finished without a gap is committed. A
-   * handler that throws, or rejects, ends the run: it rejects with that error when the others have ended, and the record is not
-   * committed. Called again, it begins with the first record of each partition that is not finished: those behind it that are come again.
+   * Calls a handler for each record until the consumer is closed, up to `concurrency` at a time. Offsets are
+   * committed up to the first unfinished record. If a handler throws, `run` waits for the others and rejects with
+   * that error; the record is not committed. The next `run` starts with the first unfinished record of each
+   * partition, and repeats finished ones behind it.
    */
   async run(options: RunOptions): Promise<void> {
     const run = new HandlerRun(
@@ -198,17 +211,23 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
   }
 
-  /** Delivers nothing of these partitions, or of all, until they are resumed. What was fetched is kept. */
+  /**
+   * Stops delivering records of these partitions, or of all, until they are resumed. Records that were already
+   * fetched are kept.
+   */
   pause(partitions: Iterable<TopicPartition> = this.assignment): void {
-    for (const owned of this.#find(partitionsOf('pause', partitions))) {
+    for (const owned of this.#owned.find(partitionsOf('pause', partitions))) {
       owned.fetch.isPaused = true
       this.#delivery.takeBack(owned)
     }
   }
 
-  /** Goes on with these partitions, or all, also after an error of theirs. Those that were not paused are not affected. */
+  /**
+   * Continues with these partitions, or with all, also after an error. Partitions that were not paused are not
+   * affected.
+   */
   resume(partitions: Iterable<TopicPartition> = this.assignment): void {
-    for (const owned of this.#find(partitionsOf('resume', partitions))) {
+    for (const owned of this.#owned.find(partitionsOf('resume', partitions))) {
       const { fetch } = owned
       // What has kept it from being read may have been that its position was not found.
       if (fetch.isPaused && fetch.topicId === undefined) void this.#begin(owned)
@@ -220,13 +239,13 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   /**
-   * Reads a partition from another offset. Batches that were delivered before it commit nothing any more. Throws if the partition is not this
-   * consumer's.
+   * Reads a partition from another offset. Batches that were delivered before no longer commit anything. Throws if
+   * the partition is not assigned to this consumer.
    */
   seek(place: TopicPartition & { readonly offset: number }): void {
     checkPlace('seek', place)
     const { topic, partition, offset } = place
-    const owned = this.#owned.get(keyOf(topic, partition))
+    const owned = this.#owned.get(topic, partition)
     if (owned === undefined) {
       throw new KafkaError(`${topic}[${partition}] is not assigned to this consumer`, {
         code: 'NOT_ASSIGNED',
@@ -238,8 +257,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   /**
-   * Reads other topics from now on. Of a group, partitions of a topic that is not among them are given back as in any rebalance; without one,
-   * they are dropped at once, and what was delivered of them is lost.
+   * Changes the topics. In a group, partitions of other topics are given back in a rebalance. Without a group, they
+   * are dropped immediately, and their delivered batches are lost.
    */
   subscribe(topics: readonly (string | RegExp)[]): void {
     this.#topics = topicsOf(topics, this.#settings.group === undefined)
@@ -247,13 +266,13 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#subscription.set(this.#topics)
     if (this.#settings.group !== undefined) return
     const wanted = new Set(this.#subscription.topics)
-    for (const owned of this.#owned.values()) if (!wanted.has(owned.topic)) this.#remove(owned)
+    for (const owned of this.#owned) if (!wanted.has(owned.topic)) this.#remove(owned)
     this.#assignAll()
   }
 
   /**
-   * Reads these partitions, each from its offset, and no others: without a group, in place of topics. What is read already goes on where it is.
-   * Throws an {@link InvalidOptionsError} in a group.
+   * Reads exactly these partitions, each from its offset, instead of whole topics. Partitions that are already being
+   * read continue where they are. Throws an {@link InvalidOptionsError} in a group.
    */
   assign(places: readonly NextOffset[]): void {
     if (this.#settings.group !== undefined) {
@@ -267,23 +286,24 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     if (this.#closing.hasBegun) return
     this.#subscription?.set(this.#topics)
     const wanted = new PartitionSet(places)
-    for (const owned of this.#owned.values()) {
+    for (const owned of this.#owned) {
       if (!wanted.has(owned.topic, owned.partition)) this.#remove(owned)
     }
     for (const { topic, partition, offset } of places) {
-      if (!this.#owned.has(keyOf(topic, partition))) this.#moveTo(this.#add(topic, partition), offset, -1)
+      if (this.#owned.get(topic, partition) === undefined) this.#moveTo(this.#add(topic, partition), offset, -1)
     }
   }
 
   /**
-   * Commits these offsets, whatever this consumer has finished: for those that count by themselves, with `autoCommit: false`. Resolves when all
-   * are answered, with why each one is not committed, by index; undefined if it is. What was asked for before of the same partition may be left
-   * out: the last one counts. Commits are sent again until they are answered or the partition is lost. Without a group, nothing is done.
+   * Commits these offsets, whatever this consumer has finished: for code that tracks progress itself, with
+   * `autoCommit: false`. Resolves when all are answered, with the error of each by index, or undefined if it was
+   * committed. If you commit a partition again before that, only the last offset may be sent. Retries until the
+   * broker answers or the partition is lost. Without a group, it does nothing.
    */
   commitOffsets(offsets: readonly OffsetToCommit[]): Promise<readonly (KafkaError | undefined)[]> {
     for (const place of partitionsOf('commitOffsets', offsets)) checkPlace('commitOffsets', place as NextOffset)
     const found = offsets.map(({ topic, partition, offset, leaderEpoch = -1, metadata = '' }) => {
-      const owned = this.#owned.get(keyOf(topic, partition))
+      const owned = this.#owned.get(topic, partition)
       return owned === undefined ? undefined : ([owned, { offset, leaderEpoch, metadata }] as const)
     })
     const held = found.filter((each) => each !== undefined)
@@ -298,34 +318,35 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   /**
-   * Commits what is finished now, of all partitions. Takes no offsets: a batch is finished by `done`, a record by its handler. Rejects if a
-   * partition is lost, or its commit refused.
+   * Commits what is finished in all partitions now. It takes no offsets: `done` finishes a batch, and a handler
+   * finishes a record. Rejects if a partition is lost or its commit is refused.
    */
   async commit(...none: readonly never[]): Promise<void> {
     if (none.length > 0) {
       const problem = 'are not taken: commit() commits what is finished; commit others with commitOffsets'
       throw new InvalidOptionsError('commit', [{ option: 'offsets', problem }])
     }
-    await Promise.all(this.#membership.commit(this.#owned.values()))
+    await Promise.all(this.#membership.commit(this.#owned))
   }
 
   /**
-   * Delivers nothing more, waits for what runs, at most for `revokeTimeoutMs`, commits what is finished and leaves the group. Resolves
-   * after `deadlineMs` at the latest, if it is given; the group then finds out by itself that this member has left. May be called again,
-   * by listeners too; a later call can make the deadline sooner. A loop over the consumer ends; called within it, mark the batch as done
-   * before, or it is waited for.
+   * Stops delivering, waits up to `revokeTimeoutMs` for running handlers, commits what is finished, and leaves the
+   * group. With `deadlineMs`, it resolves within that time; if it could not leave the group by then, the coordinator
+   * notices when the session ends. Safe to call again, also from listeners; a later call can only shorten the
+   * deadline. Loops over the consumer end. If you call it inside such a loop, call `done` on the batch first:
+   * otherwise it waits for the batch.
    */
   close(options: CloseOptions = {}): Promise<void> {
     return this.#closing.run(options, () => this.#close())
   }
 
-  /** Closes it at the end of an `await using`. */
+  /** Called at the end of an `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
 
   #checkDelivered({ topic, partition, offset }: NextOffset): void {
-    const owned = this.#owned.get(keyOf(topic, partition))
+    const owned = this.#owned.get(topic, partition)
     if (owned === undefined) throw notAssigned(`${topic}[${partition}] is not assigned to this consumer`)
     const { startOffset, deliveredOffset } = owned
     if (offset >= startOffset && offset <= deliveredOffset) return
@@ -347,13 +368,13 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   #newMembership(): Membership {
     return new Membership(this.#context, this.#settings, {
       topics: () => this.#subscription?.topics ?? [],
-      owned: () => this.#owned.values(),
+      owned: () => this.#owned,
       assigned: (partitions) => this.#assigned(partitions),
-      revoke: (partitions, released) => void this.#revoke([...this.#find(partitions)]).then(released),
-      lost: (partitions, reason) => this.#lost([...this.#find(partitions)], reason),
+      revoke: (partitions, released) => void this.#revocation.run(this.#owned.find(partitions)).then(released),
+      lost: (partitions, reason) => this.#lost(this.#owned.find(partitions), reason),
       fatal: (error) => this.#end(error),
       commitRefused: (error) => this.#batches.report(error),
-      topicIdOf: (topic, partition) => this.#owned.get(keyOf(topic, partition))?.fetch.topicId,
+      topicIdOf: (topic, partition) => this.#owned.get(topic, partition)?.fetch.topicId,
     })
   }
 
@@ -362,12 +383,17 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     if (this.#isManual) return
     const added = new PartitionSet()
     for (const topic of this.#subscription?.topics ?? []) {
-      const count = this.#context.cluster.metadata.topic(topic)?.partitions.length ?? 0
+      const count = this.#countOf(topic)
       for (let partition = 0; partition < count; partition++) {
-        if (!this.#owned.has(keyOf(topic, partition))) added.add(topic, partition)
+        if (this.#owned.get(topic, partition) === undefined) added.add(topic, partition)
       }
     }
     if (added.size > 0) this.#assigned(added)
+  }
+
+  /** How many partitions it has, as far as is known. */
+  #countOf(topic: string): number {
+    return this.#context.cluster.metadata.topic(topic)?.partitions.length ?? 0
   }
 
   #assigned(partitions: PartitionSet): void {
@@ -376,12 +402,10 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   #add(topic: string, partition: number): OwnedPartition {
-    const key = keyOf(topic, partition)
-    const former = this.#owned.get(key)
+    const former = this.#owned.get(topic, partition)
     if (former !== undefined) this.#remove(former)
     const owned = new OwnedPartition(this.#fetcher.add(topic, partition))
-    this.#owned.set(key, owned)
-    this.#ofFetch.set(owned.fetch, owned)
+    this.#owned.add(owned)
     this.#membership.begin(owned)
     void this.#begin(owned)
     return owned
@@ -401,49 +425,13 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
   }
 
-  async #revoke(revoked: readonly OwnedPartition[], limit?: CloseDeadline): Promise<void> {
-    if (revoked.length === 0) return
-    const { clock } = this.#context
-    const deadlineMs = Math.min(this.#settings.revokeTimeoutMs, limit?.leftMs ?? Infinity)
-    for (const owned of revoked) {
-      owned.fetch.stop()
-      this.#delivery.takeBack(owned)
-      this.#delivery.drop(owned)
-    }
-    const partitions = revoked.map(({ topic, partition }) => ({ topic, partition }))
-    const late = Promise.withResolvers<void>()
-    const cancel = clock.setTimer(late.resolve, deadlineMs)
-    void limit?.passed.then(late.resolve)
-    const work = Promise.all([
-      this.#emit('revoking', partitions, { deadlineMs }),
-      ...revoked.map((each) => this.#idle(each)),
-    ])
-    await Promise.race([work, late.promise])
-    if (this.#settings.autoCommit) {
-      const commits = this.#membership.commit(revoked).map((each) => each.catch(() => {}))
-      await Promise.race([Promise.all(commits), late.promise])
-    }
-    cancel()
-    for (const owned of revoked) this.#remove(owned)
-  }
-
   /** What a run was given and has left unfinished is delivered again. */
   #rewind(): void {
-    for (const owned of this.#owned.values()) {
+    for (const owned of this.#owned) {
       const { prefix, fetch } = owned
       if (fetch.isStopped || prefix.unfinished === 0 || !prefix.isAtRest) continue
       this.#moveTo(owned, prefix.floor, prefix.leaderEpoch)
     }
-  }
-
-  /** Until nobody is at work on it, or it is lost. */
-  async #idle(owned: OwnedPartition): Promise<void> {
-    // A handler that calls `close` is counted when it has returned its promise.
-    await Promise.resolve()
-    if (owned.isOver || owned.prefix.isAtRest) return
-    const waiting = this.#untilIdle.get(owned) ?? Promise.withResolvers<void>()
-    this.#untilIdle.set(owned, waiting)
-    await waiting.promise
   }
 
   #lost(lost: readonly OwnedPartition[], reason: LossReason | 'recreated'): void {
@@ -455,14 +443,11 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   #remove(owned: OwnedPartition): void {
     if (owned.isOver) return
     owned.isOver = true
-    const key = keyOf(owned.topic, owned.partition)
-    if (this.#owned.get(key) === owned) this.#owned.delete(key)
-    this.#ofFetch.delete(owned.fetch)
+    this.#owned.delete(owned)
     this.#delivery.drop(owned)
     this.#fetcher.remove(owned.fetch)
     this.#membership.end(owned)
-    this.#untilIdle.get(owned)?.resolve()
-    this.#untilIdle.delete(owned)
+    this.#revocation.idle(owned)
   }
 
   #policyOf({ topic, partition, position }: FetchPartition): ResetPolicy {
@@ -484,7 +469,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
         void this.#emit('reset', { topic: owned.topic, partition: owned.partition }, { from, to: offset })
       }
     })
-    this.#fetcher.poke()
+    this.#fetcher.pokeSoon()
   }
 
   #diverged(fetch: FetchPartition, epoch: number, endOffset: number): void {
@@ -519,7 +504,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#delivery.drop(owned)
     owned.fetch.seek(offset, lastEpoch)
     owned.moveTo(offset, lastEpoch)
-    this.#fetcher.poke()
+    this.#fetcher.pokeSoon()
   }
 
   #metadataChanged(changes: readonly MetadataChange[]): void {
@@ -542,11 +527,15 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   /** Nothing that was read or finished of the former topic says anything about the new one. */
   #recreated(topic: string): void {
-    const former = [...this.#owned.values()].filter((owned) => owned.topic === topic)
+    const former = [...this.#owned].filter((owned) => owned.topic === topic)
     this.#lost(former, 'recreated')
     // They are assigned again.
     if (this.#membership.isAssignedByIds) return
-    for (const { partition } of former) this.#moveTo(this.#add(topic, partition), 0, -1)
+    // All that the new one has, and gets later, is new.
+    this.#firstCounts.set(topic, 0)
+    // The group, or whoever assigns, takes back those that the new topic does not have.
+    const count = this.#settings.group === undefined && !this.#isManual ? this.#countOf(topic) : Infinity
+    for (const { partition } of former) if (partition < count) this.#moveTo(this.#add(topic, partition), 0, -1)
   }
 
   /** It is reported, and the partition rests until it is resumed. */
@@ -557,7 +546,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
 
   #end(error: KafkaError): void {
     this.#batches.fail(error)
-    this.#lost([...this.#owned.values()], 'failed')
+    this.#lost([...this.#owned], 'failed')
     // The group must not wait for a member that does nothing any more.
     void this.#membership.close()
   }
@@ -574,15 +563,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
   }
 
-  *#find(partitions: Iterable<TopicPartition>): Generator<OwnedPartition> {
-    for (const { topic, partition } of partitions) {
-      const owned = this.#owned.get(keyOf(topic, partition))
-      if (owned !== undefined) yield owned
-    }
-  }
-
   #withOwned(fetch: FetchPartition, run: (owned: OwnedPartition) => void): void {
-    const owned = this.#ofFetch.get(fetch)
+    const owned = this.#owned.of(fetch)
     if (owned !== undefined && !owned.isOver) run(owned)
   }
 
@@ -595,7 +577,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#delivery.wake()
     this.#membership.stop()
     const { deadline } = this.#closing
-    await this.#revoke([...this.#owned.values()], deadline)
+    await this.#revocation.run([...this.#owned], deadline)
     await Promise.race([this.#membership.close(), deadline.passed])
     deadline.end()
     this.#stopListening?.()
@@ -604,8 +586,4 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#fetcher.close()
     this.#context.onClosed?.()
   }
-}
-
-function keyOf(topic: string, partition: number): string {
-  return `${partition} ${topic}`
 }

@@ -12,13 +12,15 @@ export interface DeliveryOptions {
   readonly read: ReadRecordsOptions
   /** Before anything is delivered or finished: what the consumer no longer owns must be known. */
   readonly check: () => void
-  /** There is room for more. */
-  readonly taken: () => void
+  /** All that an answer brought of it is delivered: there is room for more. */
+  readonly taken: (owned: OwnedPartition) => void
   /** What may be committed has moved. */
   readonly moved: (owned: OwnedPartition) => void
   /** Nobody is at work on a partition that is being taken away. */
   readonly idle: (owned: OwnedPartition) => void
   readonly groupMetadata: BatchHost['groupMetadata']
+  /** A batch had nothing to deliver. */
+  readonly passed: (owned: OwnedPartition, offset: number) => void
   /** A batch can't be read. */
   readonly failed: (owned: OwnedPartition, offset: number, error: KafkaError) => void
 }
@@ -137,7 +139,7 @@ export class Delivery {
     }
     if (!fetch.hasRecords()) return undefined
     const { batches, chunk, isLast } = fetch.buffer.take(this.#options.maxBatchRecords)
-    if (isLast) this.#options.taken()
+    if (isLast) this.#options.taken(owned)
     const last = batches.at(-1)
     const nextOffset = isLast || last === undefined ? chunk.nextOffset : last.lastOffset + 1
     const epoch = isLast || last === undefined ? chunk.lastEpoch : last.leaderEpoch
@@ -196,6 +198,7 @@ export class Delivery {
     if (batch.count > 0) return batch
     // Markers, aborted transactions, what compaction has removed: passed, once all before it is finished.
     if (owned.prefix.finish(batch)) this.#options.moved(owned)
+    this.#options.passed(owned, batch.nextOffset)
     return undefined
   }
 

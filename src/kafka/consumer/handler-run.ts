@@ -4,26 +4,26 @@ import type { KafkaRecord } from '../records/record.ts'
 import type { ConsumerBatch } from './consumer-batch.ts'
 import type { Turns } from './turns.ts'
 
-/** What a handler learns beside the record. */
+/** What a handler gets besides the record. */
 export interface RecordContext {
   readonly topic: string
   readonly partition: number
-  /** The partition was taken away: another member may handle the record too. */
+  /** Whether the partition was taken away, so that another member may handle the record too. */
   readonly isLost: boolean
 }
 
 /** What {@link Consumer.run} takes. */
 export interface RunOptions {
-  /** How many handlers run at once, over all partitions. @default 1 */
+  /** How many handlers may run at once, over all partitions. @default 1 */
   readonly concurrency?: number | undefined
   /**
-   * What runs one after the other, in order: records with the same key in a partition (`key`; those without key in any order), all records
-   * of a partition (`partition`), or nothing (`none`). @default 'key'
+   * Which records are handled one after the other, in order: those of a partition with the same key (`key`; records
+   * without a key have no order), all records of a partition (`partition`), or none (`none`). @default 'key'
    */
   readonly orderBy?: 'key' | 'partition' | 'none' | undefined
   /**
-   * Called for each record, which is finished when it returns, or its promise resolves. One that returns no promise costs no turn of the
-   * event loop. When it throws or rejects, `run` ends with that error.
+   * Called for each record, which is finished when the handler returns or its promise resolves. A handler that
+   * returns no promise costs no microtask. If it throws or rejects, `run` ends with that error.
    */
   readonly handler: (record: KafkaRecord, context: RecordContext) => void | Promise<void>
 }

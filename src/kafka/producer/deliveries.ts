@@ -1,22 +1,24 @@
 import { KafkaError } from '../errors.ts'
 import type { Delivery } from './producer-batch.ts'
 
-/** Where a record is. */
+/** Where a record was written. */
 export interface SentRecord {
   readonly topic: string
   readonly partition: number
-  /** -1 if the broker did not say: with acks 0, and for a batch whose first answer was lost. */
+  /** -1 if it is unknown: with acks 0, and for a batch whose first answer was lost. */
   readonly offset: number
   /** -1 unless the topic's timestamps are set by the broker. In milliseconds. */
   readonly logAppendTimeMs: number
 }
 
-/** Records of an array that follow each other in a partition, in the order of the array. */
+/** Consecutive records of an array in one partition, in the order of the array. */
 export interface SentRange {
   readonly partition: number
-  /** Of the first one; -1 if the broker did not say. */
+  /** Offset of the first one; -1 if it is unknown. */
   readonly baseOffset: number
   readonly count: number
+  /** Where its records are in the array. */
+  indexes(): readonly number[]
 }
 
 /** Why one record of an array was not confirmed. */
@@ -54,7 +56,7 @@ export class SendManyError extends KafkaError {
   }
 }
 
-/** A promise that may be left alone: one that nobody awaits does not end the process when it rejects. */
+/** A promise that need not be awaited: if it rejects, the process does not crash. */
 export class Settlement<T> {
   readonly promise: Promise<T>
   readonly #resolve: (value: T) => void
@@ -104,6 +106,31 @@ export class SingleDelivery implements Delivery {
   }
 }
 
+class ConfirmedRange implements SentRange {
+  readonly partition: number
+  readonly baseOffset: number
+  readonly count: number
+  /** Of each record of the array. */
+  readonly #partitions: Int32Array
+  readonly #index: number
+
+  constructor(partitions: Int32Array, index: number, baseOffset: number, count: number) {
+    this.partition = partitions[index] as number
+    this.baseOffset = baseOffset
+    this.count = count
+    this.#partitions = partitions
+    this.#index = index
+  }
+
+  indexes(): readonly number[] {
+    const indexes: number[] = []
+    for (let at = this.#index; indexes.length < this.count; at++) {
+      if (this.#partitions[at] === this.partition) indexes.push(at)
+    }
+    return indexes
+  }
+}
+
 /** An array of records: one promise for all. */
 export class ManyDelivery {
   readonly #topic: string
@@ -129,8 +156,9 @@ export class ManyDelivery {
     this.#partitions[index] = partition
   }
 
-  confirmed(partition: number, baseOffset: number, count: number): void {
-    this.#sent.push({ partition, baseOffset, count })
+  /** `count` records, the first of them at `index`. */
+  confirmed(index: number, baseOffset: number, count: number): void {
+    this.#sent.push(new ConfirmedRange(this.#partitions, index, baseOffset, count))
     this.#settled(count)
   }
 
@@ -181,8 +209,8 @@ export class ManyPart implements Delivery {
     this.#index = index
   }
 
-  confirmed(partition: number, baseOffset: number): void {
-    this.many.confirmed(partition, baseOffset, this.count)
+  confirmed(_partition: number, baseOffset: number): void {
+    this.many.confirmed(this.#index, baseOffset, this.count)
   }
 
   failed(error: KafkaError): void {

@@ -15,6 +15,8 @@ export interface Delivery {
   divide(count: number): Delivery
 }
 
+const NO_BLOCK = Buffer.alloc(0)
+
 /** One batch on its way: a block that is being filled, and who waits for it. */
 export class ProducerBatch implements OutgoingBatch {
   readonly topic: string
@@ -65,6 +67,16 @@ export class ProducerBatch implements OutgoingBatch {
   /** The batch as it is sent, except for producer and sequence. The same bytes at each call. */
   bytes(codec: Codec): Buffer | Promise<Buffer> {
     return (this.#bytes ??= this.#seal(codec))
+  }
+
+  /** It is settled: the block, to be given back. The partition keeps the batch for its size only, and must not keep what it had. */
+  release(): Buffer {
+    const { block } = this
+    this.deliveries.length = 0
+    this.#bytes = undefined
+    this.block = NO_BLOCK
+    this.builder.drop()
+    return block
   }
 
   confirmed({ baseOffset, logAppendTimeMs }: Confirmation): void {

@@ -4,50 +4,53 @@ import { CODECS } from '../records/batch-format.ts'
 import type { Codec } from '../records/batch-format.ts'
 import type { Partitioner } from './partitioner.ts'
 
-/** What {@link KafkaClient.producer} takes; all of it has a default. */
+/** What {@link KafkaClient.producer} takes. Every option has a default. */
 export interface ProducerOptions {
   /**
-   * What a confirmation means. `all`: all replicas in sync have the record, and it is written once and in order, whatever is repeated on
-   * the way (KIP-98). `1`: the leader has it, and may lose it, or have it twice. `0`: it was handed to the network; nothing else is known.
-   * @default 'all'
+   * What a confirmation means. `all`: all in-sync replicas have the record, exactly once and in order, even if
+   * requests are retried (KIP-98). `1`: the leader has it, but may lose it or have it twice. `0`: it was handed to
+   * the network. @default 'all'
    */
   readonly acks?: 'all' | 1 | 0 | undefined
-  /** How long a batch waits for more records, from its first one on. 0: until the end of the turn of the event loop. In milliseconds. @default 0 */
+  /**
+   * How long a batch waits for more records after its first one. 0: until the end of the current turn of the event
+   * loop. In milliseconds. @default 0
+   */
   readonly lingerMs?: number | undefined
   /** Size of one batch, before compression, from 1,024 to 1 GiB. @default 1_048_576 (1 MiB), the largest that topics take by default */
   readonly batchBytes?: number | undefined
   /**
-   * Memory for all batches of this producer. When it is used up, sends wait, in the order of the calls.
-   * @default 67_108_864 (64 MiB)
+   * Memory for all batches of this producer. When it is used up, sends wait, in order. @default 67_108_864 (64 MiB)
    */
   readonly maxBufferedBytes?: number | undefined
-  /** Size of all batches in one request; one that is larger goes alone. @default 4_194_304 (4 MiB) */
+  /** Maximum size of all batches in one request. A larger batch is sent alone. @default 4_194_304 (4 MiB) */
   readonly maxRequestBytes?: number | undefined
   /**
-   * A record that is not confirmed by then fails; its error says whether it may have been written. It then still takes the time of one
-   * request at most. In milliseconds. @default 120_000
+   * A record that is not confirmed within this time fails; the error says whether it may have been written. If a
+   * request is still on its way, the send settles when that ends, at most `requestTimeoutMs` later. In milliseconds.
+   * @default 120_000
    */
   readonly deliveryTimeoutMs?: number | undefined
   /**
-   * How long a broker waits for its replicas before it answers; less than the client's `requestTimeoutMs`. In milliseconds.
-   * @default 15_000, or half of `requestTimeoutMs` if that is less
+   * How long the leader waits for its replicas before it answers. Must be less than the client's `requestTimeoutMs`.
+   * In milliseconds. @default 15_000, or half of `requestTimeoutMs` if that is less
    */
   readonly ackTimeoutMs?: number | undefined
-  /** Of each batch. Needs no package. `zstd` needs Kafka 2.1 (KIP-110). @default 'none' */
+  /** Compression of each batch. Needs no extra package. `zstd` needs Kafka 2.1 (KIP-110). @default 'none' */
   readonly compression?: Codec | undefined
   /**
-   * Chooses the partition of records that name none. @default like Java's: by the murmur2 hash of the key; without a key, one partition for
-   * 64 KiB, then another one (KIP-480, KIP-794)
+   * Chooses the partition of records that have no `partition`. @default as in Java: by the murmur2 hash of the key;
+   * without a key, one partition for 64 KiB, then another (KIP-480, KIP-794)
    */
   readonly partitioner?: Partitioner | undefined
   /**
-   * Makes the producer transactional (KIP-98). Of two producers with the same id, the newer one fences the older one. `true`: an id of its
-   * own, so that it fences nobody, and takes a new one when it has been fenced. @default none
+   * Makes the producer transactional (KIP-98). A new producer with the same id fences the previous one. `true`
+   * generates a random id, which fences no other producer, and another one if this producer is fenced. @default none
    */
   readonly transactionalId?: string | true | undefined
   /**
-   * After this time without an end, the broker aborts a transaction; at most its `transaction.max.timeout.ms`, 15 minutes by default. In
-   * milliseconds. @default 60_000
+   * The broker aborts a transaction that has not ended within this time. At most the broker's
+   * `transaction.max.timeout.ms`, 15 minutes by default. In milliseconds. @default 60_000
    */
   readonly transactionTimeoutMs?: number | undefined
 }

@@ -4,18 +4,18 @@ import type { RecordBytes, RecordHeader } from '../records/batch-builder.ts'
 export interface RecordContent {
   /** Records with the same key go to the same partition, in the order of the calls. @default null */
   readonly key?: RecordBytes | undefined
-  /** What is in it. Null: a tombstone, which deletes the key from a compacted topic. */
+  /** The content. Null is a tombstone, which deletes the key from a compacted topic. */
   readonly value: RecordBytes
   /** Keys may repeat; order is kept. @default none */
   readonly headers?: readonly RecordHeader[] | undefined
   /** In milliseconds since 1970. @default the time of the call */
   readonly timestamp?: number | undefined
-  /** Where it goes. @default what the partitioner chooses */
+  /** The partition to write to. @default the partitioner's choice */
   readonly partition?: number | undefined
 }
 
-/** A record, and where it goes. */
+/** A record and its topic. */
 export interface ProducerRecord extends RecordContent {
-  /** Its topic, which must exist, unless the client has `autoCreateTopics`. */
+  /** The topic to write to. It must exist, unless the client has `autoCreateTopics`. */
   readonly topic: string
 }

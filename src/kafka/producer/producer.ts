@@ -38,10 +38,10 @@ export interface ProducerContext {
 const DEFAULT_CLOSE_MS = 30_000
 
 /**
- * Writes records. Each call has one promise, which settles within the delivery timeout plus the time of one request. With acks `all`, a
- * record that is confirmed is in the log exactly once, and the log of a partition has the order of the calls; what was not confirmed
- * fails with a {@link KafkaError} whose `outcome` says whether it may be there: `not-sent` and `rejected` mean no, `unknown` means
- * perhaps. A promise that nobody awaits does no harm when it rejects.
+ * Writes records. Each call returns one promise, which settles within the delivery timeout plus one request timeout. With acks `all`, a
+ * confirmed record is in the log exactly once, and each partition has the order of the calls. Other records fail with a
+ * {@link KafkaError}, whose `outcome` says whether the record may be in the log: `not-sent` and `rejected` mean no, `unknown` means maybe.
+ * A promise that you don't await doesn't crash the process when it rejects.
  */
 export class Producer {
   readonly #records: RecordSender
@@ -87,20 +87,22 @@ export class Producer {
     this.#onClosed = context.onClosed
   }
 
-  /** The id that its transactions have; undefined without transactions. Another one after it was fenced, if it is an id of its own. */
+  /**
+   * The id of its transactions; undefined without transactions. A generated id changes after the producer was fenced.
+   */
   get transactionalId(): string | undefined {
     return this.#transactions?.stamp().transactionalId
   }
 
-  /** Memory of batches that are not settled, in bytes. */
+  /** Memory of unsettled batches, in bytes. */
   get bufferedBytes(): number {
     return this.#records.bufferedBytes
   }
 
   /**
-   * Writes one record. Calls of one turn of the event loop go together, and so do those that wait while five requests are on the way to
-   * a broker: awaiting each one is not slow if many run side by side. What can't be written is refused at once; a topic that does not exist
-   * is waited for, 10 s at most.
+   * Writes one record. Calls in the same turn of the event loop share a batch, and so do calls that wait while five requests are on the way
+   * to a broker, so awaiting each call is fast as long as many run concurrently. A record that can't be written is refused right away. If the
+   * topic doesn't exist, the call waits for it for at most 10 s.
    *
    * ```ts
    * const { partition, offset } = await producer.send({ topic: 'orders', key: 'a', value: '{"total":42}' })
@@ -111,20 +113,20 @@ export class Producer {
   }
 
   /**
-   * Writes many records of one topic, with one promise: the fastest way. Resolves with where they are, as ranges, in no particular order;
-   * rejects with a {@link SendManyError} that lists what was not confirmed, when all have been settled. The array and its bytes must not
-   * change until then.
+   * Writes many records to one topic, with one promise: the fastest way to write. Resolves with the ranges where they were written, in no
+   * particular order. Rejects, once all records have settled, with a {@link SendManyError} that lists those that were not confirmed. Don't
+   * change the array or its bytes until then.
    */
   sendMany(topic: string, records: readonly RecordContent[], options?: SendOptions): Promise<readonly SentRange[]> {
     return this.#sendMany(topic, records, options, this.#refusal())
   }
 
   /**
-   * Runs `work` in a transaction, which is committed when it returns and aborted when it throws. Resolves with what `work` returns when
-   * the commit is certain. Rejects with what `work` has thrown, or with a {@link KafkaError}. An `outcome` of `unknown` means that the
-   * transaction may have been committed; else it is not. `action` `abort`: the same work may be tried again, after a pause; `fatal`: it
-   * would fail again; `fenced`: another producer has the transactional id, or the transaction took longer than its timeout; others: it
-   * has not begun. Calls run one after the other.
+   * Runs `work` in a transaction, which is committed when `work` returns and aborted when it throws. Resolves with what `work` returned, once
+   * the transaction is committed. Rejects with what `work` threw, or with a {@link KafkaError}. If its `outcome` is `unknown`, the
+   * transaction may have been committed; otherwise it was not. `action` `abort`: you can try the same work again, after a pause. `fatal`: it
+   * would fail again. `fenced`: another producer has the transactional id, or the transaction took longer than its timeout. Others: it has
+   * not started. Transactions run one at a time.
    *
    * ```ts
    * await producer.transaction(async (tx) => {
@@ -139,21 +141,24 @@ export class Producer {
     return turn
   }
 
-  /** Sends what lingers. Resolves when all that was sent before is settled, well or not. */
+  /**
+   * Sends batches that are waiting for more records. Resolves when all earlier sends have settled, whether they
+   * succeeded or failed.
+   */
   flush(): Promise<void> {
     return this.#records.flush()
   }
 
   /**
-   * Takes nothing more, sends what it has, and ends its connections: after `deadlineMs` at the latest (default 30,000), when the rest
-   * fails. A transaction that is running may end by then; if it does not, the broker aborts it. May be called again, by hooks too; a
-   * later call can make the deadline sooner.
+   * Accepts no more records, sends what it has, and closes its connections within `deadlineMs` (default 30,000); what
+   * is not confirmed by then fails. A running transaction may end in that time; otherwise the broker aborts it. Safe
+   * to call again, also from hooks; a later call can only shorten the deadline.
    */
   close(options: CloseOptions = {}): Promise<void> {
     return this.#closing.run(options, () => this.#close())
   }
 
-  /** Closes it at the end of an `await using`. */
+  /** Called at the end of an `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }

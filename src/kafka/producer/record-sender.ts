@@ -41,8 +41,16 @@ export interface TransactionPort {
   afterRun(): void
 }
 
+/**
+ * A topic that has got nothing for so long is not kept up to date any more (KIP-526): a producer that writes to ever new topics would ask
+ * for ever more of them.
+ */
+const IDLE_TOPIC_MS = 300_000
+
 interface KnownTopic {
   readonly writer: TopicWriter
+  /** Since idle topics were last looked for. */
+  isUsed: boolean
   /** Calls that came before the topic's partitions were known. */
   readonly waiting: CallQueue<Waiting>
 }
@@ -74,6 +82,7 @@ export class RecordSender {
   #splitting: Promise<void> = Promise.resolve()
   /** Ends what waits for the cluster. */
   readonly #closing = new AbortController()
+  #idleCheckedAt: number
   #isScheduled = false
   #isClosed = false
   #timerAt = Infinity
@@ -84,6 +93,7 @@ export class RecordSender {
     const { metadata } = cluster
     this.#options = options
     this.#settings = settings
+    this.#idleCheckedAt = clock.now()
     this.#sender = new Sender<ProducerBatch>(
       {
         isIdempotent: settings.acks === -1,
@@ -142,6 +152,7 @@ export class RecordSender {
   submit(name: string, call: SendCall, signal?: AbortSignal): void {
     if (this.#isClosed) return call.fail(closedError())
     const topic = this.#topics.get(name) ?? this.#firstSeen(name)
+    topic.isUsed = true
     const mayAppend = topic.writer.partitions > 0 && this.#waiting.length === 0 && topic.waiting.length === 0
     if (mayAppend && call.advance(this.#accumulator, topic.writer)) return this.wake()
     const waitsForRoom = topic.writer.partitions > 0 && topic.waiting.length === 0
@@ -233,7 +244,7 @@ export class RecordSender {
   }
 
   #firstSeen(name: string): KnownTopic {
-    const topic: KnownTopic = { writer: this.#accumulator.topic(name), waiting: new CallQueue() }
+    const topic: KnownTopic = { writer: this.#accumulator.topic(name), isUsed: true, waiting: new CallQueue() }
     this.#topics.set(name, topic)
     this.#tracked.add(name)
     this.#learn(topic)
@@ -281,7 +292,24 @@ export class RecordSender {
       if (change.type === 'leader') this.#sender.leaderChanged(change.topic, change.partition)
     }
     for (const topic of this.#topics.values()) this.#learn(topic)
+    this.#forgetIdle()
     this.wakeAll()
+  }
+
+  /** Their numbers are kept: a broker may still know them when the topic is written to again. */
+  #forgetIdle(): void {
+    const now = this.#options.clock.now()
+    if (now - this.#idleCheckedAt < IDLE_TOPIC_MS) return
+    this.#idleCheckedAt = now
+    const live = new Set([...this.#live].map(({ topic }) => topic))
+    for (const { topic } of this.#waiting) live.add(topic.writer.topic)
+    for (const [name, topic] of this.#topics) {
+      const isBusy = topic.isUsed || this.#unknown.has(topic) || live.has(name)
+      topic.isUsed = false
+      if (isBusy) continue
+      this.#topics.delete(name)
+      this.#tracked.remove(name)
+    }
   }
 
   #recreated({ topic, oldId, newId }: MetadataChange & { readonly type: 'recreated' }): void {
@@ -318,7 +346,7 @@ export class RecordSender {
       callHook(onBatch, { topic, partition, records: count, bytes: size, durationMs, error })
     }
     for (const resolve of batch.onSettled ?? []) resolve()
-    this.#accumulator.memory.give(batch.block)
+    this.#accumulator.memory.give(batch.release())
     if (this.#waiting.length > 0) this.wake()
   }
 
@@ -339,7 +367,7 @@ export class RecordSender {
       if (settled !== undefined) half.onSettled = [settled]
     }
     this.#live.delete(batch)
-    memory.give(batch.block)
+    memory.give(batch.release())
     this.#sender.split(queue, entry, halves)
     this.wake()
   }

@@ -98,7 +98,7 @@ export class ManyCall implements SendCall {
 }
 
 /** Calls in their order, with as many taken from the front as are put at the end. */
-export class CallQueue<T> {
+export class CallQueue<T> implements Iterable<T> {
   #calls: (T | undefined)[] = []
   #first = 0
 
@@ -112,6 +112,10 @@ export class CallQueue<T> {
 
   push(call: T): void {
     this.#calls.push(call)
+  }
+
+  *[Symbol.iterator](): Iterator<T> {
+    for (let index = this.#first; index < this.#calls.length; index++) yield this.#calls[index] as T
   }
 
   shift(): void {

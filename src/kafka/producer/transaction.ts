@@ -5,8 +5,8 @@ import type { GroupMetadata, TransactionOffset } from './transaction-requests.ts
 /** For one call of `send` or `sendMany`. */
 export interface SendOptions {
   /**
-   * Withdraws what still waits for room or for its topic: it then fails as `not-sent`. What is in a batch already is sent, whatever becomes
-   * of the signal.
+   * Cancels a call that is still waiting for room or for its topic: it then fails as `not-sent`. Records that are
+   * already in a batch are sent regardless.
    */
   readonly signal?: AbortSignal | undefined
 }
@@ -25,21 +25,22 @@ export interface GroupBatch extends GroupMember {
   readonly leaderEpoch: number
 }
 
-/** What belongs together: all of it becomes visible to `read_committed` consumers, or nothing. */
+/** A transaction: all of its records become visible to `read_committed` consumers, or none. */
 export interface Transaction {
-  /** Like {@link Producer.send}. It need not be awaited: the commit waits for it, and fails with it. */
+  /** Like {@link Producer.send}. You need not await it: the commit waits for it, and fails if it fails. */
   send(record: ProducerRecord, options?: SendOptions): Promise<SentRecord>
   /** Like {@link Producer.sendMany}. */
   sendMany(topic: string, records: readonly RecordContent[], options?: SendOptions): Promise<readonly SentRange[]>
   /**
-   * Commits with the transaction, for the consumer's group, that the batch is handled (KIP-447). Throws, and the transaction can only be
-   * aborted, if the batch is lost. Its offset is sent just before the commit, which fails if the group has rebalanced since this call.
+   * Commits the batch's offset together with the transaction (KIP-447). If the batch is lost, it throws, and the
+   * transaction can only be aborted. The offset is sent just before the commit, which fails if the group has
+   * rebalanced since this call.
    */
   offsets(batch: GroupBatch): void
   /**
-   * The same for single offsets, each of the next record. A consumer must hold their partitions, and have delivered what is before them;
-   * only a batch also knows whether another member had the partition since the records were delivered. Plain metadata is taken as it is:
-   * take it when the records are delivered.
+   * The same for individual offsets, each that of the next record. The consumer must hold their partitions, and have
+   * delivered the records before them. Only a batch also knows whether another member had the partition in the
+   * meantime. Plain group metadata is not checked: get it when the records are delivered.
    */
   offsets(group: GroupMember | GroupMetadata, offsets: readonly TransactionOffset[]): void
 }

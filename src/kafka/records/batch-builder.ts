@@ -24,6 +24,7 @@ export interface ProducerStamp {
 }
 
 const NO_HEADERS: readonly RecordHeader[] = []
+const NO_BLOCK = Buffer.alloc(0)
 
 /**
  * One batch, encoded as records are appended, into a block that the caller gives: `room` bytes at its start stay free for what goes
@@ -52,6 +53,11 @@ export class BatchBuilder {
   moveTo(block: Buffer): void {
     this.#block.copy(block, this.start, this.start, this.#pos)
     this.#block = block
+  }
+
+  /** Lets go of the block: only the size is known from now on. */
+  drop(): void {
+    this.#block = NO_BLOCK
   }
 
   get count(): number {

@@ -23,8 +23,8 @@ export interface RecordSource {
 }
 
 /**
- * A record, as a view of the response it came in: key, value and headers are made when they are asked for, and keep the whole
- * response in memory until {@link KafkaRecord.copy} is taken instead.
+ * A record, as a view of the response that it came in. Key, value and headers are decoded when you access them.
+ * Holding on to a record keeps the whole response in memory: hold on to {@link KafkaRecord.copy} instead.
  */
 export class KafkaRecord {
   static {
@@ -110,6 +110,21 @@ export class KafkaRecord {
     return this.#headersStart < 0 ? [] : readHeaders(this.#source.bytes, this.#headersStart)
   }
 
+  /** Calls `visit` with each header as text, in order, without views in between. A value may be null. */
+  eachHeader(visit: (key: string, value: string | null) => void): void {
+    if (this.#headersStart < 0) return
+    const { bytes } = this.#source
+    const cursor = new HeaderCursor(bytes, this.#headersStart)
+    for (let left = cursor.varint(); left > 0; left--) {
+      const keyEnd = cursor.varint() + cursor.pos
+      const key = bytes.toString('utf8', cursor.pos, keyEnd)
+      cursor.pos = keyEnd
+      const size = cursor.varint()
+      visit(key, size < 0 ? null : bytes.toString('utf8', cursor.pos, cursor.pos + size))
+      cursor.pos += Math.max(0, size)
+    }
+  }
+
   /** For `JSON.stringify` and `console.log`: key and value as text. */
   toJSON(): LoggedRecord {
     const { offset, timestamp, key, value } = this
@@ -117,7 +132,7 @@ export class KafkaRecord {
     return { offset, timestamp, key: readable(key), value: readable(value), headers }
   }
 
-  /** The same record in memory of its own: the response that it came in can be freed. */
+  /** The same record in its own memory, so that the response it came in can be freed. */
   copy(): KafkaRecord {
     const { bytes, baseOffset, baseTimestamp } = this.#source
     const end =

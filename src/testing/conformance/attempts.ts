@@ -12,6 +12,7 @@ export const attemptScenarios: readonly Scenario[] = [
     invariant: 7,
     title: 'a message that kills its process ends in the dead letters alone: its prefetched neighbours are handled',
     needs: ['redelivery', 'attempts', 'child', 'durable', 'admin'],
+    waits: true,
     async run(ctx) {
       const [bus, topic, name] = [await ctx.startedBus(), ctx.topic(), ctx.group()]
       const attempts = 3
@@ -56,6 +57,7 @@ export const attemptScenarios: readonly Scenario[] = [
     invariant: 7,
     title: 'with a single attempt, a crash takes what was running and nothing that only waited in the process',
     needs: ['redelivery', 'attempts', 'child', 'durable', 'admin'],
+    waits: true,
     async run(ctx) {
       const [bus, topic, name] = [await ctx.startedBus(), ctx.topic(), ctx.group()]
       const options = { group: name, concurrency: 1, retry: false as const, order: 'none' as const }

@@ -23,10 +23,13 @@ export interface RunnerTestContext {
 export interface Runner {
   /** Groups the tests that `body` adds. */
   readonly describe: (name: string, body: () => void) => unknown
-  /** Adds a test. `timeout` is in ms. */
+  /**
+   * Adds a test. `timeout` is in ms. Those that are `concurrent` may run side by side; a runner that does not know the option
+   * runs them one after the other, which takes longer.
+   */
   readonly it: (
     name: string,
-    options: { readonly timeout: number },
+    options: { readonly timeout: number; readonly concurrent?: boolean },
     body: (context: RunnerTestContext) => Promise<void>,
   ) => unknown
   /** Runs `body` once, before the tests of the group. */
@@ -138,17 +141,17 @@ export function registerScenarios(scenarios: readonly Scenario[], runner: Runner
       means = { capabilities, hasAdmin: transport.admin !== undefined, faults, childModule, foreign }
     })
 
-    for (const group of new Set(scenarios.map((scenario) => scenario.group))) {
-      runner.describe(group, () => {
-        for (const scenario of scenarios) {
-          if (scenario.group !== group) continue
-          // The runner's own limit is only a safety net: ours reports more.
-          runner.it(`${scenario.id} · ${scenario.title}`, { timeout: timeoutMs * 2 + 5_000 }, (context) =>
-            runOne(scenario, context),
-          )
-        }
-      })
+    const add = (scenario: Scenario): void => {
+      // The runner's own limit is only a safety net: ours reports more.
+      const limits = { timeout: timeoutMs * 2 + 5_000, concurrent: scenario.waits === true }
+      runner.it(`${scenario.id} · ${scenario.title}`, limits, (context) => runOne(scenario, context))
     }
+    const others = scenarios.filter(({ waits }) => waits !== true)
+    for (const group of new Set(others.map((scenario) => scenario.group)))
+      runner.describe(group, () => others.filter((scenario) => scenario.group === group).forEach(add))
+    // At the end, so that nothing that disturbs the broker runs beside them.
+    const waiting = scenarios.filter(({ waits }) => waits === true)
+    if (waiting.length > 0) runner.describe('side by side', () => waiting.forEach(add))
 
     runner.afterAll(async () => {
       // A filtered run is too incomplete to replace a report.

@@ -45,6 +45,7 @@ export const delayScenarios: readonly Scenario[] = [
     invariant: 6,
     title: 'a delayed message holds up nothing that is published after it, of its key or of others',
     needs: ['delay'],
+    waits: true,
     async run(ctx) {
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
       ctx.consume(bus, topic, probe.handler())

@@ -14,6 +14,7 @@ export const delaysKeptScenarios: readonly Scenario[] = [
     invariant: 4,
     title: 'a retry that waits keeps its time when its consumer is paused and resumed, and its key waits with it',
     needs: ['redelivery'],
+    waits: true,
     async run(ctx) {
       const [bus, topic] = [await ctx.bus(), ctx.topic()]
       const probe = ctx.probe((message, handler) => {
@@ -42,6 +43,7 @@ export const delaysKeptScenarios: readonly Scenario[] = [
     invariant: 5,
     title: 'nothing overtakes a retry that waits when its consumer is paused and resumed while messages arrive',
     needs: ['redelivery', 'ordering:key'],
+    waits: true,
     async run(ctx) {
       const [bus, topic] = [await ctx.bus(), ctx.topic()]
       const probe = ctx.probe((message, handler) => {

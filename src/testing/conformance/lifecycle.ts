@@ -103,6 +103,7 @@ export const lifecycleScenarios: readonly Scenario[] = [
     title:
       'messages that wait for their retry go to another member when this one closes: in order, and not before their time',
     needs: ['redelivery'],
+    waits: true,
     async run(ctx) {
       const topic = ctx.topic()
       const delayMs = 2_500

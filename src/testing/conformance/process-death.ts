@@ -43,6 +43,7 @@ export const processDeathScenarios: readonly Scenario[] = [
     invariant: 8,
     title: 'what a killed process had not acked goes to another one; what it had acked does not',
     needs: ['redelivery', 'child', 'durable'],
+    waits: true,
     async run(ctx) {
       const [bus, topic, name] = [await ctx.startedBus(), ctx.topic(), ctx.group()]
       const options = { group: name, concurrency: 20 }
@@ -68,6 +69,7 @@ export const processDeathScenarios: readonly Scenario[] = [
     invariant: 8,
     title: 'consumers killed at random instants: nothing is lost, nothing acked comes back, order by key holds',
     needs: ['redelivery', 'child', 'durable', 'ordering:key'],
+    waits: true,
     async run(ctx) {
       const [bus, topic, name, book] = [await ctx.startedBus(), ctx.topic(), ctx.group(), ctx.ledger()]
       const [count, keys, kills] = [600, 8, 3]
@@ -111,6 +113,7 @@ export const processDeathScenarios: readonly Scenario[] = [
     invariant: 7,
     title: 'attempts survive the death of the process that made them',
     needs: ['redelivery', 'attempts', 'child', 'durable'],
+    waits: true,
     async run(ctx) {
       const [bus, topic, name] = [await ctx.startedBus(), ctx.topic(), ctx.group()]
       const child = await ctx.childConsumer({ topic, options: { group: name }, handler: { hangUpTo: 9 } })
@@ -129,6 +132,7 @@ export const processDeathScenarios: readonly Scenario[] = [
     invariant: 7,
     title: 'a message whose every attempt ends its process is dead-lettered when its attempts are used up',
     needs: ['redelivery', 'attempts', 'child', 'durable', 'admin'],
+    waits: true,
     async run(ctx) {
       const [bus, topic, name] = [await ctx.startedBus(), ctx.topic(), ctx.group()]
       const options = { group: name, retry: quick(2) }
@@ -154,6 +158,7 @@ export const processDeathScenarios: readonly Scenario[] = [
     invariant: 8,
     title: 'a process that freezes and wakes up late loses nothing, and acks nothing that others have',
     needs: ['redelivery', 'child', 'durable'],
+    waits: true,
     async run(ctx) {
       const [bus, topic, name, book] = [await ctx.startedBus(), ctx.topic(), ctx.group(), ctx.ledger()]
       const options = { group: name, concurrency: 4, prefetch: 16, order: 'none' as const }

@@ -66,6 +66,12 @@ export interface Scenario {
   /** The promise, in one sentence. */
   readonly title: string
   readonly needs?: readonly Need[] | undefined
+  /**
+   * True when it mostly waits, for a delay or for the lease of a dead process: such scenarios run side by side, after the others,
+   * where the runner can do that. One that disturbs the broker or judges the whole process must not be among them. Default
+   * false.
+   */
+  readonly waits?: boolean | undefined
   /** Rejects when the transport does not keep the promise. */
   readonly run: (ctx: ScenarioContext) => Promise<void>
 }

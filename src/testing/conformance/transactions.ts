@@ -160,7 +160,7 @@ export const transactionScenarios: readonly Scenario[] = [
       await bus.start()
       const transaction = { size: 3, otherTopic: other }
       const [confirmed, sent] = [new Set<string>(), new Set<string>()]
-      for (let kill = 0; kill < 3; kill++) {
+      for (let kill = 0; kill < 5; kill++) {
         const child = await ctx.childPublisher({ topic, count: 30_000, outstanding: 6, transaction })
         await child.waitFor('confirmed', 30, { timeoutMs: ctx.patienceMs })
         await child.killAtRandom(ctx.random, 50)

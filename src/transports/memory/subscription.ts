@@ -1,6 +1,7 @@
 import { SettlementError } from '../../core/errors.ts'
 import type { PublishError } from '../../core/errors.ts'
 import type { EncodedMessage, OutgoingMessage } from '../../core/message.ts'
+import { CreditBalance } from '../../core/util/credit-balance.ts'
 import { LinkedList } from '../../core/util/linked-list.ts'
 import { tooLarge } from '../../core/publish/size-limit.ts'
 import type {
@@ -39,8 +40,7 @@ export class MemorySubscription implements TransportSubscription, Member {
   readonly behind: Set<GroupQueue> = new Set()
   /** Called once, when it is closed. */
   onClosed: () => void = () => {}
-  #credit = 0
-  #bytes = 0
+  readonly #credit = new CreditBalance()
   #paused = false
   #drained = false
   #closed = false
@@ -53,8 +53,7 @@ export class MemorySubscription implements TransportSubscription, Member {
   }
 
   request(credit: number, bytes: number): void {
-    this.#credit += credit
-    this.#bytes += bytes
+    this.#credit.add(credit, bytes)
     this.#wake()
   }
 
@@ -137,12 +136,11 @@ export class MemorySubscription implements TransportSubscription, Member {
   // --- for the broker ----------------------------------------------------------------------------------------------
 
   wants(): boolean {
-    return this.#credit > 0 && this.#bytes > 0 && !this.#paused && !this.#drained
+    return this.#credit.isLeft && !this.#paused && !this.#drained
   }
 
   charge(delivery: MemoryDelivery): void {
-    this.#credit--
-    this.#bytes -= delivery.bytes
+    this.#credit.spend(delivery.bytes)
     this.outstanding.push(delivery)
   }
 

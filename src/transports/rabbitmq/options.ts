@@ -89,6 +89,13 @@ export interface RabbitMqOptions {
    * @default 1_800_000
    */
   readonly consumerTimeoutMs?: number | undefined
+  /**
+   * Folder for bodies of messages that RabbitMQ has sent beyond the `prefetchBytes` of a consumer: it counts what it sends ahead
+   * in messages. They are in files without a name, which end with the process. `false` keeps them in memory.
+   *
+   * @default the system's folder for temporary files
+   */
+  readonly overflowFolder?: string | false | undefined
   /** Exchanges, queues and bindings of your own to declare. */
   readonly topology?: TopologyOptions | undefined
   /** Groups to declare before their first consumer starts, so that their messages are stored. */
@@ -265,6 +272,8 @@ export interface ResolvedRabbitMqOptions {
   readonly declare: boolean
   /** `Infinity`: no limit. */
   readonly consumerTimeoutMs: number
+  /** Undefined: bodies stay in memory. */
+  readonly overflowFolder: string | undefined
   readonly topology: Required<{ [Part in keyof TopologyOptions]: NonNullable<TopologyOptions[Part]> }>
   readonly groups: readonly Required<GroupDeclaration>[]
   readonly afterConnect: RabbitMqOptions['afterConnect']

@@ -76,14 +76,19 @@ export class Reports {
     )
   }
 
-  tooLarge({ topic, group, prefetchBytes }: SubscriptionSpec, bytes: number, limit: AheadLimit | undefined): void {
+  tooLarge(
+    { topic, group, prefetchBytes }: SubscriptionSpec,
+    bytes: number,
+    limit: AheadLimit | undefined,
+    isOnDisk: boolean,
+  ): void {
     const remedy =
       limit === undefined
         ? 'Raise prefetchBytes, or use fewer partitions'
         : `Set ${limit.option} of the consumer to ${limit.value}, or raise prefetchBytes`
     this.#warn(
       'large-messages',
-      `The messages of "${topic}" that wait here for a handler of group "${group}" take ${bytes} bytes, more than prefetchBytes (${prefetchBytes}): RabbitMQ counts what it sends ahead in messages. ${remedy}. Reported once`,
+      `The messages of "${topic}" that wait here for a handler of group "${group}" take ${bytes} bytes, more than prefetchBytes (${prefetchBytes}): RabbitMQ counts what it sends ahead in messages. ${remedy}. ${isOnDisk ? 'Bodies beyond it wait on disk. ' : ''}Reported once`,
     )
   }
 

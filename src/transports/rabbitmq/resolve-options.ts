@@ -1,4 +1,5 @@
 import type { ChannelModel, Options } from 'amqplib'
+import { tmpdir } from 'node:os'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import { readEnvelopeForm } from '../../core/compact-envelope.ts'
 import { groupProblem } from '../../core/consume/consume-options.ts'
@@ -68,6 +69,7 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
     delay: reader.oneOf('delay', ['ladder', 'plugin', 'auto'], 'ladder'),
     declare: reader.boolean('declare', true),
     consumerTimeoutMs: reader.integer('consumerTimeoutMs', RABBITMQ_DEFAULTS.consumerTimeoutMs) || Infinity,
+    overflowFolder: reader.raw('overflowFolder') === false ? undefined : reader.string('overflowFolder', tmpdir()),
     topology: resolveTopology(reader),
     groups: resolveGroups(reader),
     afterConnect: reader.callable('afterConnect'),

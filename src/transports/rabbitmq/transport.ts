@@ -1,9 +1,6 @@
 // Longer than most files: everything that one connection reports, and the parts that it connects, meet here.
-import { ConnectionError } from '../../core/errors.ts'
-import { ConnectionState } from '../../core/util/connection-state.ts'
 import { OpenedOnce } from '../../core/util/opened-once.ts'
 import { settledWithin } from '../../core/util/settled-within.ts'
-import type { BusbarError } from '../../core/errors.ts'
 import type { OutgoingMessage } from '../../core/message.ts'
 import type {
   Capabilities,
@@ -29,11 +26,13 @@ import { Topology } from './topology/topology.ts'
 import { DeclareChannel } from './topology/declare-channel.ts'
 import { DeadLetterSorter } from './admin/dead-letter-sorter.ts'
 import { DelayedCount } from './delays/delayed-count.ts'
-import { isLoss, REPLY, reasonOf, replyCode, toBrokerError } from './errors.ts'
+import { isLoss, REPLY, replyCode, toBrokerError } from './errors.ts'
 import { GroupQueues } from './topology/group-queues.ts'
 import { GroupRegistry } from './topology/group-registry.ts'
 import { KnownGroups } from './topology/known-groups.ts'
 import { Connection } from './connection/connection.ts'
+import { LimitedEntry } from './connection/limited-entry.ts'
+import { Outages } from './connection/outages.ts'
 import type { LiveConnection } from './connection/live-connection.ts'
 import { GROUP_KEY, Names } from './topology/names.ts'
 import type { Purpose, ResolvedRabbitMqOptions } from './options.ts'
@@ -49,7 +48,7 @@ const CLOSE_MS = 5_000
 /** Everything that exists only while the transport is open. */
 interface Open {
   readonly host: TransportHost
-  readonly state: ConnectionState
+  readonly outages: Outages
   readonly reports: Reports
   readonly publishing: Connection
   /** The first one, and more when its channels are used up. */
@@ -66,6 +65,7 @@ interface Open {
 interface Consuming {
   readonly connection: Connection
   readonly members: MemberChannel
+  readonly questions: LimitedEntry
   readonly subscriptions: Set<LiveSubscription>
   /** Channels of its subscriptions, those included that are still being made. */
   channels: number
@@ -75,6 +75,8 @@ interface Consuming {
 const SPARE_CHANNELS = 64
 /** A declaration has a channel of its own, and a broker creates queues one after another anyway. */
 const MAX_SUBSCRIBING = 32
+/** A question takes two channels at most: with the declarations, fewer than are spare. */
+const MAX_ASKING = 12
 
 /** RabbitMQ behind the contract: two connections that reconnect by themselves, and everything on them. */
 export class RabbitMqTransport implements Transport {
@@ -87,9 +89,7 @@ export class RabbitMqTransport implements Transport {
   readonly #subscriptions = new Set<LiveSubscription>()
   readonly #once = new OpenedOnce<Open>('RabbitMQ')
   #closed: Promise<void> | undefined
-  readonly #down = new Set<Connection>()
-  readonly #subscribing = new Turns(MAX_SUBSCRIBING)
-  #attempts = 0
+  readonly #subscribing = new LimitedEntry(MAX_SUBSCRIBING)
 
   constructor(options: ResolvedRabbitMqOptions) {
     this.#options = options
@@ -98,11 +98,11 @@ export class RabbitMqTransport implements Transport {
   }
 
   async open(host: TransportHost): Promise<void> {
-    const { state } = await this.#once.open(
+    const { outages } = await this.#once.open(
       () => this.#assemble(host),
       (open) => this.#connect(open),
     )
-    state.up()
+    outages.opened()
   }
 
   async #connect(open: Open): Promise<void> {
@@ -186,12 +186,8 @@ export class RabbitMqTransport implements Transport {
     if (this.#closed !== undefined) return { connected: false, detail: 'closed' }
     if (!this.#once.isOpen) return { connected: false, detail: 'not open' }
     const open = this.#once.get()
-    for (const connection of connectionsOf(open))
-      if (this.#down.has(connection))
-        return {
-          connected: false,
-          detail: connection.lastError === undefined ? 'not connected' : reasonOf(connection.lastError),
-        }
+    const detail = open.outages.reason
+    if (detail !== undefined) return { connected: false, detail }
     const { blockedBy } = open.publisher
     if (blockedBy !== undefined) return { connected: true, detail: `the broker takes no messages: ${blockedBy}` }
     return { connected: true }
@@ -213,6 +209,7 @@ export class RabbitMqTransport implements Transport {
     if (open === undefined) return
     const { clock } = open.host
     const endsAt = clock.monotonic() + deadlineMs
+    open.outages.closing()
     const orderly = Promise.all([...this.#subscriptions].map((subscription) => subscription.close()))
       .then(() => open.admin.close())
       .catch(() => undefined)
@@ -222,15 +219,15 @@ export class RabbitMqTransport implements Transport {
     open.publisher.close()
     const left = Math.max(100, endsAt - clock.monotonic())
     await closeConnections(open, left)
-    open.state.close()
+    open.outages.close()
   }
 
   // --- how it hangs together -------------------------------------------------------------------------------------------
 
   #assemble(host: TransportHost): Open {
     const { clock, events, name: transportName } = host
-    const state = new ConnectionState(host)
     const reports = new Reports(host)
+    const outages = new Outages(host, (error) => reports.failed(error, 'reconnecting'))
     const options = this.#options
     const names = this.#names
     const connector = createConnector(options, host.service, clock)
@@ -290,14 +287,14 @@ export class RabbitMqTransport implements Transport {
             await hooks.restore?.(live)
           },
           up: (live) => {
-            this.#connectionUp(state, connection)
+            outages.up(connection)
             hooks.up(live)
           },
           down: (live, error) => {
-            this.#connectionDown(state, connection, error)
+            outages.down(connection, error)
             hooks.down(live, error)
           },
-          trouble: (error) => this.#trouble(reports, error),
+          trouble: (error) => outages.trouble(error),
           blocked: (reason) => {
             publisher.block(reason)
             reports.blocked(reason)
@@ -332,7 +329,7 @@ export class RabbitMqTransport implements Transport {
         down: () => undefined,
       })
       const members = new MemberChannel(names, number === 0 ? host.instanceId : `${host.instanceId}.${number}`, control)
-      const added = { connection, members, subscriptions, channels: 0 }
+      const added = { connection, members, questions: new LimitedEntry(MAX_ASKING), subscriptions, channels: 0 }
       consuming.push(added)
       return added
     }
@@ -380,7 +377,19 @@ export class RabbitMqTransport implements Transport {
       subscriptions: this.#subscriptions,
       live: () => this.#liveOf(first.connection),
     })
-    return { host, state, reports, publishing, consuming, addConsuming, publisher, declarations, locks, control, admin }
+    return {
+      host,
+      outages,
+      reports,
+      publishing,
+      consuming,
+      addConsuming,
+      publisher,
+      declarations,
+      locks,
+      control,
+      admin,
+    }
   }
 
   #contextFor({ host, publisher, reports }: Open, consuming: Consuming, channels: number): SubscriptionContext {
@@ -388,6 +397,7 @@ export class RabbitMqTransport implements Transport {
       clock: host.clock,
       publisher,
       salt: host.instanceId,
+      questions: consuming.questions,
       live: () => consuming.connection.live,
       failed: (error, doing) => {
         if (!isLoss(error)) reports.failed(error, doing)
@@ -395,7 +405,7 @@ export class RabbitMqTransport implements Transport {
       readerLost: (subscription, reader, end) =>
         this.#readerLost(reports, consuming.connection, subscription, reader, end),
       slow: ({ spec }, { queue }, ageMs) => reports.slow(spec, queue, ageMs, this.#options.consumerTimeoutMs),
-      tooLarge: ({ spec }, bytes, limit) => reports.tooLarge(spec, bytes, limit),
+      tooLarge: ({ spec }, bytes, limit, isOnDisk) => reports.tooLarge(spec, bytes, limit, isOnDisk),
       misplaced: ({ spec }, topic, key) => reports.misplaced(spec, topic, key),
       dropped: ({ spec }, count) => reports.unhandled(spec, count),
       ended: (subscription) => {
@@ -411,25 +421,6 @@ export class RabbitMqTransport implements Transport {
   }
 
   // --- what happens ----------------------------------------------------------------------------------------------------
-
-  #connectionUp(state: ConnectionState, connection: Connection): void {
-    if (this.#down.delete(connection) && this.#down.size === 0) state.up(this.#attempts)
-  }
-
-  #connectionDown(state: ConnectionState, connection: Connection, error: Error): void {
-    if (this.#closed !== undefined) return
-    const isFirst = this.#down.size === 0
-    this.#down.add(connection)
-    if (!isFirst) return
-    this.#attempts = 1
-    state.down(reasonOf(error))
-  }
-
-  #trouble(reports: Reports, error: BusbarError): void {
-    this.#attempts++
-    // The loss of the broker was reported. That it refuses us now is news, and needs someone to act.
-    if (!ConnectionError.is(error)) reports.failed(error, 'reconnecting')
-  }
 
   #readerLost(
     reports: Reports,
@@ -471,26 +462,6 @@ function connectionsOf({ publishing, consuming }: Open): readonly Connection[] {
 
 async function closeConnections(open: Open, deadlineMs: number): Promise<void> {
   await Promise.all(connectionsOf(open).map((connection) => connection.close(deadlineMs)))
-}
-
-/** Lets a number of callers in at once, in the order of their calls. */
-class Turns {
-  #free: number
-  readonly #waiting: (() => void)[] = []
-
-  constructor(most: number) {
-    this.#free = most
-  }
-
-  async enter(): Promise<void> {
-    if (this.#free-- > 0) return
-    await new Promise<void>((resolve) => void this.#waiting.push(resolve))
-  }
-
-  leave(): void {
-    this.#free++
-    this.#waiting.shift()?.()
-  }
 }
 
 /** Exists from the start; works while the transport is open. */

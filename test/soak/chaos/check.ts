@@ -120,15 +120,12 @@ function steps(story: Story, sent: ReadonlyMap<string, Sent>, group: string, byI
   return found
 }
 
-/**
- * What a member that was cut off knew of an attempt need not have reached the broker; nor what it knew shortly after the broker
- * was back, whose queues take their time to elect a leader and to store.
- */
+/** What a member that was cut off knew of an attempt need not have reached the broker. */
 function severed(faults: readonly Fault[], { member, at }: Seen): boolean {
-  return faults.some(({ severs, target, ...times }) => {
-    if (!severs || (target !== member && target !== 'broker')) return false
-    return times.at - DISK_MS <= at && at <= times.until + (target === 'broker' ? DISK_MS : 0)
-  })
+  return faults.some(
+    ({ severs, target, ...times }) =>
+      severs && (target === member || target === 'broker') && times.at - DISK_MS <= at && at <= times.until,
+  )
 }
 
 /**

@@ -379,6 +379,62 @@ describe('attempts', () => {
     expect(settled?.outcome.type === 'reject' && settled.outcome.deadLetter?.headers['busbar-dlq-attempts']).toBe('3')
   })
 
+  it('made here wait until the broker has the note of the one before, or two seconds', async () => {
+    const started: number[] = []
+    const { broker, clock } = await stage((_: Message, { attempt }: HandlerContext) => {
+      started.push(attempt)
+      throw new Error('no')
+    })
+    let stored = Promise.withResolvers<void>()
+    broker.noting = () => stored.promise
+    broker.deliver(delivery('a', { key: 'k' }))
+    await clock.advance(1_000)
+    expect(started, 'the note is on its way').toEqual([1])
+    stored.resolve()
+    await turn()
+    expect(started).toEqual([1, 2])
+    stored = Promise.withResolvers()
+    await clock.advance(100)
+    expect(started).toEqual([1, 2, 3])
+    await clock.advance(1_999)
+    expect(started).toEqual([1, 2, 3])
+    await clock.advance(1)
+    expect(started, 'a broker that stores nothing holds nothing up').toEqual([1, 2, 3, 4])
+  })
+
+  it('made here do not wait for a note that the broker has refused', async () => {
+    const started: number[] = []
+    const { broker, clock } = await stage((_: Message, { attempt }: HandlerContext) => {
+      started.push(attempt)
+      throw new Error('no')
+    })
+    broker.noting = () => Promise.reject(new Error('no leader'))
+    broker.deliver(delivery('a', { key: 'k' }))
+    await clock.advance(100)
+    expect(started).toEqual([1, 2])
+  })
+
+  it('that wait for their note are given back by a pause, and lost with their delivery', async () => {
+    const started: string[] = []
+    const { broker, consumer, clock } = await stage(({ id }: Message) => {
+      started.push(id)
+      throw new Error('no')
+    })
+    const stored = Promise.withResolvers<void>()
+    broker.noting = () => stored.promise
+    const lost = delivery('lost', { key: 'l' })
+    broker.deliver(delivery('back', { key: 'b' }), lost)
+    await clock.advance(500)
+    broker.lose([lost])
+    consumer.pause()
+    await turn()
+    expect(broker.settled).toEqual([{ id: 'back', outcome: { type: 'release', delayMs: 0, inOrder: true } }])
+    consumer.resume()
+    stored.resolve()
+    await clock.advance(5_000)
+    expect(started).toEqual(['back', 'lost'])
+  })
+
   it('continue from the attempt of an inline retry when the message is handed back', async () => {
     const { broker, consumer, clock } = await stage(() => {
       throw new Error('no')

@@ -12,6 +12,36 @@ function setUp(): { readonly sim: SimCluster; readonly kafka: KafkaClient } {
   return { sim, kafka: createClient(sim.clientOptions()) }
 }
 
+describe('offsets of a topic', () => {
+  it('are asked for once of each leader, and again where a leader has moved', async () => {
+    const sim = new SimCluster()
+    const partitions = 30
+    sim.createTopic('many', partitions)
+    const kafka = createClient(sim.clientOptions())
+    const asked = () => sim.requests.filter(({ api }) => api === 'ListOffsets').length
+    const { records } = kafka.admin()
+    const all = await sim.run(records.offsets('many', 'latest'))
+    expect(all.map(({ partition }) => partition)).toEqual(Array.from({ length: partitions }, (_, index) => index))
+    expect(asked()).toBe(BROKERS.length)
+    sim.script.on('ListOffsets', 1, { do: 'close' })
+    sim.script.on('ListOffsets', 2, { do: 'error', code: 6 })
+    expect(await sim.run(records.offsets('many', 'latest'))).toEqual(all)
+    expect(asked()).toBeLessThanOrEqual(3 * BROKERS.length)
+    await sim.run(kafka.close())
+  })
+
+  it('of a topic that does not exist are waited for 10 seconds at most', async () => {
+    const { sim, kafka } = setUp()
+    const { records, offsets } = kafka.admin({ timeoutMs: 60_000 })
+    for (const call of [() => records.offsets('none', 'latest'), () => offsets.reset('g', ['none'], 'earliest')]) {
+      const start = sim.clock.now()
+      expect(await sim.run(call().catch((reason: unknown) => reason))).toMatchObject({ code: 'NOT_FOUND' })
+      expect(sim.clock.now() - start).toBeLessThanOrEqual(11_000)
+    }
+    await sim.run(kafka.close())
+  })
+})
+
 describe('an admin call that the cluster refuses', () => {
   it('has certainly not been carried out when the topic does not exist', async () => {
     const { sim, kafka } = setUp()

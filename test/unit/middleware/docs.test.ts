@@ -89,8 +89,8 @@ describe('the examples of the pages on middleware', () => {
   ])('%s prints what it should, and ends', async (name, lines) => {
     const file = join(root, 'examples', `${name}.ts`)
     const { stdout, stderr } = await promisify(execFile)(process.execPath, ['--conditions=busbar-source', file], {
-      // None may be kept alive by a timer that its middleware left behind.
-      timeout: 15_000,
+      // None may be kept alive by a timer that its middleware left behind; the shortest of them takes 10 s.
+      timeout: 5_000,
       env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined },
     })
     expect(stdout.trimEnd().split('\n')).toEqual(lines)

@@ -19,20 +19,23 @@ function fakeSession() {
       receive = onMessage
       return { unsubscribe() {} }
     },
-    outbox: { publish: (_subject: string, reply: string) => void (reply === '' || asked.push(reply)) },
     flush: () => Promise.resolve(),
     connection: { isClosed: () => false },
   } as unknown as Session
   return { session, clock, asked, answer: (subject: string) => receive({ subject, status: 0 } as Incoming) }
 }
 
-it('a late answer to an earlier try is no word of a lane that has not answered', async () => {
+it('a late answer to an earlier try is no word of a consumer that has not answered', async () => {
   const { session, clock, asked, answer } = fakeSession()
   const confirmations = new AckConfirmations(session)
   confirmations.open()
-  const delivery = (reply: string) => ({ lane: { lastIndex: -1 }, reply }) as unknown as NatsDelivery
+  const delivery = () =>
+    ({
+      consumer: { lastIndex: -1 },
+      answer: (_buffer: unknown, inbox: string) => void (inbox === '' || asked.push(inbox)),
+    }) as unknown as NatsDelivery
   let isDone = false
-  const done = confirmations.send([delivery('a'), delivery('b')], 'ack').then((error) => {
+  const done = confirmations.send([delivery(), delivery()], 'ack').then((error) => {
     isDone = true
     return error
   })
@@ -41,7 +44,7 @@ it('a late answer to an earlier try is no word of a lane that has not answered',
   await confirmations.check(() => Promise.resolve(true))
   expect(asked).toHaveLength(4)
   const [firstTry = '', , secondTry = ''] = asked
-  // Both of the first lane: its answer to the first try comes late, and the one to the second as well.
+  // Both of the first consumer: its answer to the first try comes late, and the one to the second as well.
   answer(firstTry)
   answer(secondTry)
   await Promise.resolve()

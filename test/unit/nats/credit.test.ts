@@ -20,12 +20,13 @@ class Bench {
   constructor(prefetch: number, apart: boolean) {
     const session = {
       ready: true,
+      readers: 0,
       isOlderThan: () => false,
       host: { clock: manualClock() },
-      outbox: { publish: () => undefined },
+      writeBuffer: { publish: () => undefined },
     } as unknown as Session
     const api = { nextSubject: () => 'next' } as unknown as JetStreamApi
-    const pulls = (): PullRequests => new PullRequests({ session, api }, { stream: 's', consumer: 'c' })
+    const pulls = (): PullRequests => new PullRequests({ session, api }, { stream: 's', name: 'c' })
     this.shared = { buffer: [], bufferBytes: 0, active: true, suspended: 0, pulls: pulls() } as unknown as PullConsumer
     const partitions = Array.from({ length: 8 }, (_, name) => new Partition(String(name), 's', []))
     const groups = apart ? partitions.map((partition) => [partition]) : [partitions]

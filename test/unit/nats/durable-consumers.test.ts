@@ -27,10 +27,10 @@ test('a group that can not be made as a whole leaves nothing behind, also of wha
     ackWaitMs: 1_000,
     start: () => 'latest',
   } as unknown as DurableConsumersParts
-  const lanes = ['refused', 'slow'].map(
-    (consumer) => ({ stream: 's', consumer, plan: { filter: 'f' }, adopt: () => undefined }) as unknown as PullConsumer,
+  const consumers = ['refused', 'slow'].map(
+    (name) => ({ stream: 's', name, plan: { filter: 'f' }, adopt: () => undefined }) as unknown as PullConsumer,
   )
-  const prepared = new DurableConsumers(parts).prepare(lanes, false)
+  const prepared = new DurableConsumers(parts).prepare(consumers, false)
   const refused = assert.rejects(prepared, /no room/)
   setImmediate(() => slow.resolve(undefined))
   await refused
@@ -50,14 +50,14 @@ test('a stream that another member has created again is recognized when its cons
     spec: {},
   } as unknown as DurableConsumersParts
   const adopted: unknown[] = []
-  const lane = {
+  const consumer = {
     stream: 's',
-    consumer: 'c',
+    name: 'c',
     identity: '2026-01-01T00:00:00',
     streamIdentity: 'first',
     adopt: (...[, , stream]: unknown[]) => void adopted.push(stream),
   } as unknown as PullConsumer
-  const { isOther, streamGone } = await new DurableConsumers(parts).check(lane)
+  const { isOther, streamGone } = await new DurableConsumers(parts).check(consumer)
   assert.deepEqual([isOther, streamGone, adopted], [true, true, ['second']])
 })
 
@@ -70,7 +70,7 @@ class Moving {
   warnings = 0
   mark: { seq: number; text: string } | undefined
   readonly consumers: DurableConsumers
-  readonly lane: PullConsumer
+  readonly consumer: PullConsumer
   #made = 0
 
   constructor() {
@@ -97,14 +97,14 @@ class Moving {
       ackWaitMs: 1_000,
     } as unknown as DurableConsumersParts
     this.consumers = new DurableConsumers(parts)
-    this.lane = {
+    this.consumer = {
       stream: 's',
-      consumer: 'c',
+      name: 'c',
       identity: '',
       streamIdentity: 'stream',
       floor: 41,
       plan: { filter: 'f' },
-      adopt: (_: unknown, identity: string) => void (this.lane.identity = identity),
+      adopt: (_: unknown, identity: string) => void (this.consumer.identity = identity),
     } as unknown as PullConsumer
   }
 
@@ -119,12 +119,12 @@ class Moving {
   }
 }
 
-test('of two checks of a lane at once neither creates the consumer of a moved group where the group was', async () => {
+test('of two checks of a consumer at once neither creates the consumer of a moved group where the group was', async () => {
   const group = new Moving()
-  await group.consumers.check(group.lane)
+  await group.consumers.check(group.consumer)
   group.mark = { seq: 1, text: '{"at":"earliest"}' }
   group.start = undefined
-  await Promise.all([group.consumers.check(group.lane), group.consumers.check(group.lane)])
+  await Promise.all([group.consumers.check(group.consumer), group.consumers.check(group.consumer)])
   assert.deepEqual(group.asked, ['all', 'all'])
   // A seek is nothing to warn of.
   assert.equal(group.warnings, 0)
@@ -132,12 +132,12 @@ test('of two checks of a lane at once neither creates the consumer of a moved gr
 
 test('a group that adopted the consumer of a move continues from where it is when that one is deleted', async () => {
   const group = new Moving()
-  await group.consumers.check(group.lane)
+  await group.consumers.check(group.consumer)
   group.mark = { seq: 1, text: '{"at":"latest"}' }
   group.place('new')
-  await group.consumers.check(group.lane)
+  await group.consumers.check(group.consumer)
   group.start = undefined
-  await group.consumers.check(group.lane)
+  await group.consumers.check(group.consumer)
   assert.deepEqual(group.asked, [42])
   assert.equal(group.warnings, 1)
 })

@@ -28,7 +28,7 @@ class Bench {
   #record: StateRecord | undefined
   #seq = 0
 
-  member(consumerId: string): { readonly losses: LossDetector; readonly lane: PullConsumer } {
+  member(consumerId: string): { readonly losses: LossDetector; readonly consumer: PullConsumer } {
     const api = {
       consumerInfo: () => Promise.resolve(this.#consumer()),
       streamInfo: () => Promise.resolve(this.#stream()),
@@ -58,8 +58,8 @@ class Bench {
       identityOf: () => (this.isGone ? 'another' : streamIdentityOf({ created: this.created, config: {} })),
     }
     const losses = new LossDetector({ session, api, records, topology, spec } as unknown as LossDetectorParts)
-    const lane = { stream: 's', consumer: 'c', identity: '#1', plan: { filter: 'f' } } as unknown as PullConsumer
-    return { losses, lane }
+    const consumer = { stream: 's', name: 'c', identity: '#1', plan: { filter: 'f' } } as unknown as PullConsumer
+    return { losses, consumer }
   }
 
   /** Everything that is kept on the server is lost. */
@@ -92,38 +92,38 @@ class Bench {
 }
 
 describe('a loss is reported once', () => {
-  test('when the lane is with another member while messages are deleted, and comes back', async () => {
+  test('when the consumer is with another member while messages are deleted, and comes back', async () => {
     const bench = new Bench()
     const [one, two] = [bench.member('one'), bench.member('two')]
-    await one.losses.look([one.lane])
-    await two.losses.begin([two.lane])
+    await one.losses.look([one.consumer])
+    await two.losses.begin([two.consumer])
     bench.first = 5
     // From here on it is read by the other one.
-    await two.losses.look([two.lane])
+    await two.losses.look([two.consumer])
     assert.deepEqual(bench.counts, [4])
-    await one.losses.look([one.lane])
+    await one.losses.look([one.consumer])
     assert.deepEqual(bench.counts, [4])
     bench.first = 7
-    await one.losses.look([one.lane])
+    await one.losses.look([one.consumer])
     assert.deepEqual(bench.counts, [4, 2])
   })
 
   test('when a member joins and looks before the owner does', async () => {
     const bench = new Bench()
     const [one, two] = [bench.member('one'), bench.member('two')]
-    await one.losses.look([one.lane])
+    await one.losses.look([one.consumer])
     bench.first = 5
-    await two.losses.begin([two.lane])
-    await one.losses.look([one.lane])
+    await two.losses.begin([two.consumer])
+    await one.losses.look([one.consumer])
     assert.deepEqual(bench.counts, [4])
   })
 
-  test('when all members read the lane', async () => {
+  test('when all members read the consumer', async () => {
     const bench = new Bench()
     const members = ['one', 'two', 'three'].map((id) => bench.member(id))
-    for (const { losses, lane } of members) await losses.look([lane])
+    for (const { losses, consumer } of members) await losses.look([consumer])
     bench.first = 3
-    for (const { losses, lane } of members) await losses.look([lane])
+    for (const { losses, consumer } of members) await losses.look([consumer])
     assert.deepEqual(bench.counts, [2])
   })
 
@@ -131,69 +131,69 @@ describe('a loss is reported once', () => {
     test(`when the stream is deleted${isForgotten ? ', and all records with it' : ''}`, async () => {
       const bench = new Bench()
       const members = ['one', 'two', 'three'].map((id) => bench.member(id))
-      for (const { losses, lane } of members) await losses.begin([lane])
-      for (const { losses, lane } of members) await losses.look([lane])
+      for (const { losses, consumer } of members) await losses.begin([consumer])
+      for (const { losses, consumer } of members) await losses.look([consumer])
       bench.isGone = true
       if (isForgotten) bench.forget()
-      for (const { losses, lane } of members) await losses.streamGone(lane, 0, NOTHING_CAME)
+      for (const { losses, consumer } of members) await losses.streamGone(consumer, 0, NOTHING_CAME)
       assert.deepEqual(bench.counts, [10])
     })
 })
 
 test('a purge is a loss of everything that was waiting, whatever was stored and delivered after it', async () => {
   const bench = new Bench()
-  const { losses, lane } = bench.member('one')
-  await losses.look([lane])
+  const { losses, consumer } = bench.member('one')
+  await losses.look([consumer])
   bench.first = 11
   bench.skipped = 10
   bench.last = 30
   bench.delivered = 25
-  await losses.look([lane])
+  await losses.look([consumer])
   assert.deepEqual(bench.counts, [10])
 })
 
 describe('messages that are deleted one by one', () => {
   test('are a loss when they were waiting', async () => {
     const bench = new Bench()
-    const { losses, lane } = bench.member('one')
-    await losses.look([lane])
+    const { losses, consumer } = bench.member('one')
+    await losses.look([consumer])
     for (const seq of [3, 5, 6]) bench.deleted.add(seq)
-    await losses.look([lane])
-    await losses.look([lane])
+    await losses.look([consumer])
+    await losses.look([consumer])
     assert.deepEqual(bench.counts, [3])
   })
 
   test('are counted beside those that were delivered since and are still stored', async () => {
     const bench = new Bench()
-    const { losses, lane } = bench.member('one')
-    await losses.look([lane])
+    const { losses, consumer } = bench.member('one')
+    await losses.look([consumer])
     bench.delivered = 4
     bench.last = 20
     for (const seq of [7, 15]) bench.deleted.add(seq)
-    await losses.look([lane])
+    await losses.look([consumer])
     assert.deepEqual(bench.counts, [1])
   })
 
   test('are no loss when they had been delivered', async () => {
     const bench = new Bench()
-    const { losses, lane } = bench.member('one')
+    const { losses, consumer } = bench.member('one')
     bench.delivered = 4
-    await losses.look([lane])
+    await losses.look([consumer])
     bench.deleted.add(2)
-    await losses.look([lane])
+    await losses.look([consumer])
     assert.deepEqual(bench.counts, [])
   })
 
   test('are a loss when the beginning of the stream has reached earlier gaps meanwhile', async () => {
     const bench = new Bench()
-    const { losses, lane } = bench.member('one')
+    const { losses, consumer } = bench.member('one')
     bench.delivered = 4
     bench.deleted.add(2)
-    await losses.look([lane])
+    await losses.look([consumer])
     bench.first = 3
     bench.deleted.delete(2)
     bench.deleted.add(8)
-    await losses.look([lane])
+    await losses.look([consumer])
     assert.deepEqual(bench.counts, [1])
   })
 })
@@ -202,42 +202,42 @@ describe('a stream that is deleted', () => {
   test('is a loss of what another member saw last, which has left since', async () => {
     const bench = new Bench()
     const [one, two] = [bench.member('one'), bench.member('two')]
-    await one.losses.look([one.lane])
+    await one.losses.look([one.consumer])
     bench.last = 14
-    await two.losses.begin([two.lane])
-    await two.losses.look([two.lane])
+    await two.losses.begin([two.consumer])
+    await two.losses.look([two.consumer])
     bench.isGone = true
-    await one.losses.streamGone(one.lane, 0, NOTHING_CAME)
+    await one.losses.streamGone(one.consumer, 0, NOTHING_CAME)
     assert.deepEqual(bench.counts, [14])
   })
 
   test('is no loss of what was handled since the last look', async () => {
     const bench = new Bench()
-    const { losses, lane } = bench.member('one')
-    await losses.look([lane])
+    const { losses, consumer } = bench.member('one')
+    await losses.look([consumer])
     bench.isGone = true
-    await losses.streamGone(lane, 0, { deliveries: 10, unread: 0 })
+    await losses.streamGone(consumer, 0, { deliveries: 10, unread: 0 })
     assert.deepEqual(bench.counts, [])
   })
 
   test('is a loss of what was stored since, as the last delivery shows', async () => {
     const bench = new Bench()
-    const { losses, lane } = bench.member('one')
-    await losses.look([lane])
+    const { losses, consumer } = bench.member('one')
+    await losses.look([consumer])
     bench.isGone = true
-    await losses.streamGone(lane, 2, { deliveries: 8, unread: 30 })
+    await losses.streamGone(consumer, 2, { deliveries: 8, unread: 30 })
     assert.deepEqual(bench.counts, [32])
   })
 
   test('is counted once when a member has looked at the new one already', async () => {
     const bench = new Bench()
     const [one, two] = [bench.member('one'), bench.member('two')]
-    for (const { losses, lane } of [one, two]) await losses.look([lane])
+    for (const { losses, consumer } of [one, two]) await losses.look([consumer])
     bench.created = '2026-01-02T00:00:00.000000000Z'
-    await one.losses.streamGone(one.lane, 0, NOTHING_CAME)
+    await one.losses.streamGone(one.consumer, 0, NOTHING_CAME)
     bench.last = 3
-    await one.losses.look([one.lane])
-    await two.losses.streamGone(two.lane, 0, NOTHING_CAME)
+    await one.losses.look([one.consumer])
+    await two.losses.streamGone(two.consumer, 0, NOTHING_CAME)
     assert.deepEqual(bench.counts, [10])
   })
 
@@ -246,20 +246,21 @@ describe('a stream that is deleted', () => {
     const members = [bench.member('one'), bench.member('two'), bench.member('three')] as const
     bench.isGone = true
     const lasts = [NOTHING_CAME, { deliveries: 8, unread: 30 }, { deliveries: 9, unread: 29 }]
-    for (const [at, { losses, lane }] of members.entries()) await losses.streamGone(lane, 0, lasts[at] ?? NOTHING_CAME)
+    for (const [at, { losses, consumer }] of members.entries())
+      await losses.streamGone(consumer, 0, lasts[at] ?? NOTHING_CAME)
     assert.deepEqual(bench.counts, [30])
   })
 
   test('while no member was there, is reported by the next one', async () => {
     const bench = new Bench()
     const former = bench.member('one')
-    await former.losses.look([former.lane])
+    await former.losses.look([former.consumer])
     bench.created = '2026-01-02T00:00:00.000000000Z'
     bench.last = 0
     for (const id of ['two', 'three']) {
-      const { losses, lane } = bench.member(id)
-      ;(lane as { identity: string }).identity = '#2'
-      await losses.begin([lane])
+      const { losses, consumer } = bench.member(id)
+      ;(consumer as { identity: string }).identity = '#2'
+      await losses.begin([consumer])
     }
     assert.deepEqual(bench.counts, [10])
   })

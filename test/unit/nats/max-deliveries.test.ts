@@ -13,7 +13,7 @@ it('an advisory that is heard before it is stored is asked for again soon', asyn
     host: { clock },
     inbox: () => '_INBOX.x',
     subscribe: (_subject: string, receive: (message: Incoming) => void) => receivers.push(receive),
-    outbox: { publish: () => void asked++ },
+    writeBuffer: { publish: () => void asked++ },
     add: () => undefined,
   }
   const topology = { name: 'busbar', ensureStream: () => Promise.resolve() }

@@ -137,7 +137,7 @@ class Bench {
         this.#heard ??= receive
         return { unsubscribe: () => undefined }
       },
-      outbox: {
+      writeBuffer: {
         publish: (_subject: string, _reply: string, body: Uint8Array) => {
           if (bench.isConnected) this.said.push((JSON.parse(Buffer.from(body).toString()) as { kind: string }).kind)
         },
@@ -623,6 +623,25 @@ describe('members that die', () => {
     bench.hear('a', 'gone', { gone: 'me' })
     assert.deepEqual(bench.said, ['join'])
   })
+})
+
+test('a partition of a dead member, claimed without an answer again and again, is still one of a dead member', async () => {
+  const bench = new Bench()
+  const { leases } = bench
+  leases.own('other', 'theirs')
+  await bench.start()
+  leases.isManual = true
+  await bench.live(2 * LEASE_MS)
+  const [first] = leases.writes as [Write]
+  first.store()
+  first.fail()
+  await bench.live(LEASE_MS)
+  const second = leases.writes[1] as Write
+  assert.equal(leases.get('0')?.owner, 'me')
+  second.fail()
+  leases.isManual = false
+  await bench.live(LEASE_MS)
+  assert.deepEqual(bench.acquired, ['0 taken'])
 })
 
 test('a member that finds one partition taken by a faster one takes another one', async () => {

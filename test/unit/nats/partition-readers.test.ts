@@ -39,6 +39,7 @@ class Bench {
       get epoch() {
         return bench.epoch
       },
+      readers: 0,
       host: { clock: this.clock },
       connection: { isClosed: () => false },
       isOlderThan: () => false,
@@ -47,7 +48,7 @@ class Bench {
         this.listening.add(subject)
         return { unsubscribe: () => this.listening.delete(subject) }
       },
-      outbox: { publish: () => undefined },
+      writeBuffer: { publish: () => undefined },
       error: () => undefined,
     } as unknown as Session
     const api = {

@@ -51,7 +51,7 @@ class Bench {
         this.#receive = receive
         return { unsubscribe: () => undefined }
       },
-      outbox: { publishBlock },
+      writeBuffer: { publishBlock },
       flush: () => Promise.resolve(),
       remark: () => undefined,
     }

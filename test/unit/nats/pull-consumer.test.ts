@@ -8,9 +8,9 @@ import type { PullConsumerHost } from '../../../src/transports/nats/jetstream/sh
 const [STREAM, CONSUMER] = ['s', 'c']
 const STORED_AT = '1700000000000000000'
 
-/** A lane, a server that says what the test says, and notes that are read when the test lets them. */
+/** A consumer, a server that says what the test says, and notes that are read when the test lets them. */
 class Bench {
-  readonly lane: PullConsumer
+  readonly consumer: PullConsumer
   readonly handled: number[] = []
   /** Requests that are buffered; what passes them on; and the end of the subscription. */
   readonly sent: string[] = []
@@ -25,12 +25,13 @@ class Bench {
   constructor() {
     const session = {
       ready: true,
+      readers: 0,
       connection: { isClosed: () => false },
       host: { clock: manualClock() },
       inbox: () => '_INBOX.x',
       isOlderThan: () => false,
       error: (error: unknown) => assert.fail(String(error)),
-      outbox: { publish: () => void this.sent.push('buffer'), flush: () => void this.sent.push('flush') },
+      writeBuffer: { publish: () => void this.sent.push('buffer'), flush: () => void this.sent.push('flush') },
       request: () => Promise.resolve(),
       flush: () => this.flush(),
       subscribe: (_inbox: string, receive: (message: Incoming) => void) => {
@@ -55,14 +56,14 @@ class Bench {
       acknowledgeIfSame: () => undefined,
       isAcking: () => false,
     } as unknown as PullConsumerHost
-    this.lane = new PullConsumer(host, { filter: 'f', label: 'any', dead: false }, STREAM, CONSUMER)
+    this.consumer = new PullConsumer(host, { filter: 'f', label: 'any', dead: false }, STREAM, CONSUMER)
   }
 
-  /** As the runtime has them: what an active lane has, at once. */
+  /** As the runtime has them: what an active consumer has, at once. */
   #handOut(): void {
-    if (!this.lane.active) return
-    for (const delivery of this.lane.take(Infinity)) {
-      this.lane.outstanding.push(delivery)
+    if (!this.consumer.active) return
+    for (const delivery of this.consumer.take(Infinity)) {
+      this.consumer.outstanding.push(delivery)
       this.handled.push(delivery.seq)
     }
   }
@@ -99,8 +100,8 @@ function settled(): Promise<void> {
 
 test('messages wait behind one that came before and waits for its note', async () => {
   const bench = new Bench()
-  const { lane, handled } = bench
-  lane.activate()
+  const { consumer, handled } = bench
+  consumer.activate()
   // Delivered once to a member that is gone.
   bench.deliver(10, { lost: true })
   const readNote = bench.holdNote(10)
@@ -115,24 +116,24 @@ test('messages wait behind one that came before and waits for its note', async (
 
 test('a message that comes again goes before later ones that wait for room', async () => {
   const bench = new Bench()
-  const { lane } = bench
-  lane.activate()
-  lane.active = false
+  const { consumer } = bench
+  consumer.activate()
+  consumer.active = false
   bench.deliver(1)
-  lane.take(1)
+  consumer.take(1)
   bench.deliver(2)
   bench.deliver(1)
   await settled()
   assert.deepEqual(
-    lane.take(Infinity).map(({ seq }) => seq),
+    consumer.take(Infinity).map(({ seq }) => seq),
     [1, 2],
   )
 })
 
 test('a message that comes again while it is here is taken once', async () => {
   const bench = new Bench()
-  const { lane, handled } = bench
-  lane.activate()
+  const { consumer, handled } = bench
+  consumer.activate()
   bench.deliver(1)
   bench.deliver(2)
   bench.deliver(1)
@@ -140,16 +141,16 @@ test('a message that comes again while it is here is taken once', async () => {
   assert.deepEqual(handled, [1, 2])
 })
 
-test('a lane whose subscription the client has closed rejects, and leaves no rejection unhandled', async () => {
+test('a consumer whose subscription the client has closed rejects, and leaves no rejection unhandled', async () => {
   const bench = new Bench()
-  bench.lane.activate()
+  bench.consumer.activate()
   const flushed = Promise.withResolvers<undefined>()
   bench.flush = () => flushed.promise
   bench.drain = () => Promise.reject(new Error('subscription is already closed'))
   const unhandled: unknown[] = []
   const note = (error: unknown): void => void unhandled.push(error)
   process.on('unhandledRejection', note)
-  const quiet = assert.rejects(bench.lane.quiet(), /already closed/)
+  const quiet = assert.rejects(bench.consumer.quiet(), /already closed/)
   await new Promise((resolve) => {
     setImmediate(resolve)
   })
@@ -161,8 +162,8 @@ test('a lane whose subscription the client has closed rejects, and leaves no rej
 
 test('a request that is still in the buffer is sent before the subscription ends', async () => {
   const bench = new Bench()
-  bench.lane.activate()
+  bench.consumer.activate()
   bench.sent.length = 0
-  await bench.lane.quiet()
+  await bench.consumer.quiet()
   assert.deepEqual(bench.sent.slice(0, 2), ['flush', 'drain'])
 })

@@ -11,14 +11,15 @@ const SILENCE_MS = 5_001
 function bench(clock: ManualClock, others = 0): { readonly pulls: PullRequests; readonly sent: string[] } {
   const sent: string[] = []
   const session = {
+    readers: 0,
     host: { clock },
     isOlderThan: () => false,
-    outbox: {
+    writeBuffer: {
       publish: (_to: string, _inbox: string, body: Uint8Array) => void sent.push(Buffer.from(body).toString()),
     },
   } as unknown as Session
   const host = { session, api: { nextSubject: () => 'next' } as unknown as JetStreamApi }
-  const target = { stream: 's', consumer: 'c' }
+  const target = { stream: 's', name: 'c' }
   const all = Array.from({ length: others + 1 }, () => new PullRequests(host, target))
   return { pulls: all[0] as PullRequests, sent }
 }

@@ -16,14 +16,14 @@ function read(block: string | Buffer): { ended: boolean; done: string[] } {
       done.push([name, ...values.filter((value) => typeof value !== 'object')].join(' '))
     }
   const pulls = Object.fromEntries(['ended', 'tooLarge', 'refused', 'reset'].map((name) => [name, note(name)]))
-  const lane = { consumer: 'c', pulls: { ...pulls, heard: () => undefined } } as unknown as StatusTarget
+  const consumer = { name: 'c', pulls: { ...pulls, heard: () => undefined } } as unknown as StatusTarget
   const session = { error: note('error'), warning: note('warning') }
   const host = { session, consumerMissing: note('missing'), wake: () => undefined } as unknown as StatusHost
   const incoming = new Incoming()
   incoming.bytes = Buffer.from(block)
   incoming.bodyAt = incoming.bytes.length
   incoming.end = incoming.bytes.length
-  return { ended: new PullStatus(host, lane).read(incoming), done }
+  return { ended: new PullStatus(host, consumer).read(incoming), done }
 }
 
 describe('the answer to a request', () => {

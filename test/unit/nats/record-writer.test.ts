@@ -27,7 +27,7 @@ class Bench {
         this.#receive = receive
         return { unsubscribe: () => undefined }
       },
-      outbox: {
+      writeBuffer: {
         publishBlock: (...[, reply, , headers, body]: [unknown, NumberedReply, unknown, string, Uint8Array]) => {
           if (body.length > 1_000) return body.length
           this.sent.push(reply.number)

@@ -22,19 +22,20 @@ interface Setup {
 
 function sharedConsumers({ clock = manualClock(), topology = {}, consumerInfo }: Setup): {
   readonly shared: SharedConsumers
-  readonly lane: PullConsumer
+  readonly consumer: PullConsumer
   readonly troubles: (string | undefined)[]
 } {
   const troubles: (string | undefined)[] = []
   const session = {
     ready: true,
+    readers: 0,
     options: { leaseMs: 1_000, native: {} },
     host: { clock },
     connection: { isClosed: () => false },
     isOlderThan: () => false,
     inbox: () => 'inbox',
     subscribe: () => ({ unsubscribe: () => undefined }),
-    outbox: { publish: () => undefined },
+    writeBuffer: { publish: () => undefined },
     error: () => undefined,
   }
   const records = { moveSubject: () => 'move', read: () => Promise.resolve(undefined) }
@@ -48,25 +49,25 @@ function sharedConsumers({ clock = manualClock(), topology = {}, consumerInfo }:
     wake: () => undefined,
     trouble: (_: object, detail: string | undefined) => void troubles.push(detail),
   } as unknown as SharedConsumersHost)
-  const [lane] = shared.all
-  assert.ok(lane !== undefined)
-  lane.identity = '#0123456789ab'
-  return { shared, lane, troubles }
+  const [consumer] = shared.all
+  assert.ok(consumer !== undefined)
+  consumer.identity = '#0123456789ab'
+  return { shared, consumer, troubles }
 }
 
 test('a consumer that is missed while it is looked for is looked for once more, when that has ended', async () => {
   const looks: PromiseWithResolvers<object>[] = []
-  const { shared, lane, troubles } = sharedConsumers({
+  const { shared, consumer, troubles } = sharedConsumers({
     consumerInfo: () => {
       const look = Promise.withResolvers<object>()
       looks.push(look)
       return look.promise
     },
   })
-  shared.consumerMissing(lane)
+  shared.consumerMissing(consumer)
   // As after a move of the group, which the first look may have been too early for.
   const found = shared.findAll()
-  shared.consumerMissing(lane)
+  shared.consumerMissing(consumer)
   assert.equal(looks.length, 1)
   looks[0]?.reject(new Error('too early'))
   await settled()
@@ -81,7 +82,7 @@ test('a consumer that is missed while it is looked for is looked for once more, 
 test('a check that fails after it has found another consumer is repeated', async () => {
   const clock = manualClock()
   const failures = ['a limit of the stream is too low']
-  const { shared, lane, troubles } = sharedConsumers({
+  const { shared, consumer, troubles } = sharedConsumers({
     clock,
     consumerInfo: () =>
       Promise.resolve({ config: { description: '#ba9876543210' }, ack_floor: { stream_seq: 7 }, num_waiting: 0 }),
@@ -93,14 +94,14 @@ test('a check that fails after it has found another consumer is repeated', async
       identityOf: () => '#stream',
     },
   })
-  lane.streamIdentity = '#stream'
-  shared.consumerMissing(lane)
+  consumer.streamIdentity = '#stream'
+  shared.consumerMissing(consumer)
   await settled()
   assert.match(troubles.at(-1) ?? '', /a limit of the stream is too low/)
-  assert.equal(lane.unchecked, true)
+  assert.equal(consumer.unchecked, true)
   await clock.advance(1_000)
   await settled()
   assert.equal(troubles.at(-1), undefined)
-  assert.equal(lane.unchecked, false)
-  assert.equal(lane.identity, '#ba9876543210')
+  assert.equal(consumer.unchecked, false)
+  assert.equal(consumer.identity, '#ba9876543210')
 })

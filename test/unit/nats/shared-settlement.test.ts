@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import type { EncodedMessage } from '../../../src/core/message.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
 import { NatsDelivery } from '../../../src/transports/nats/jetstream/shared/delivery.ts'
 import type { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
 import { SharedSettlement } from '../../../src/transports/nats/jetstream/shared/shared-settlement.ts'
@@ -9,7 +10,7 @@ import type { SettlementParts } from '../../../src/transports/nats/jetstream/sha
 
 /** One delivery, whose note is being written until the test says so. */
 class Bench {
-  readonly lane = { tenure: 0 }
+  readonly consumer = { leaseGeneration: 0 }
   readonly delivery: NatsDelivery
   readonly settling: SharedSettlement
   readonly isConnected: boolean
@@ -19,13 +20,19 @@ class Bench {
 
   constructor(isConnected = true) {
     this.isConnected = isConnected
-    const lane = this.lane as unknown as PullConsumer
-    this.delivery = new NatsDelivery(lane, {} as EncodedMessage, 'busbar.any.orders', 'reply', 1, 1, 1, false, true, 0)
+    const consumer = this.consumer as unknown as PullConsumer
+    const native = new Incoming()
+    native.reply = 'reply'
+    this.delivery = new NatsDelivery(consumer, {} as EncodedMessage, 'busbar.any.orders', native, 1, 1, false, true, 0)
     const parts = {
       session: {
         ready: this.isConnected,
         host: { clock: manualClock() },
-        outbox: { publish: (to: string) => void this.sent.push(to), flush: () => undefined },
+        writeBuffer: {
+          publish: (to: string) => void this.sent.push(to),
+          publishTo: (to: Buffer, start: number, end: number) => void this.sent.push(to.toString('latin1', start, end)),
+          flush: () => undefined,
+        },
         request: (to: string) => Promise.resolve(void this.sent.push(to)),
       },
       notes: { write: () => this.noted.promise },
@@ -50,11 +57,11 @@ describe('a delivery that goes back while its note is written', () => {
     assert.deepEqual(sent, [])
   })
 
-  test('does not when the lane was lost meanwhile: it may be here again, for another handler', async () => {
-    const { settling, delivery, noted, lane, sent } = new Bench()
+  test('does not when the consumer was lost meanwhile: it may be here again, for another handler', async () => {
+    const { settling, delivery, noted, consumer, sent } = new Bench()
     const back = settling.handBack([{ delivery, used: 0, delayMs: 0, inOrder: false }])
     const delay = settling.delay(delivery, 100, true)
-    lane.tenure++
+    consumer.leaseGeneration++
     noted.resolve()
     await Promise.all([back, delay])
     assert.deepEqual(sent, [])

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
+import { sleep } from '../../../src/core/clock.ts'
 import type { MemberChannel } from '../../../src/transports/rabbitmq/partitions/member-channel.ts'
+import { LimitedEntry } from '../../../src/transports/rabbitmq/connection/limited-entry.ts'
 import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import { Membership } from '../../../src/transports/rabbitmq/partitions/membership.ts'
+import { turn } from '../core/stage.ts'
 
 /** The meeting point of a group with two members, `a` and `b`; the test is the broker and `b`. */
 function meeting() {
@@ -13,6 +16,8 @@ function meeting() {
   const said: string[] = []
   /** Answers to the question how many others consume: until it resolves, the broker is slow. */
   let counted: Promise<number | undefined> = Promise.resolve(1)
+  /** Each question to the broker waits for this. */
+  let turnOf = (): Promise<void> => Promise.resolve()
   const live = (): LiveConnection => ({ isOpen: true }) as LiveConnection
   const membership: Membership = new Membership({
     id: 'a',
@@ -25,6 +30,7 @@ function meeting() {
         return Promise.resolve()
       },
     } as Partial<MemberChannel> as MemberChannel,
+    questions: { run: (ask) => turnOf().then(ask) } as Partial<LimitedEntry> as LimitedEntry,
     hasOthers: () => counted.then((others) => (others === undefined ? undefined : others > 0)),
     onChange: (members) => void told.push([...members]),
     onLost: () => undefined,
@@ -38,6 +44,9 @@ function meeting() {
     said,
     errors,
     hear: (word: string) => membership.heard(Buffer.from(JSON.stringify([word, 'b']))),
+    wait: (forTurn: () => Promise<void>) => {
+      turnOf = forTurn
+    },
     count: (others: Promise<number | undefined>) => {
       counted = others
     },
@@ -126,4 +135,48 @@ test('a member that consumes the first queue itself waits for the others, and ta
   await clock.advance(600_000)
   assert.deepEqual(said, ['who'])
   await membership.leave()
+})
+
+test('a member whose turn to ask comes late, because its process has many groups, joins all the same', async () => {
+  const { clock, membership, live, told, hear, wait } = meeting()
+  wait(() => sleep(clock, 10_000))
+  const joined = membership.join(live())
+  await clock.advance(20_000)
+  hear('here')
+  await clock.advance(400)
+  await joined
+  assert.deepEqual(told, [['a', 'b']])
+  await membership.leave()
+})
+
+test('a broker that does not answer is given up after three seconds', async () => {
+  const { clock, membership, live, count } = meeting()
+  count(new Promise(() => {}))
+  const joined = assert.rejects(membership.join(live()), /did not answer within 3000 ms who else is in the group/)
+  await clock.advance(3_000)
+  await joined
+})
+
+test('the groups of a process ask no more than so many questions at once, in order', async () => {
+  const questions = new LimitedEntry(16)
+  const [begun, ends]: [number[], (() => void)[]] = [[], []]
+  const all = Array.from({ length: 40 }, (_, group) =>
+    questions.run(
+      () =>
+        new Promise<void>((resolve) => {
+          begun.push(group)
+          ends.push(resolve)
+        }),
+    ),
+  )
+  for (let most = 16; most <= 40; most++) {
+    await turn()
+    assert.deepEqual(
+      begun,
+      Array.from({ length: most }, (_, group) => group),
+    )
+    ends.shift()?.()
+  }
+  for (const end of ends) end()
+  await Promise.all(all)
 })

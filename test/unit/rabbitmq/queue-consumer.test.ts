@@ -1,14 +1,23 @@
 import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
+import { tmpdir } from 'node:os'
 import type { Channel, ConsumeMessage } from 'amqplib'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
+import { BodyBudget } from '../../../src/transports/rabbitmq/consume/body-budget.ts'
 import { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
+import { turn } from '../core/stage.ts'
+import { encoded } from '../core/stub-transport.ts'
 import { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-consumer.ts'
 
+const BYTES = 100
+
 /** A consumer on a channel whose broker is the test, and what that channel was asked to do. */
-async function consuming(): Promise<{
+async function consuming({
+  noAck = false,
+  bodies = new BodyBudget(1_000, tmpdir(), manualClock(), { hasRoom: () => undefined, failed: assert.fail }),
+} = {}): Promise<{
   readonly reader: QueueConsumer
   readonly calls: string[]
   /** The consumer skips the message unless it is wanted. */
@@ -39,13 +48,14 @@ async function consuming(): Promise<{
     prefetch: 10,
     maxHeld: 10,
     isStrict: false,
-    options: { noAck: false, exclusive: false, priority: undefined, consumerTag: undefined, metadata: [] },
+    bodies,
+    options: { noAck, exclusive: false, priority: undefined, consumerTag: undefined, metadata: [] },
     host: {
       admit: (from, { deliveryTag }) =>
         unwanted.has(deliveryTag)
           ? undefined
           : new RabbitMqDelivery({
-              message: { key: undefined } as never,
+              message: encoded(String(deliveryTag), { body: Buffer.alloc(BYTES, deliveryTag) }),
               reader: from,
               exchange: '',
               routingKey: '',
@@ -55,11 +65,12 @@ async function consuming(): Promise<{
               isRedelivered: false,
               count: undefined,
               firstDeliveredAt: undefined,
-              bytes: 0,
+              bytes: BYTES,
               carried: undefined,
             }),
       activated: () => undefined,
       arrived: () => undefined,
+      unreadable: assert.fail,
       lost: (_, { unheard }) => void unheardTags.push(...unheard.map(({ deliveryTag }) => deliveryTag)),
       ackTime: async () => void calls.push('time for acks'),
       consumeArguments: () => undefined,
@@ -127,4 +138,51 @@ test('the broker is told of a lowered prefetch before the next consumer, and not
     await reader.resume()
   }
   assert.deepEqual(calls, ['cancel', 'prefetch 2', 'consume', 'cancel', 'consume'])
+})
+
+test('what is held beyond the bytes is handed out in order, as far as there is room, and goes back unread', async () => {
+  const bodies = new BodyBudget(2 * BYTES, tmpdir(), manualClock(), { hasRoom: () => undefined, failed: assert.fail })
+  const { reader, deliver, lose } = await consuming({ bodies })
+  for (let tag = 1; tag <= 6; tag++) deliver(tag)
+  assert.equal(reader.bytes, 6 * BYTES)
+  const taken = [reader.take(), reader.take()] as [RabbitMqDelivery, RabbitMqDelivery]
+  assert.equal(reader.take(), undefined)
+  reader.ack(taken[0])
+  const third = reader.take()
+  assert.deepEqual([third?.deliveryTag, third?.message.body], [3, Buffer.alloc(BYTES, 3)])
+  assert.equal(reader.take(), undefined)
+  lose()
+  assert.deepEqual([reader.bytes, reader.held.length, reader.handed], [0, 0, 0])
+})
+
+test('without acks, the queues of a consumer stop at its bytes, and go on when half of them are free', async () => {
+  const readers: QueueConsumer[] = []
+  const bodies = new BodyBudget(4 * BYTES, undefined, manualClock(), {
+    hasRoom: () => {
+      for (const reader of readers) reader.hasRoom()
+    },
+    failed: assert.fail,
+  })
+  const [one, other] = [await consuming({ noAck: true, bodies }), await consuming({ noAck: true, bodies })]
+  readers.push(one.reader, other.reader)
+  for (let tag = 1; tag <= 3; tag++) one.deliver(tag)
+  other.deliver(1)
+  const ofOther = other.reader.take() as RabbitMqDelivery
+  const taken = [1, 2, 3].map(() => one.reader.take() as RabbitMqDelivery)
+  other.reader.ack(ofOther)
+  await turn()
+  assert.deepEqual([one.calls, other.calls], [['cancel'], ['cancel']])
+  one.reader.ack(taken[0] as RabbitMqDelivery)
+  await turn()
+  assert.deepEqual([one.calls, other.calls], [['cancel'], ['cancel']])
+  // The other one has nothing that could remind it.
+  one.reader.ack(taken[1] as RabbitMqDelivery)
+  await turn()
+  assert.deepEqual(
+    [one.calls, other.calls],
+    [
+      ['cancel', 'consume'],
+      ['cancel', 'consume'],
+    ],
+  )
 })

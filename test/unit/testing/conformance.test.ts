@@ -14,10 +14,10 @@ import { registerScenarios } from '../../../src/testing/conformance/conformance.
 /** A runner that keeps what it is given, and runs it when told. */
 function fakeRunner() {
   const hooks: { before: (() => Promise<void>)[]; after: (() => Promise<void>)[] } = { before: [], after: [] }
-  const tests: { name: string; body: Parameters<Runner['it']>[2] }[] = []
+  const tests: { name: string; options: Parameters<Runner['it']>[1]; body: Parameters<Runner['it']>[2] }[] = []
   const runner: Runner = {
     describe: (_name, body) => body(),
-    it: (name, _options, body) => void tests.push({ name, body }),
+    it: (name, options, body) => void tests.push({ name, options, body }),
     beforeAll: (body) => void hooks.before.push(body),
     afterAll: (body) => void hooks.after.push(body),
   }
@@ -106,6 +106,29 @@ describe('conformance', () => {
     expect(() => conformance(runner, wrong)).toThrow(
       /publish\/gone: is not a known scenario[^]*publish\/envelope: needs a reason/,
     )
+  })
+
+  it('adds those that wait last, to be run side by side', () => {
+    const { runner, tests } = fakeRunner()
+    const some = [
+      scenario('publish/waits', async () => undefined, { waits: true }),
+      scenario('publish/works', async () => undefined),
+    ]
+    registerScenarios(some, runner, { ...options(), exceptions: {} })
+    expect(tests.map(({ name, options: { concurrent } }) => [name.split(' ')[0], concurrent])).toEqual([
+      ['publish/works', false],
+      ['publish/waits', true],
+    ])
+  })
+
+  it('has only scenarios that leave the broker and the process alone side by side', () => {
+    const waiting = allScenarios.filter(({ waits }) => waits)
+    expect(waiting.length).toBeGreaterThan(5)
+    for (const { id, needs = [] } of waiting)
+      expect(
+        needs.filter((need) => need.startsWith('fault:')),
+        id,
+      ).toEqual([])
   })
 
   it('ends a scenario that hangs, and one that leaves something hanging', async () => {

@@ -325,7 +325,12 @@ export class ClassicMember implements GroupMachine<ClassicRequest> {
 
   /** After an error: at once the first time, then with growing pauses until a heartbeat succeeds. */
   #joinAgain(reason: string, now: number): void {
-    if (this.#phase === 'closed' || this.#isClosing) return
+    if (this.#phase === 'closed') return
+    if (this.#isClosing) {
+      // No other rebalance for this member: what it holds it still holds in this generation, and must be able to commit.
+      this.#phase = 'stable'
+      return
+    }
     if (this.#failures === 0) {
       this.#failures = 1
       return this.#join(reason, now)

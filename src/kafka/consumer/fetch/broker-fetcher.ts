@@ -5,8 +5,9 @@ import type { FetchRequest, FetchResponse } from '../../protocol/generated/api-t
 import { readAnswer } from './fetch-answer.ts'
 import type { FetchOutcome, PartitionAnswer } from './fetch-answer.ts'
 import type { FetchBudget } from './fetch-budget.ts'
+import { keyOf } from './fetch-partition.ts'
 import type { FetchPartition } from './fetch-partition.ts'
-import { FetchSession, keyOf } from './fetch-session.ts'
+import { FetchSession } from './fetch-session.ts'
 import type { FetchSettings } from './fetch-settings.ts'
 import { AnswerBytes } from './partition-buffer.ts'
 
@@ -54,6 +55,8 @@ export class BrokerFetcher {
   readonly #answers = new Set<AnswerBytes>()
   #partitions: readonly FetchPartition[] = []
   #isInFlight = false
+  /** There was something to ask for, and no memory for the answer. */
+  isStarved = false
   /** The request that is in flight was given up before it was written: positions must be checked first. */
   #wasGivenUp = false
   #failures = 0
@@ -70,10 +73,16 @@ export class BrokerFetcher {
     return this.#isInFlight
   }
 
+  /** No more answers may come while none of its partitions has run out. */
+  get isFull(): boolean {
+    return this.#answers.size >= MAX_ANSWERS
+  }
+
   /** Sends a fetch if it is time for one. `partitions`: all that are read from this broker. */
   poke(partitions: readonly FetchPartition[], share: number): void {
     const now = this.#context.now()
     this.#partitions = partitions
+    this.isStarved = false
     if (this.#isInFlight || now < this.notBefore) return
     const wanted: FetchPartition[] = []
     let full = 0
@@ -85,8 +94,9 @@ export class BrokerFetcher {
       else wanted.push(partition)
       if (chunks === 0) hungry++
     }
-    if (wanted.length === 0 || (hungry === 0 && this.#answers.size >= MAX_ANSWERS)) return
+    if (wanted.length === 0 || (hungry === 0 && this.isFull)) return
     const reserved = this.#reserve(wanted.length * share, share, hungry > 0)
+    this.isStarved = reserved === 0
     if (reserved > 0) this.#send(wanted, share, reserved, this.#waitMs(full))
   }
 
@@ -119,11 +129,11 @@ export class BrokerFetcher {
     const { settings, connections, leaderEpochOf, budget } = this.#context
     const asked = new Map<string, Asked>()
     const wishes = partitions.map((partition) => {
-      const { topic, topicId, position } = partition
-      asked.set(keyOf(partition), { partition, version: position.version })
+      const { key, topic, topicId, position } = partition
+      asked.set(key, { partition, version: position.version })
       const { offset, lastEpoch } = position
       const leaderEpoch = leaderEpochOf(partition)
-      return { topic, topicId, partition: partition.partition, offset, leaderEpoch, lastEpoch, maxBytes: share }
+      return { key, topic, topicId, partition: partition.partition, offset, leaderEpoch, lastEpoch, maxBytes: share }
     })
     const hasIds = wishes.every(({ topicId }) => topicId !== undefined)
     this.#isInFlight = true
@@ -191,7 +201,7 @@ export class BrokerFetcher {
     for (const { topic, topicId, partitions } of response.responses) {
       for (const answer of partitions) {
         const name = names.get(topicId) ?? topic
-        const found = asked.get(keyOf({ topic: name, partition: answer.partitionIndex }))
+        const found = asked.get(keyOf(name, answer.partitionIndex))
         if (found !== undefined) this.#take(found, answer, response, bytes)
       }
     }

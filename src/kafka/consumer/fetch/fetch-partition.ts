@@ -3,10 +3,20 @@ import type { FetchBudget } from './fetch-budget.ts'
 import { PartitionBuffer } from './partition-buffer.ts'
 import { Position } from './position.ts'
 
+/** What reads from one broker. */
+export interface FetchedBroker {
+  readonly isInFlight: boolean
+  readonly isFull: boolean
+}
+
 /** A partition that is being read, from its assignment until it is taken away. */
 export class FetchPartition {
   readonly topic: string
   readonly partition: number
+  /** Names it among all partitions; made once, because every request needs it. */
+  readonly key: string
+  /** From which it is read now; undefined while it has no leader. */
+  broker: FetchedBroker | undefined
   /** Undefined if the cluster is too old to have ids, or the topic is not known yet. */
   topicId: string | undefined
   readonly position: Position = new Position()
@@ -24,6 +34,7 @@ export class FetchPartition {
   constructor(topic: string, partition: number, budget: FetchBudget) {
     this.topic = topic
     this.partition = partition
+    this.key = keyOf(topic, partition)
     this.buffer = new PartitionBuffer(budget)
   }
 
@@ -59,4 +70,8 @@ export class FetchPartition {
     this.isStopped = true
     this.buffer.clear()
   }
+}
+
+export function keyOf(topic: string, partition: number): string {
+  return `${partition} ${topic}`
 }

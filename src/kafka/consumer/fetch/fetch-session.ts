@@ -2,6 +2,8 @@ import type { FetchRequest, FetchResponse } from '../../protocol/generated/api-t
 
 /** A partition as the next fetch should read it. */
 export interface FetchWish {
+  /** Names it among those of the session. */
+  readonly key: string
   readonly topic: string
   readonly topicId: string | undefined
   readonly partition: number
@@ -37,9 +39,9 @@ export class FetchSession {
     if (version < FIRST_VERSION_WITH_SESSIONS) return { topics: byTopic(wishes, version) }
     if (usesIds !== this.#usesIds) this.#epoch = 0
     this.#usesIds = usesIds
-    const wanted = new Map(wishes.map((wish) => [keyOf(wish), wish]))
+    const wanted = new Map(wishes.map((wish) => [wish.key, wish]))
     const isFull = this.#epoch === 0
-    const changed = isFull ? wishes : wishes.filter((wish) => !isSame(wish, this.#known.get(keyOf(wish))))
+    const changed = isFull ? wishes : wishes.filter((wish) => !isSame(wish, this.#known.get(wish.key)))
     const forgotten = isFull ? [] : [...this.#known].filter(([key]) => !wanted.has(key)).map(([, wish]) => wish)
     this.#known = wanted
     return {
@@ -77,11 +79,6 @@ export class FetchSession {
     if (this.#id === 0) return undefined
     return { sessionId: this.#id, sessionEpoch: FINAL_EPOCH, topics: [], forgottenTopicsData: [] }
   }
-}
-
-/** As answers name a partition. */
-export function keyOf(wish: Pick<FetchWish, 'topic' | 'partition'>): string {
-  return `${wish.partition} ${wish.topic}`
 }
 
 function isSame(a: FetchWish, b: FetchWish | undefined): boolean {

@@ -38,8 +38,11 @@ export class Fetcher {
   readonly #partitions = new Set<FetchPartition>()
   readonly #brokers = new Map<number, BrokerFetcher>()
   readonly #stopListening: () => void
+  #isPokeDue = false
   #isPoking = false
   #mustPokeAgain = false
+  /** A broker was not asked for want of memory. */
+  #isStarved = false
   #cancelTimer: (() => void) | undefined
   #isClosed = false
 
@@ -69,11 +72,19 @@ export class Fetcher {
   remove(partition: FetchPartition): void {
     this.#partitions.delete(partition)
     partition.stop()
-    this.poke()
+    this.pokeSoon()
+  }
+
+  /** For what happens to many partitions at once: one look at all of them is enough. */
+  pokeSoon(): void {
+    if (this.#isPokeDue) return
+    this.#isPokeDue = true
+    queueMicrotask(() => this.poke())
   }
 
   /** Asks brokers for what there is room for. Called whenever that may have changed. */
   poke(): void {
+    this.#isPokeDue = false
     if (this.#isClosed) return
     this.#mustPokeAgain = this.#isPoking
     if (this.#isPoking) return
@@ -83,6 +94,15 @@ export class Fetcher {
       this.#pokeAll()
     } while (this.#mustPokeAgain)
     this.#isPoking = false
+  }
+
+  /**
+   * All that one answer brought of a partition has been delivered. Called for each of them, so it looks at all partitions only if that may
+   * lead to a request.
+   */
+  taken({ broker, buffer }: FetchPartition): void {
+    const isBusy = broker?.isInFlight === true || (broker?.isFull === true && buffer.chunks > 0)
+    if (!isBusy || this.#isStarved) this.poke()
   }
 
   close(): void {
@@ -103,15 +123,18 @@ export class Fetcher {
     for (const partition of this.#partitions) {
       if (partition.notBefore > now) wakeAt = Math.min(wakeAt, partition.notBefore)
       const nodeId = this.#nodeOf(partition, now)
-      if (nodeId === undefined) continue
-      const broker = this.#broker(nodeId)
+      const broker = nodeId === undefined ? undefined : this.#broker(nodeId)
+      partition.broker = broker
+      if (broker === undefined) continue
       const others = byBroker.get(broker)
       if (others === undefined) byBroker.set(broker, [partition])
       else others.push(partition)
     }
     const share = this.#share()
+    this.#isStarved = false
     for (const [broker, partitions] of byBroker) {
       broker.poke(partitions, share)
+      this.#isStarved ||= broker.isStarved
       if (broker.notBefore > now) wakeAt = Math.min(wakeAt, broker.notBefore)
     }
     this.#cancelTimer?.()

@@ -1,4 +1,4 @@
-/** Where to read when there is no offset, or none that the log still has. */
+/** Where to read if there is no offset, or the log no longer has it. */
 export type ResetPolicy = 'earliest' | 'latest' | 'fail' | { readonly timestampMs: number }
 
 /** What a group has committed for a partition. */
@@ -10,7 +10,7 @@ export interface CommittedPosition {
   readonly metadata: string
 }
 
-/** Where a partition is to be read: from an offset, or from where a policy says. */
+/** Where to start reading a partition: an offset, or a policy. */
 export type StartPosition = ResetPolicy | { readonly offset: number; readonly leaderEpoch?: number | undefined }
 
 /** What must be found out before a partition can be read. */

@@ -6,6 +6,7 @@ import { readRecords } from '../../records/read-records.ts'
 import { scanBatches } from '../../records/record-batch.ts'
 import type { KafkaRecord } from '../../records/record.ts'
 import type { ConsumerContext } from '../consumer-context.ts'
+import type { AcquireMode } from './share-options.ts'
 import { ShareSession } from './share-session.ts'
 import type { SharePartition } from './share-session.ts'
 
@@ -14,6 +15,7 @@ export interface ShareBrokerOptions {
   readonly memberId: string
   readonly maxWaitMs: number
   readonly maxBytes: number
+  readonly acquireMode: AcquireMode
 }
 
 export interface Acquired {
@@ -44,6 +46,7 @@ type PartitionAnswer = ShareFetchResponse['responses'][number]['partitions'][num
 /** Of one answer; more is not believed. */
 const MAX_ACQUIRED = 1_000_000
 const BATCH_RECORDS = 500
+const RECORD_LIMIT = 1
 const NO_RECORDS = Buffer.alloc(0)
 
 /** Fetches and acknowledges at one broker, one request at a time: each has the next epoch of the session. */
@@ -116,10 +119,12 @@ export class ShareBroker {
   }
 
   async #fetch(wanted: readonly SharePartition[], room: number): Promise<void> {
-    const { groupId, memberId, maxWaitMs, maxBytes } = this.#options
+    const { groupId, memberId, maxWaitMs, maxBytes, acquireMode } = this.#options
     const { part } = this.session.fetch(wanted)
     const maxRecords = Math.min(room, MAX_ACQUIRED)
-    const fetch = { maxWaitMs, minBytes: 1, maxBytes, maxRecords, batchSize: Math.min(maxRecords, BATCH_RECORDS) }
+    const limits = { maxWaitMs, minBytes: 1, maxBytes, maxRecords, batchSize: Math.min(maxRecords, BATCH_RECORDS) }
+    // What brokers do that have no other mode is the default: it need not be asked for.
+    const fetch = acquireMode === 'record_limit' ? { ...limits, shareAcquireMode: RECORD_LIMIT } : limits
     const askedAt = this.#context.clock.now()
     const { response } = await this.#connections.send(
       this.#nodeId,

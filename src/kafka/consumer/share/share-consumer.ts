@@ -14,6 +14,7 @@ import { PartitionSet } from '../partition-set.ts'
 import { Subscription } from '../subscription.ts'
 import { ShareBroker } from './share-broker.ts'
 import type { Acquired } from './share-broker.ts'
+import { ShareLocks } from './share-locks.ts'
 import { ShareMember } from './share-member.ts'
 import type { ShareHeartbeat } from './share-member.ts'
 import { shareSettingsOf } from './share-options.ts'
@@ -25,25 +26,26 @@ import type { SharePartition, Verdict } from './share-session.ts'
 export interface ShareRunOptions {
   /** How many handlers run at once. @default 1 */
   readonly concurrency?: number | undefined
-  /** Called for each record. One that has no verdict when it returns, or its promise resolves, is accepted. */
+  /**
+   * Called for each record. A record without a verdict is accepted when the handler returns or its promise resolves.
+   */
   readonly handler: (record: ShareRecord) => void | Promise<void>
   /**
-   * Called when a handler has thrown or rejected; unless it has given a verdict, the record is released and comes again. What it throws
-   * ends the run. @default the run ends with the handler's error
+   * Called when a handler threw or rejected. Unless the handler gave a verdict, the record is released and delivered
+   * again. If this function throws, the run ends. @default the run ends with the handler's error
    */
   readonly onError?: ((error: unknown, record: ShareRecord) => void) | undefined
 }
 
 const KNOWN_TO_RUN: KnownNames = { names: ['concurrency', 'handler', 'onError'] }
 
-/** Of a lock, after which it is renewed. */
-const RENEW_AT = 1 / 3
 const FIRST_VERSION_WITH_RENEWAL = 2
+const NO_NODES: ReadonlyMap<number, readonly SharePartition[]> = new Map()
 
 /**
- * A member of a share group (KIP-932, Kafka 4.2): the members share the records of all partitions, in no order, and each record has a
- * verdict of its own. It starts with the first `next` or `run`. A verdict that does not reach the broker does not count: the record
- * comes again, here or at another member.
+ * A member of a share group (KIP-932, Kafka 4.2): the members share the records of all partitions, in no order, and
+ * give each record a verdict. It starts with the first `next` or `run`. If a verdict doesn't reach the broker, the
+ * record is delivered again, to this or another member.
  */
 export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   readonly #context: ConsumerContext
@@ -53,14 +55,15 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   readonly #heartbeats: Connections
   readonly #fetches: Connections
   readonly #brokers = new Map<number, ShareBroker>()
-  readonly #undecided = new Map<ShareBroker, Set<ShareRecord>>()
-  readonly #renewing = new Map<ShareBroker, readonly ShareRecord[]>()
+  readonly #locks = new Map<ShareBroker, ShareLocks>()
   readonly #brokerOf = new Map<ShareRecord, ShareBroker>()
   readonly #staleListeners = new Set<(records: readonly ShareRecord[]) => void>()
   readonly #timers = new Set<() => void>()
   readonly #errors: KafkaError[] = []
   #ready: ShareRecord[] = []
   #assignment = new PartitionSet()
+  /** Of the assignment; undefined if it has to be looked up again: a turn with verdicts must not walk over all partitions. */
+  #byNode: ReadonlyMap<number, readonly SharePartition[]> | undefined
   #subscription: Subscription | undefined
   #stopListening: (() => void) | undefined
   #cancelHeartbeat: (() => void) | undefined
@@ -82,7 +85,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
         send: (request) => void this.#heartbeat(request),
         assigned: (partitions) => {
           this.#assignment = partitions
-          this.#poke()
+          this.#relocate()
         },
         fatal: (error) => this.#end(error),
       },
@@ -90,13 +93,19 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     )
   }
 
-  /** Records whose verdict did not count, or can't any more: they come again, here or at another member. The result ends it. */
+  /**
+   * Adds a listener for records whose verdict did not count, or no longer can: they are delivered again, to this or
+   * another member. Call the result to remove it.
+   */
   onStale(listener: (records: readonly ShareRecord[]) => void): () => void {
     this.#staleListeners.add(listener)
     return () => this.#staleListeners.delete(listener)
   }
 
-  /** The records that have been acquired. Each needs a verdict. Rejects like {@link ShareConsumer.run}; ends when it is closed. */
+  /**
+   * The records that were acquired. Give each a verdict. Rejects like {@link ShareConsumer.run}; ends when the
+   * consumer is closed.
+   */
   async next(): Promise<IteratorResult<readonly ShareRecord[], undefined>> {
     if (!(await this.#untilReady(() => false))) return { done: true, value: undefined }
     return { done: false, value: this.#ready.splice(0) }
@@ -108,9 +117,9 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   }
 
   /**
-   * Calls a handler for each record until the consumer is closed. Rejects with what keeps it from reading. A handler that throws has its
-   * record released; without `onError`, `run` then rejects with that error, when the others have ended. Called again, it goes on with the
-   * records that were acquired already.
+   * Calls a handler for each record until the consumer is closed. Rejects if the consumer can't read. If a handler
+   * throws, its record is released; without `onError`, `run` then waits for the other handlers and rejects with that
+   * error. The next `run` continues with the records that are already acquired.
    */
   async run(options: ShareRunOptions): Promise<void> {
     const reader = new OptionsReader('run', options, KNOWN_TO_RUN)
@@ -120,6 +129,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     reader.done()
     const running = new Set<Promise<void>>()
     const failures: unknown[] = []
+    let ended = Promise.withResolvers<void>()
     try {
       while (await this.#untilReady(() => failures.length > 0)) {
         while (this.#ready.length > 0 && running.size < concurrency) {
@@ -129,9 +139,15 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
             this.#wake()
           })
           running.add(promise)
-          void promise.finally(() => running.delete(promise))
+          void promise.finally(() => {
+            running.delete(promise)
+            ended.resolve()
+          })
         }
-        if (running.size >= concurrency) await Promise.race(running)
+        if (running.size < concurrency) continue
+        // Not a race of them all: each would leave something at a handler that goes on for long.
+        await ended.promise
+        ended = Promise.withResolvers()
       }
     } finally {
       await Promise.all(running)
@@ -166,14 +182,15 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   }
 
   /**
-   * Releases what was not delivered, waits for the verdicts of the rest, at most for `closeTimeoutMs`, and leaves the group. Resolves after
-   * `deadlineMs` at the latest, if it is given. May be called again, by listeners too; a later call can make the deadline sooner.
+   * Releases records that were not delivered, waits up to `closeTimeoutMs` for the verdicts of the rest, and leaves
+   * the group. With `deadlineMs`, it resolves within that time. Safe to call again, also from listeners; a later call
+   * can only shorten the deadline.
    */
   close(options: CloseOptions = {}): Promise<void> {
     return this.#closing.run(options, () => this.#close())
   }
 
-  /** Closes it at the end of an `await using`. */
+  /** Called at the end of an `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close()
   }
@@ -184,7 +201,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     this.#subscription = new Subscription(cluster, this.#options.topics, () =>
       this.#withHeartbeat(() => this.#member.subscriptionChanged(clock.now())),
     )
-    this.#stopListening = cluster.onChange(() => this.#poke())
+    this.#stopListening = cluster.onChange(() => this.#relocate())
     this.#withHeartbeat(() => this.#member.start(clock.now()))
     cluster.wantRefresh()
   }
@@ -246,18 +263,33 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
 
   #poke(): void {
     this.#isPokeDue = false
-    const { metadata } = this.#context.cluster
-    const byNode = new Map<number, SharePartition[]>()
-    if (!this.#closing.hasBegun) {
-      for (const { topic: topicId, partition } of this.#assignment) {
-        const name = metadata.topicOfId(topicId)?.name
-        const leader = name === undefined ? undefined : metadata.leaderOf(name, partition)?.leader
-        if (leader === undefined) this.#context.cluster.wantRefresh()
-        else byNode.set(leader, [...(byNode.get(leader) ?? []), { topicId, partition }])
-      }
-    }
+    const byNode = this.#closing.hasBegun ? NO_NODES : (this.#byNode ??= this.#leaders())
     for (const nodeId of byNode.keys()) this.#broker(nodeId)
     for (const [nodeId, broker] of this.#brokers) broker.poke(byNode.get(nodeId) ?? [])
+  }
+
+  /** What is read from which broker. */
+  #leaders(): ReadonlyMap<number, readonly SharePartition[]> {
+    const { metadata } = this.#context.cluster
+    const byNode = new Map<number, SharePartition[]>()
+    for (const { topic: topicId, partition } of this.#assignment) {
+      const name = metadata.topicOfId(topicId)?.name
+      const leader = name === undefined ? undefined : metadata.leaderOf(name, partition)?.leader
+      if (leader === undefined) {
+        this.#context.cluster.wantRefresh()
+        continue
+      }
+      const known = byNode.get(leader)
+      if (known === undefined) byNode.set(leader, [{ topicId, partition }])
+      else known.push({ topicId, partition })
+    }
+    return byNode
+  }
+
+  /** The assignment has changed, or the metadata. */
+  #relocate(): void {
+    this.#byNode = undefined
+    this.#poke()
   }
 
   /** After a request: what has come up meanwhile, or, after an error, a pause. */
@@ -279,68 +311,56 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   #broker(nodeId: number): ShareBroker {
     let broker = this.#brokers.get(nodeId)
     if (broker !== undefined) return broker
-    const { group: groupId, maxWaitMs, maxBytes } = this.#options
+    const { group: groupId, maxWaitMs, maxBytes, acquireMode } = this.#options
     broker = new ShareBroker(
       nodeId,
       this.#context,
       this.#fetches,
-      { groupId, memberId: this.#memberId, maxWaitMs, maxBytes },
+      { groupId, memberId: this.#memberId, maxWaitMs, maxBytes, acquireMode },
       {
         room: () => (!this.#closing.hasBegun ? this.#options.maxUndecided - this.#brokerOf.size : 0),
-        acquired: (from, records) => this.#acquired(nodeId, from, records),
-        renewed: (from, lockMs, askedAt) => {
-          for (const record of this.#renewing.get(from) ?? []) record.lockEndsAt = askedAt + lockMs
-        },
+        acquired: (from, records) => this.#acquired(from, records),
+        renewed: (from, lockMs, askedAt) => this.#locks.get(from)?.renewed(lockMs, askedAt),
         sessionLost: (from) => this.#sessionLost(from),
-        failed: (error) => {
-          this.#errors.push(error)
-          this.#wake()
-        },
+        failed: (error) => this.#report(error),
         ended: (from) => this.#again(from),
       },
     )
     this.#brokers.set(nodeId, broker)
-    this.#undecided.set(broker, new Set())
+    const asking = broker
+    this.#locks.set(asking, new ShareLocks(this.#context.clock, (records) => this.#renew(nodeId, asking, records)))
     return broker
   }
 
-  #acquired(nodeId: number, broker: ShareBroker, acquired: readonly Acquired[]): void {
+  #acquired(broker: ShareBroker, acquired: readonly Acquired[]): void {
     const { metadata } = this.#context.cluster
-    const undecided = this.#undecided.get(broker)
+    const locks = this.#locks.get(broker)
     const owner = { decide: (record: ShareRecord, verdict: Verdict) => this.#decide(record, verdict) }
-    const hadNone = undecided?.size === 0
     for (const { partition, record, ...rest } of acquired) {
       const topic = metadata.topicOfId(partition.topicId)?.name ?? ''
       const shared = new ShareRecord(record, { topic, ...partition }, rest, owner)
-      undecided?.add(shared)
+      locks?.add(shared, rest.lockMs)
       this.#brokerOf.set(shared, broker)
       if (!this.#closing.hasBegun) this.#ready.push(shared)
       else shared.release()
     }
-    const lockMs = acquired[0]?.lockMs ?? 0
-    if (hadNone && lockMs > 0) this.#after(lockMs * RENEW_AT, () => this.#renew(nodeId, broker, lockMs))
     this.#wake()
   }
 
-  #renew(nodeId: number, broker: ShareBroker, lockMs: number): void {
-    const records = [...(this.#undecided.get(broker) ?? [])]
-    if (records.length === 0) return
+  #renew(nodeId: number, broker: ShareBroker, records: readonly ShareRecord[]): void {
     const apis = this.#fetches.apis(nodeId)
     const version = apis === undefined ? undefined : commonVersion(apis, 'ShareAcknowledge')
-    if ((version ?? 0) >= FIRST_VERSION_WITH_RENEWAL) {
-      for (const record of records) broker.session.say(record, record.offset, 'renew', record.generation)
-      this.#renewing.set(broker, records)
-      broker.mustRenew = true
-      this.#poke()
-    }
-    this.#after(lockMs * RENEW_AT, () => this.#renew(nodeId, broker, lockMs))
+    if ((version ?? 0) < FIRST_VERSION_WITH_RENEWAL) return
+    for (const record of records) broker.session.say(record, record.offset, 'renew', record.generation)
+    broker.mustRenew = true
+    this.#poke()
   }
 
   #decide(record: ShareRecord, verdict: Verdict): boolean {
     const broker = this.#brokerOf.get(record)
     this.#brokerOf.delete(record)
     if (broker === undefined) return false
-    this.#undecided.get(broker)?.delete(record)
+    this.#locks.get(broker)?.decided(record)
     const isInTime = this.#context.clock.now() < record.lockEndsAt
     const counts = isInTime && broker.session.say(record, record.offset, verdict, record.generation)
     if (!counts) this.#stale([record])
@@ -350,9 +370,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   }
 
   #sessionLost(broker: ShareBroker): void {
-    const undecided = this.#undecided.get(broker) ?? new Set()
-    const records = [...undecided]
-    undecided.clear()
+    const records = this.#locks.get(broker)?.clear() ?? []
     for (const record of records) this.#brokerOf.delete(record)
     this.#ready = this.#ready.filter((record) => this.#brokerOf.has(record))
     this.#stale(records)
@@ -362,6 +380,13 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   #stale(records: readonly ShareRecord[]): void {
     if (records.length === 0) return
     for (const listener of this.#staleListeners) listener(records)
+  }
+
+  /** One that stays is met with each request: it is kept once, until it is taken. */
+  #report(error: KafkaError): void {
+    if (this.#errors.some(({ message }) => message === error.message)) return
+    this.#errors.push(error)
+    this.#wake()
   }
 
   #end(error: KafkaError): void {
@@ -392,6 +417,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     deadline.end()
     this.#cancelHeartbeat?.()
     for (const cancel of this.#timers) cancel()
+    for (const locks of this.#locks.values()) locks.end()
     this.#stopListening?.()
     this.#subscription?.end()
     this.#heartbeats.close()

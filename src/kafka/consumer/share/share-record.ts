@@ -8,20 +8,20 @@ export interface ShareRecordOwner {
 }
 
 /**
- * A record that this consumer has acquired: until its lock ends, no other member of the group gets it. It is given a verdict once; while
- * it has none, its lock is renewed.
+ * A record that this consumer has acquired: until its lock expires, no other member of the group gets it. Give it a
+ * verdict, once; until then, its lock is renewed.
  */
 export class ShareRecord {
   readonly record: KafkaRecord
   readonly topic: string
   readonly topicId: string
   readonly partition: number
-  /** How often the group has been given it, this time included. */
+  /** How often the group has acquired it, including this time. */
   readonly deliveryCount: number
   /** Of the session in which it was acquired. */
   readonly generation: number
   readonly #owner: ShareRecordOwner
-  /** When another member may get it, unless the lock is renewed. */
+  /** When its lock expires and another member may get it, unless the lock is renewed. */
   lockEndsAt: number
   #verdict: Verdict | undefined
 
@@ -52,17 +52,20 @@ export class ShareRecord {
     return this.#verdict
   }
 
-  /** It is handled. False if that comes too late: it has a verdict, or its lock has ended and it will come again. */
+  /**
+   * It is done. False if it is too late: it already has a verdict, or its lock has expired and it will be delivered
+   * again.
+   */
   accept(): boolean {
     return this.#decide('accept')
   }
 
-  /** It is to come again, to any member. */
+  /** Deliver it again, to any member. */
   release(): boolean {
     return this.#decide('release')
   }
 
-  /** It can't be handled, and does not come again. */
+  /** It can't be handled; don't deliver it again. */
   reject(): boolean {
     return this.#decide('reject')
   }

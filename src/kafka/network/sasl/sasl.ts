@@ -9,7 +9,7 @@ import type { Credentials, SaslExchange } from './sasl-exchange.ts'
 /** Credentials that may change: asked for at each authentication. */
 export type Given<T> = T | (() => T | Promise<T>)
 
-/** The mechanism, and what it needs. With `plain` the password goes over the wire as it is: use it with TLS. */
+/** The mechanism and its credentials. `plain` sends the password unencrypted: use it with TLS. */
 export type SaslOptions =
   | { readonly mechanism: 'plain'; readonly credentials: Given<Credentials> }
   | {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { connect, credsAuthenticator, jwtAuthenticator, nkeyAuthenticator } from '@nats-io/transport-node'
 import type { Authenticator, NatsConnection, NodeConnectionOptions } from '@nats-io/transport-node'
+import type { ServerAddress } from '../../../core/transport.ts'
 import type { ResolvedNatsOptions } from '../options.ts'
 
 /** Maximum number of unanswered pings before the connection is closed. */
@@ -48,4 +49,11 @@ function authenticatorOf(options: ResolvedNatsOptions): Authenticator | undefine
 /** The client treats an option that is present but undefined as set. */
 function defined<Fields extends object>(fields: Fields): Fields {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Fields
+}
+
+/** The client takes its `host:port` from a URL of HTTP, which leaves out port 80. */
+export function serverOf(name: string): ServerAddress | undefined {
+  const url = URL.parse(`http://${name}`)
+  if (url === null) return undefined
+  return { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port === '' ? 80 : Number(url.port) }
 }

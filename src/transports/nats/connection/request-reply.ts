@@ -162,7 +162,14 @@ export class NatsRequestReply implements RequestReply, SessionPart {
     }
     const { failure, isRefusal } = answer
     const rest = `\r\n${FAILURE}: ${isRefusal ? REFUSED : FAILED}\r\n\r\n`
-    session.outbox.publishBlock(targetOf(to), undefined, BARE_BLOCK, rest, Buffer.from(failure), session.maxPayload)
+    session.writeBuffer.publishBlock(
+      targetOf(to),
+      undefined,
+      BARE_BLOCK,
+      rest,
+      Buffer.from(failure),
+      session.maxPayload,
+    )
   }
 
   /** Returns the size of headers and body; nothing is written when that is more than the server takes. */
@@ -170,7 +177,7 @@ export class NatsRequestReply implements RequestReply, SessionPart {
     // How it was to be published is not part of the message.
     const plain: OutgoingMessage = { ...message, deliverAt: undefined, group: undefined }
     const [common, rest] = [this.#mapping.common(plain), this.#mapping.rest(plain, '')]
-    return session.outbox.publishBlock(targetOf(subject), reply, common, rest, bodyOf(plain), session.maxPayload)
+    return session.writeBuffer.publishBlock(targetOf(subject), reply, common, rest, bodyOf(plain), session.maxPayload)
   }
 
   down(reason: string): void {

@@ -6,7 +6,7 @@ import { AuthorizationError, ConnectionError, StateError } from '../../../core/e
 import type { ServerAddress, TransportHealth, TransportHost } from '../../../core/transport.ts'
 import { ConnectionState } from '../../../core/util/connection-state.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
-import { connectTo } from './connect.ts'
+import { connectTo, serverOf } from './connect.ts'
 import { isPermission, toBusbarError } from '../errors.ts'
 import { Incoming } from './incoming.ts'
 import type { ResolvedNatsOptions } from '../options.ts'
@@ -44,8 +44,10 @@ export class Session {
   readonly options: ResolvedNatsOptions
   readonly host: TransportHost
   connection!: NatsConnection
-  outbox!: WriteBuffer
+  writeBuffer!: WriteBuffer
   ready = false
+  /** Number of consumers on the server that are read. */
+  readers = 0
   /** Also while the parts are restored. */
   #isConnected = true
   readonly #state: ConnectionState
@@ -88,7 +90,7 @@ export class Session {
     }
     if (this.connection.isClosed())
       throw new ConnectionError('The NATS connection that was given is closed', { retryable: false })
-    this.outbox = new WriteBuffer(this.connection)
+    this.writeBuffer = new WriteBuffer(this.connection)
     // How a connection passed by the user is read is up to the user.
     if (this.#owned)
       this.#reader = WireReader.attach(this.connection, (error) => this.error(error, 'receiving a message'))
@@ -170,7 +172,7 @@ export class Session {
   request(subject: string, body: string | Uint8Array, options: RequestOptions): Promise<Msg> {
     if (!this.#isConnected) return Promise.reject(new ConnectionError(this.#detail ?? 'there is no connection'))
     // The server gets it after what was written before it.
-    this.outbox.flush()
+    this.writeBuffer.flush()
     return new Promise((resolve, reject) => {
       const fail = (error: unknown): void => {
         this.#requests.delete(fail)
@@ -215,7 +217,7 @@ export class Session {
 
   /** Resolves when the server has processed everything written before. */
   async flush(): Promise<void> {
-    this.outbox.flush()
+    this.writeBuffer.flush()
     await this.connection.flush()
   }
 
@@ -317,7 +319,7 @@ export class Session {
     this.ready = false
     this.#isConnected = false
     this.#epoch++
-    this.outbox.discard()
+    this.writeBuffer.discard()
     if (wasReady) {
       this.#attempts = 0
       this.#delayMs = 0
@@ -391,11 +393,4 @@ export class Session {
     await this.#statusDone
     this.#state.close()
   }
-}
-
-/** The client takes its `host:port` from a URL of HTTP, which leaves out port 80. */
-export function serverOf(name: string): ServerAddress | undefined {
-  const url = URL.parse(`http://${name}`)
-  if (url === null) return undefined
-  return { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port === '' ? 80 : Number(url.port) }
 }

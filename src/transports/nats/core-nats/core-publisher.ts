@@ -48,13 +48,13 @@ export class CorePublisher implements SessionPart {
   }
 
   #write(message: OutgoingMessage, reply: NumberedReply | undefined): PublishOutcome {
-    const { outbox, maxPayload, options } = this.#session
+    const { writeBuffer, maxPayload, options } = this.#session
     const error = tooLarge(message, options.maxMessageBytes, 'nats')
     if (error !== undefined) return { error }
     // Core NATS keeps no order among the members of a group, so keys need no partitions.
     const target = this.#subjects.target(message.topic, undefined)
     const [common, rest] = [this.#mapping.common(message), this.#mapping.rest(message, '')]
-    const bytes = outbox.publishBlock(target, reply, common, rest, bodyOf(message), maxPayload)
+    const bytes = writeBuffer.publishBlock(target, reply, common, rest, bodyOf(message), maxPayload)
     if (bytes > maxPayload)
       return {
         error: notConfirmed(

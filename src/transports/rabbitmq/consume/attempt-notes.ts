@@ -47,6 +47,8 @@ export class AttemptNotes {
   /** Index of the queue that is written to. */
   #place = 0
   #unwritten = new Map<string, Note>()
+  /** Those that the broker has not confirmed yet. */
+  #sent: ReadonlyMap<string, Note> = new Map()
   #writing: Promise<void> = Promise.resolve()
   #next: Promise<void> | undefined
   #reading: Promise<readonly Note[]> | undefined
@@ -77,13 +79,21 @@ export class AttemptNotes {
     this.#next ??= this.#writing
       .catch(() => undefined)
       .then(() => {
-        const batch = [...this.#unwritten.values()]
+        const batch = this.#unwritten
         this.#unwritten = new Map()
         this.#next = undefined
-        this.#writing = this.#publish(batch)
+        this.#sent = batch
+        this.#writing = this.#publish([...batch.values()]).finally(() => {
+          this.#sent = new Map()
+        })
         return this.#writing
       })
     return this.#next
+  }
+
+  /** Whether a note about that message is on its way to the broker. */
+  isWriting(key: string): boolean {
+    return this.#sent.has(key) || this.#unwritten.has(key)
   }
 
   /** Resolves when no note is being written any more, whether the broker has them or not. */

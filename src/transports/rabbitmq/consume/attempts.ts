@@ -1,10 +1,11 @@
 import { sleep } from '../../../core/clock.ts'
 import type { Timer } from '../../../core/clock.ts'
 import type { AttemptNote } from '../../../core/transport.ts'
+import { settledWithin } from '../../../core/util/settled-within.ts'
 import { noteKey } from './attempt-notes.ts'
 import type { AttemptNotes, Note } from './attempt-notes.ts'
 import type { NotedState, RabbitMqDelivery } from './delivery.ts'
-import { NoteBook } from './note-book.ts'
+import { MAX_NOTES, NoteBook } from './note-book.ts'
 import type { SubscriptionContext } from './subscription-context.ts'
 
 /** A member that lost its connection but lives nearly always reconnects and reports within this time. */
@@ -12,6 +13,10 @@ const OWNER_MS = 600
 const LOOK_AGAIN_MS = 100
 /** The queue of notes drops the oldest: notes that are still true are written again before that. */
 const REFRESH_MS = 30_000
+/** Notes that the broker has not taken although it is there are written again after that time. */
+const AGAIN_MS = 2_000
+/** Maximum time that a message waits for the note about its last delivery here to be stored. */
+const STORED_MS = 2_000
 
 /**
  * The number of each attempt and the outcome of the one before, across members and process deaths. A message's first
@@ -28,8 +33,9 @@ export class Attempts {
   #timer: Timer | undefined
   #recalled: RabbitMqDelivery[] = []
   #isRecalling = false
-  /** Not written yet: there was no connection. */
-  #untold: Note[] = []
+  /** The broker does not have these, and should: there was no connection, or it has not taken them. By message. */
+  readonly #untold = new Map<string, Note>()
+  #again: Timer | undefined
   #isClosed = false
 
   /** Without `notes` nothing outlives the process. */
@@ -52,7 +58,7 @@ export class Attempts {
       else if (this.#book.before(delivery) !== undefined) this.#decide(delivery)
       return
     }
-    if (this.#notes === undefined || this.#book.explains(delivery)) {
+    if (this.#notes === undefined || (this.#book.explains(delivery) && this.#isStored(delivery))) {
       this.#decide(delivery)
       return
     }
@@ -61,9 +67,7 @@ export class Attempts {
     const notes = this.#notes
     if (this.#isRecalling) return
     this.#isRecalling = true
-    void this.#recall(notes, onKnown).finally(() => {
-      this.#isRecalling = false
-    })
+    void this.#recall(notes, onKnown)
   }
 
   /** The delivery is settled for good. */
@@ -71,7 +75,9 @@ export class Attempts {
     const { isRedelivered, noted, offset } = delivery
     // Of all others, nothing has been noted since their arrival.
     if (isRedelivered || noted !== undefined || offset !== undefined) this.#book.forget(delivery)
-    if (noted !== undefined) this.#open.delete(delivery)
+    if (noted === undefined) return
+    this.#open.delete(delivery)
+    if (this.#untold.size > 0) this.#untold.delete(noteKey(delivery))
   }
 
   /** Notes from the runtime about running and waiting handlers. Resolves when the broker has them. */
@@ -84,7 +90,7 @@ export class Attempts {
       mine.notBefore = notBefore
       rows.push(this.#noted(mine, { used, running, notBefore }))
     }
-    await this.#notes?.write(rows)
+    await this.#write(rows)
   }
 
   /**
@@ -100,7 +106,7 @@ export class Attempts {
       const isNews =
         noted === undefined
           ? ofThose === 'all' || state.used > delivery.base || state.notBefore !== undefined
-          : noted.running || noted.used !== state.used || noted.notBefore !== state.notBefore
+          : !isSame(noted, state)
       const note = this.#noted(delivery, state)
       if (isNews) rows.push(note)
     }
@@ -117,31 +123,38 @@ export class Attempts {
   lost(deliveries: readonly RabbitMqDelivery[]): void {
     for (const delivery of deliveries) {
       if (!delivery.isKnown) continue
-      const wasRunning = delivery.noted?.running === true
-      const note = this.#noted(delivery, returnedState(delivery))
+      const state = returnedState(delivery)
+      const { noted } = delivery
+      // What is true already may still be on its way, or among the untold.
+      if (noted === undefined || !isSame(noted, state)) {
+        const note = this.#noted(delivery, state)
+        // Only a note that says otherwise would mislead the next member.
+        if (noted?.running === true) this.#keep(note)
+      }
       this.#open.delete(delivery)
-      // Only a note that says otherwise would mislead the next member.
-      if (wasRunning) this.#untold.push(note)
     }
-    this.reportLost()
+    this.tellRest()
   }
 
-  /** Writes the notes for the members that have the messages now. Called again when there is a connection. */
-  reportLost(): void {
-    const notes = this.#untold
-    if (notes.length === 0 || this.#notes === undefined || this.#isClosed) return
-    this.#untold = []
-    this.#notes.write(notes).catch((error: unknown) => {
-      this.#untold.push(...notes)
-      this.#context.failed(error, 'noting attempts')
-    })
+  /**
+   * Writes what the broker has not taken, for the members that have the messages now. Called again when there is a
+   * connection.
+   */
+  tellRest(): void {
+    this.#again?.cancel()
+    this.#again = undefined
+    if (this.#untold.size === 0 || this.#isClosed) return
+    void this.#tell([...this.#untold.values()])
   }
 
   close(): void {
     this.#isClosed = true
     this.#timer?.cancel()
     this.#timer = undefined
+    this.#again?.cancel()
+    this.#again = undefined
     this.#open.clear()
+    this.#untold.clear()
   }
 
   // --- details ---------------------------------------------------------------------------------------------------------
@@ -177,26 +190,32 @@ export class Attempts {
       const recalled = this.#recalled
       this.#recalled = []
       const until = clock.monotonic() + OWNER_MS
+      if (!recalled.every((delivery) => this.#isStored(delivery)))
+        await settledWithin(clock, STORED_MS, this.#storeRest())
       for (let left = recalled; left.length > 0;) {
-        await this.#read(notes)
+        const wasRead = await this.#read(notes)
         // If a handler ran elsewhere, its owner may still write a note.
         const isLast = clock.monotonic() >= until || this.#isClosed
-        const waiting = isLast ? [] : left.filter((delivery) => this.#mayBeHeardOf(delivery))
+        const waiting = isLast ? [] : wasRead ? left.filter((delivery) => this.#mayBeHeardOf(delivery)) : left
         for (const delivery of left) if (!waiting.includes(delivery)) this.#decide(delivery)
         onKnown()
         left = waiting
         if (left.length > 0) await sleep(clock, LOOK_AGAIN_MS)
       }
     }
+    // In the turn in which nothing more was found: what arrives later begins again.
+    this.#isRecalling = false
   }
 
-  async #read(notes: AttemptNotes): Promise<void> {
+  async #read(notes: AttemptNotes): Promise<boolean> {
     const live = this.#context.live()
-    if (live === undefined) return
+    if (live === undefined) return false
     try {
-      this.#book.learn(await notes.read(live))
+      this.#book.learn(await this.#context.questions.run(() => notes.read(live)))
+      return true
     } catch (error) {
       this.#context.failed(error, 'reading notes about attempts')
+      return false
     }
   }
 
@@ -223,16 +242,54 @@ export class Attempts {
   async #tell(notes: readonly Note[]): Promise<void> {
     if (notes.length === 0) return
     try {
-      await this.#notes?.write(notes)
+      await this.#write(notes)
     } catch (error) {
       this.#context.failed(error, 'noting attempts')
     }
+  }
+
+  /** Keeps what the broker does not take, as long as it is true; except that a handler runs, which the runtime notes again. */
+  async #write(notes: readonly Note[]): Promise<void> {
+    for (const { key } of notes) this.#untold.delete(key)
+    try {
+      await this.#notes?.write(notes)
+    } catch (error) {
+      for (const note of notes) if (!note.running && this.#book.isLatest(note)) this.#keep(note)
+      // Without a connection the next one comes first.
+      if (this.#untold.size > 0 && !this.#isClosed && this.#context.live() !== undefined)
+        this.#again ??= this.#context.clock.setTimer(AGAIN_MS, () => this.tellRest())
+      throw error
+    }
+  }
+
+  #keep(note: Note): void {
+    if (this.#notes === undefined || this.#isClosed) return
+    this.#untold.set(note.key, note)
+    if (this.#untold.size <= MAX_NOTES) return
+    const [oldest] = this.#untold.keys()
+    this.#untold.delete(oldest as string)
+  }
+
+  /** True when nothing that is known here about former deliveries of the message is on its way to the broker. */
+  #isStored(delivery: RabbitMqDelivery): boolean {
+    const key = noteKey(delivery)
+    return !this.#untold.has(key) && this.#notes?.isWriting(key) !== true
+  }
+
+  async #storeRest(): Promise<void> {
+    await this.#notes?.written()
+    this.tellRest()
+    await this.#notes?.written()
   }
 }
 
 /** The delivery's state when its handler, if any, no longer counts. */
 function returnedState({ attempt, notBefore }: RabbitMqDelivery): NotedState {
   return { used: attempt - 1, running: false, notBefore }
+}
+
+function isSame(noted: NotedState, { used, running, notBefore }: NotedState): boolean {
+  return noted.running === running && noted.used === used && noted.notBefore === notBefore
 }
 
 function nextTurn(): Promise<void> {

@@ -80,6 +80,7 @@ export async function createSubscription(
       groupQueue: isPattern(spec.topic) || native.queue !== undefined ? declared.queues[0] : undefined,
     },
     consumerTimeoutMs: parts.options.consumerTimeoutMs,
+    overflowFolder: parts.options.overflowFolder,
     renewBindings: async () => {
       const current = parts.context.live()
       if (layout === undefined || current === undefined) return 0
@@ -288,6 +289,7 @@ function makeReader(
     queue,
     prefetch: native.prefetch ?? Math.min(65_535, shareOf(spec.prefetch, partitions)),
     maxHeld: shareOf(native.maxBuffered, partitions),
+    bodies: host.bodies,
     isStrict: spec.order === 'strict',
     options: native,
     host,
@@ -317,6 +319,7 @@ function membershipOf(
       id: spec.consumerId,
       first,
       channel: members,
+      questions: context.questions,
       clock: host.clock,
       hasOthers: async (live) => (isConsumed() ? undefined : (await consumersOf(live, first)) > 0),
       ...hooks,

@@ -2,6 +2,7 @@ import type { EncodedMessage, Position } from '../../../core/message.ts'
 import type { Delivery, DeliveryHistory } from '../../../core/transport.ts'
 import type { CarriedProperties } from '../wire/carried-properties.ts'
 import { unbucketed } from '../topology/names.ts'
+import type { OverflowPlace } from './overflow-file.ts'
 
 /**
  * - `held`: here, not with the runtime.
@@ -52,7 +53,9 @@ interface DeliveryParts {
 }
 
 export class RabbitMqDelivery implements Delivery {
-  readonly message: EncodedMessage
+  /** Without its body while that is on disk. */
+  message: EncodedMessage
+  place: OverflowPlace | undefined = undefined
   readonly reader: DeliveryReader
   readonly exchange: string
   readonly routingKey: string

@@ -2,7 +2,8 @@ import { noteKey } from './attempt-notes.ts'
 import type { Note } from './attempt-notes.ts'
 import type { RabbitMqDelivery } from './delivery.ts'
 
-const MAX_NOTES = 20_000
+/** Of how many messages notes are kept. */
+export const MAX_NOTES = 20_000
 
 /** What this member knows of messages that it, or another one, had before: the latest note about each. */
 export class NoteBook {
@@ -24,6 +25,11 @@ export class NoteBook {
   explains(delivery: RabbitMqDelivery): boolean {
     const note = this.before(delivery)
     return note?.by === this.#me && delivery.count !== undefined && note.generation + 1 === delivery.count
+  }
+
+  /** False when a later note about the message has come, or there is nothing to know of it any more. */
+  isLatest(note: Note): boolean {
+    return this.#notes.get(note.key) === note
   }
 
   set(note: Note): void {

@@ -1,8 +1,9 @@
-// Longer than most files: which delivery tags are out, and which acks cover them, is one state that dies with its channel.
+// Longer than most files: the life of one channel and of what is out on it; its parts (window, consumer, acks) are files of their own.
 import type { Channel, ConsumeMessage } from 'amqplib'
 import type { Clock } from '../../../core/clock.ts'
-import { Queue } from '../../../core/util/queue.ts'
 import { AckConfirmations } from './ack-confirmations.ts'
+import type { BodyBudget } from './body-budget.ts'
+import { ChannelConsumer } from './channel-consumer.ts'
 import { closeQuietly } from '../connection/amqp.ts'
 import { IncomingMessage } from '../wire/incoming-message.ts'
 import { channelWriter } from '../wire/channel-writer.ts'
@@ -10,6 +11,7 @@ import type { ChannelWriter } from '../wire/writer.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { RabbitMqDelivery } from './delivery.ts'
 import type { DeliveryReader } from './delivery.ts'
+import { DeliveryWindow } from './delivery-window.ts'
 import { FrameReader } from '../wire/frame-reader.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import { readMessage } from '../wire/read-message.ts'
@@ -23,6 +25,8 @@ export interface QueueConsumerHost {
   arrived(): void
   /** The channel ended, with all outstanding messages. */
   lost(reader: QueueConsumer, what: LostDeliveries, end: ConsumerEnd): void
+  /** The body of a message that waits here can't be read: it has to come again. */
+  unreadable(reader: QueueConsumer, error: unknown): void
   /** Resolves when the broker has had time to process acks that were just sent. */
   ackTime(): Promise<void>
   /** Called at each start. */
@@ -57,6 +61,7 @@ export interface QueueConsumerParts {
   readonly prefetch: number
   /** With `noAck`: stop consuming when this many are held. */
   readonly maxHeld: number
+  readonly bodies: BodyBudget
   /** Each message of the queue waits for the one before it. */
   readonly isStrict: boolean
   readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag' | 'metadata'>
@@ -91,20 +96,13 @@ export class QueueConsumer implements DeliveryReader {
   #toldPrefetch = 0
   #maxHanded = Infinity
   readonly #noAck: boolean
-  #channel: Channel | undefined
+  #consumer: ChannelConsumer | undefined
   #writer: ChannelWriter | undefined
   #opening: Promise<void> | undefined
   #closing: Promise<void> | undefined
-  #tag: string | undefined
-  /** Whether the channel should have a consumer. */
-  #isWanted = false
-  #isFull = false
-  #adjusting: Promise<void> | undefined
   /** What is known about the acks on the channel. */
   #acks: AckConfirmations | undefined
-  /** Deliveries that are unsettled, or acked but not yet reported, by delivery tag, oldest first. */
-  readonly #open = new Queue<RabbitMqDelivery>()
-  readonly #acked: RabbitMqDelivery[] = []
+  readonly #window = new DeliveryWindow()
   #lastTag = 0
   readonly #arrival = new IncomingMessage()
 
@@ -113,6 +111,10 @@ export class QueueConsumer implements DeliveryReader {
     this.#parts = parts
     this.#prefetch = parts.prefetch
     this.#noAck = parts.options.noAck
+  }
+
+  get #channel(): Channel | undefined {
+    return this.#consumer?.channel
   }
 
   get isOpen(): boolean {
@@ -142,7 +144,7 @@ export class QueueConsumer implements DeliveryReader {
    */
   lowerHanded(): void {
     let running = 0
-    for (const { latest } of this.#open) if (latest.state === 'handed' && latest.noted?.running === true) running++
+    for (const { state, noted } of this.#window.latest()) if (state === 'handed' && noted?.running === true) running++
     this.#maxHanded = Math.max(2, 2 * running)
   }
 
@@ -157,8 +159,7 @@ export class QueueConsumer implements DeliveryReader {
 
   /** The oldest unsettled delivery. */
   get oldest(): RabbitMqDelivery | undefined {
-    const oldest = this.#open.peek()?.latest
-    return oldest === undefined || oldest.state === 'gone' ? undefined : oldest
+    return this.#window.oldest
   }
 
   /**
@@ -168,10 +169,10 @@ export class QueueConsumer implements DeliveryReader {
   isAllWaiting(now: number): boolean {
     if (this.handed === 0) return true
     const keys = new Set<string | undefined>()
-    for (const { latest } of this.#open) {
-      if (latest.state !== 'handed' && latest.state !== 'settling') continue
-      const { key } = latest.message
-      if (latest.isWaitingAt(now)) keys.add(key)
+    for (const delivery of this.#window.latest()) {
+      if (delivery.state !== 'handed' && delivery.state !== 'settling') continue
+      const { key } = delivery.message
+      if (delivery.isWaitingAt(now)) keys.add(key)
       else if (!(this.#parts.isStrict ? keys.size > 0 : key !== undefined && keys.has(key))) return false
     }
     return true
@@ -187,11 +188,12 @@ export class QueueConsumer implements DeliveryReader {
 
   async #start(live: LiveConnection): Promise<void> {
     await this.#closing
-    if (this.#channel !== undefined) return
+    if (this.#consumer !== undefined) return
     const channel = await live.channel((error) =>
       this.#ended(channel, { error: error ?? new Error('the connection was lost'), cause: 'lost' }),
     )
-    this.#channel = channel
+    const consumer = new ChannelConsumer(channel, () => this.#consume(channel))
+    this.#consumer = consumer
     this.#writer = channelWriter(channel)
     // Changes nothing for a consumer that exists.
     this.#acks = new AckConfirmations(this.#parts.clock, () => channel.prefetch(this.#prefetch))
@@ -204,36 +206,16 @@ export class QueueConsumer implements DeliveryReader {
     if (this.#parts.options.metadata.length === 0) FrameReader.on(channel, (arrival) => this.#arrived(channel, arrival))
     try {
       this.#toldPrefetch = 0
-      this.#isWanted = true
-      await this.#adjust()
+      this.#bound()
+      consumer.isWanted = true
+      await consumer.adjust()
     } catch (error) {
       await this.#closeChannel(channel)
       throw error
     }
   }
 
-  /** Starts or stops the consumer as needed. One change after another: a new one may come while the last is in progress. */
-  #adjust(): Promise<void> {
-    this.#adjusting ??= this.#run().finally(() => {
-      this.#adjusting = undefined
-    })
-    return this.#adjusting
-  }
-
-  async #run(): Promise<void> {
-    for (;;) {
-      const [channel, tag] = [this.#channel, this.#tag]
-      const isToConsume = this.#isWanted && !this.#isFull
-      if (channel === undefined || isToConsume === (tag !== undefined)) return
-      if (tag === undefined) await this.#consume(channel)
-      else {
-        this.#tag = undefined
-        await channel.cancel(tag).catch(() => undefined)
-      }
-    }
-  }
-
-  async #consume(channel: Channel): Promise<void> {
+  async #consume(channel: Channel): Promise<string> {
     const { options, host } = this.#parts
     const prefetch = this.#prefetch
     if (!this.#noAck && prefetch !== this.#toldPrefetch) {
@@ -247,7 +229,7 @@ export class QueueConsumer implements DeliveryReader {
       priority: options.priority,
       arguments: host.consumeArguments(),
     })
-    if (this.#channel === channel) this.#tag = consumerTag
+    return consumerTag
   }
 
   #receive(channel: Channel, message: ConsumeMessage | null): void {
@@ -273,14 +255,15 @@ export class QueueConsumer implements DeliveryReader {
     if (delivery === undefined) {
       if (this.#noAck) return
       const skipped = this.#skip(arrival.deliveryTag)
-      this.#open.push(skipped)
-      this.#acked.push(skipped)
+      this.#window.add(skipped)
+      this.#window.ack(skipped)
       this.flush()
       return
     }
-    if (!this.#noAck) this.#open.push(delivery)
+    if (!this.#noAck) this.#window.add(delivery)
     this.held.push(delivery)
     this.bytes += delivery.bytes
+    this.#parts.bodies.arrived(delivery)
     this.#bound()
     this.#parts.host.arrived()
   }
@@ -288,12 +271,20 @@ export class QueueConsumer implements DeliveryReader {
   /** Without acks the broker sends without limit: only cancelling the consumer stops it. */
   #bound(): void {
     if (!this.#noAck) return
-    const { maxHeld } = this.#parts
-    const isFull = this.held.length >= (this.#isFull ? Math.ceil(maxHeld / 2) : maxHeld)
-    if (isFull === this.#isFull) return
-    this.#isFull = isFull
+    const consumer = this.#consumer
+    if (consumer === undefined) return
+    const { maxHeld, bodies } = this.#parts
+    const isFull =
+      this.held.length >= (consumer.isFull ? Math.ceil(maxHeld / 2) : maxHeld) || !bodies.mayCome(consumer.isFull)
+    if (isFull === consumer.isFull) return
+    consumer.isFull = isFull
     // A refusal closes the channel, whose close handler reports it.
-    this.#adjust().catch(() => undefined)
+    consumer.adjust().catch(() => undefined)
+  }
+
+  /** There is room again for what all queues of the consumer have here. */
+  hasRoom(): void {
+    this.#bound()
   }
 
   #skip(deliveryTag: number): RabbitMqDelivery {
@@ -311,7 +302,6 @@ export class QueueConsumer implements DeliveryReader {
       bytes: 0,
       carried: undefined,
     })
-    skipped.state = 'acked'
     // There is nothing to know about it.
     skipped.isKnown = false
     return skipped
@@ -324,12 +314,27 @@ export class QueueConsumer implements DeliveryReader {
     const [delivery] = this.held
     if (delivery === undefined || !delivery.isKnown || this.handed >= this.#maxHanded) return undefined
     // Without acks, what is held exists nowhere else.
-    if (this.isTurning || !(this.#isWanted || this.#noAck)) return undefined
+    if (this.isTurning || !(this.#consumer?.isWanted === true || this.#noAck)) return undefined
+    if (!this.#load(delivery)) return undefined
     this.held.shift()
     delivery.state = 'handed'
     this.handed++
     this.#bound()
     return delivery
+  }
+
+  #load(delivery: RabbitMqDelivery): boolean {
+    try {
+      return this.#parts.bodies.load(delivery)
+    } catch (error) {
+      this.#parts.host.unreadable(this, error)
+      return false
+    }
+  }
+
+  #left(delivery: RabbitMqDelivery): void {
+    this.bytes -= delivery.bytes
+    this.#parts.bodies.left(delivery)
   }
 
   /** Takes a delivery back from the runtime: it waits again, in its old place, for its next turn. */
@@ -344,10 +349,7 @@ export class QueueConsumer implements DeliveryReader {
 
   /** Everything that goes back with the channel. */
   unsettled(): readonly RabbitMqDelivery[] {
-    const found: RabbitMqDelivery[] = []
-    for (const { latest } of this.#open)
-      if (latest.state === 'held' || latest.state === 'handed' || latest.state === 'settling') found.push(latest)
-    return found
+    return this.#window.unsettled()
   }
 
   // --- with the broker -----------------------------------------------------------------------------------------------
@@ -355,13 +357,13 @@ export class QueueConsumer implements DeliveryReader {
   /** Takes effect with the next `flush`. */
   ack(delivery: RabbitMqDelivery): void {
     this.handed--
-    this.bytes -= delivery.bytes
+    this.#left(delivery)
     if (this.#noAck) {
       delivery.state = 'gone'
+      this.#bound()
       return
     }
-    delivery.state = 'acked'
-    this.#acked.push(delivery)
+    this.#window.ack(delivery)
   }
 
   /** Returns it to the queue, for any consumer. Takes effect with the next `flush`. */
@@ -377,34 +379,14 @@ export class QueueConsumer implements DeliveryReader {
   #refuse(delivery: RabbitMqDelivery, requeue: boolean): void {
     if (delivery.state === 'held') this.held.splice(this.held.indexOf(delivery), 1)
     else this.handed--
-    this.bytes -= delivery.bytes
+    this.#left(delivery)
     delivery.state = 'gone'
     if (!this.#noAck) this.#writer?.nack(delivery.deliveryTag, requeue)
   }
 
-  /**
-   * Sends all acks since the last flush: one cumulative ack for those before the first unsettled delivery, and one each
-   * for the rest. Never covers an unsettled one.
-   */
+  /** Sends all acks since the last flush. */
   flush(): void {
-    const writer = this.#writer
-    if (writer === undefined) return
-    let upTo: RabbitMqDelivery | undefined
-    for (let first = this.#open.peek()?.latest; first !== undefined; first = this.#open.peek()?.latest) {
-      if (first.state === 'acked') upTo = first
-      else if (first.state !== 'gone') break
-      first.state = 'gone'
-      this.#open.shift()
-    }
-    this.#acks?.sent(this.#acked)
-    if (upTo !== undefined) writer.ack(upTo.deliveryTag, true)
-    for (const delivery of this.#acked) {
-      if (delivery.state === 'gone') continue
-      delivery.state = 'gone'
-      writer.ack(delivery.deliveryTag, false)
-    }
-    this.#acked.length = 0
-    writer.flush()
+    if (this.#writer !== undefined) this.#window.flush(this.#writer, (acked) => this.#acks?.sent(acked))
   }
 
   heard(): Promise<boolean> {
@@ -413,14 +395,19 @@ export class QueueConsumer implements DeliveryReader {
 
   /** Stops consuming and keeps what is outstanding. Only for queues that others may consume at the same time. */
   async cancel(): Promise<void> {
-    this.#isWanted = false
-    await this.#adjust()
+    await this.#want(false)
   }
 
   /** Consumes again after `cancel`. */
   async resume(): Promise<void> {
-    this.#isWanted = true
-    await this.#adjust()
+    await this.#want(true)
+  }
+
+  async #want(isWanted: boolean): Promise<void> {
+    const consumer = this.#consumer
+    if (consumer === undefined) return
+    consumer.isWanted = isWanted
+    await consumer.adjust()
   }
 
   /**
@@ -478,24 +465,22 @@ export class QueueConsumer implements DeliveryReader {
 
   /** Returns what was with the runtime. */
   #forget(): RabbitMqDelivery[] {
-    this.#channel = undefined
+    this.#consumer?.end()
+    this.#consumer = undefined
     this.#writer = undefined
-    this.#tag = undefined
-    this.#isWanted = false
     this.#acks?.end()
     this.#acks = undefined
     const lost: RabbitMqDelivery[] = []
     if (this.#noAck) return lost
-    for (const { latest: delivery } of this.#open.drain()) {
+    for (const delivery of this.#window.drain()) {
       if (delivery.state === 'handed' || delivery.state === 'settling') lost.push(delivery)
+      if (delivery.state !== 'gone' && delivery.state !== 'acked') this.#left(delivery)
       // Without its ack it is not done for the broker, but it is for everything in this process.
       delivery.lost = delivery.state !== 'gone' && delivery.state !== 'acked'
       delivery.state = 'gone'
     }
     this.held.length = 0
-    this.#acked.length = 0
     this.handed = 0
-    this.bytes = 0
     return lost
   }
 }

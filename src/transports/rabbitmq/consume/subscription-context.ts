@@ -1,4 +1,5 @@
 import type { Clock } from '../../../core/clock.ts'
+import type { LimitedEntry } from '../connection/limited-entry.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import type { RabbitMqPublisher } from '../publish/publisher.ts'
 import type { QueueConsumer, ConsumerEnd } from './queue-consumer.ts'
@@ -26,6 +27,11 @@ export interface SubscriptionContext {
   readonly publisher: RabbitMqPublisher
   /** Unique to the bus: for ids of messages that have none. */
   readonly salt: string
+  /**
+   * Lets so many subscriptions of a connection ask the broker at once: each question takes a channel or two for a moment, of
+   * those that the connection has left.
+   */
+  readonly questions: LimitedEntry
   /** The live connection for consuming. */
   live(): LiveConnection | undefined
   failed(error: unknown, doing: string): void
@@ -34,7 +40,7 @@ export interface SubscriptionContext {
   /** Messages wait here for so long that the broker may take them back; fewer will be sent ahead. */
   slow(subscription: LiveSubscription, reader: QueueConsumer, ageMs: number): void
   /** The broker sent more bytes ahead than `prefetchBytes`; the limit that would have prevented it, if one can. Reported once. */
-  tooLarge(subscription: LiveSubscription, bytes: number, limit: AheadLimit | undefined): void
+  tooLarge(subscription: LiveSubscription, bytes: number, limit: AheadLimit | undefined, isOnDisk: boolean): void
   /** The broker sent this many messages without waiting for acks, and they were never handled. */
   dropped(subscription: LiveSubscription, count: number): void
   /** Its publisher gave the message a key, but not the bucket of that key. Reported once. */

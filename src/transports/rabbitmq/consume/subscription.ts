@@ -14,10 +14,10 @@ import type {
   SubscriptionState,
   TransportSubscription,
 } from '../../../core/transport.ts'
-import { CreditBalance } from '../../../core/util/credit-balance.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { IncomingMessage } from '../wire/incoming-message.ts'
 import { Attempts } from './attempts.ts'
+import { BodyBudget } from './body-budget.ts'
 import { isMisplaced } from '../partitions/key-bucket.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { DeclareChannel } from '../topology/declare-channel.ts'
@@ -25,24 +25,24 @@ import { RabbitMqDelivery } from './delivery.ts'
 import type { DeliveryReader } from './delivery.ts'
 import { lostError } from '../errors.ts'
 import { ForeignIds } from './foreign-ids.ts'
+import { HandOut } from './hand-out.ts'
 import type { QueueAssignment, AssignedQueue } from '../partitions/queue-assignment.ts'
 import { withMetadata } from './amqp-metadata.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import type { LostDeliveries, QueueConsumer, ConsumerEnd, QueueConsumerHost } from './queue-consumer.ts'
-import { aheadLimit } from './queue-share.ts'
 import { Republisher } from '../publish/republisher.ts'
 import type { Pending } from '../publish/republisher.ts'
 import { StreamCursor } from './stream-cursor.ts'
 import type { LiveSubscription, QueueNature, SubscriptionContext } from './subscription-context.ts'
 import { TimeoutGuard } from './timeout-guard.ts'
 import { TopicFilter } from './topic-filter.ts'
+import { TurnOvers } from './turn-overs.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
-/** The queues of one subscription take turns in portions of this size. */
-const PORTION = 16
 const CLOSE_MS = 2_000
 const ACK_MIN_MS = 15
 const ACK_MAX_MS = 250
+const TIMEOUT = 'given back before the broker takes it away (consumer timeout)'
 
 /**
  * One member of a group: takes from its queues what the runtime asks for, and settles it. `QueueAssignment` decides which queues
@@ -53,6 +53,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   readonly nature: QueueNature
   readonly assignment: QueueAssignment
   readonly lostQueues: Set<string> = new Set()
+  readonly bodies: BodyBudget
   readonly #context: SubscriptionContext
   readonly #options: ResolvedConsumerOptions
   readonly #sink: DeliverySink
@@ -66,19 +67,15 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   readonly #copies: boolean
   readonly readyHere?: () => Promise<number | undefined>
   readonly renewBindings: () => Promise<number>
-  readonly #credit = new CreditBalance()
+  readonly #handOut: HandOut
+  readonly #turnOvers: TurnOvers
   #wasAsked = false
   #isPaused = false
   #isDrained = false
-  #isScheduled = false
   #hasMisplaced = false
   /** Another consumer appears to be the active one of each queue that we read. */
   #waitsForOthers = false
   #closed: Promise<void> | undefined
-  /** What the broker sent ahead has been more than `prefetchBytes`, and was reported. */
-  #wasTooLarge = false
-  /** Queues whose channels are being replaced. */
-  readonly #turning = new Set<AssignedQueue>()
 
   constructor(parts: {
     readonly spec: SubscriptionSpec
@@ -88,6 +85,8 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     readonly notes: AttemptNotes | undefined
     readonly nature: QueueNature
     readonly consumerTimeoutMs: number
+    /** For bodies beyond `prefetchBytes`; undefined: they stay in memory. */
+    readonly overflowFolder: string | undefined
     readonly renewBindings: () => Promise<number>
     readonly assignment: (subscription: RabbitMqSubscription) => QueueAssignment
   }) {
@@ -119,10 +118,32 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     this.#guard = new TimeoutGuard(context.clock, options.noAck ? Infinity : parts.consumerTimeoutMs, {
       readers: () => this.assignment.assignedQueues.filter(({ reader }) => reader.isOpen).map(({ reader }) => reader),
       tooFarAhead: (reader, ageMs) => this.#tooFarAhead(reader, ageMs),
-      turnOver: (reader) => this.#beginTurn(reader),
+      turnOver: (reader) => this.#turnOvers.begin(reader, TIMEOUT),
+    })
+    const folder = options.noAck ? undefined : parts.overflowFolder
+    this.bodies = new BodyBudget(spec.prefetchBytes, folder, context.clock, {
+      hasRoom: () => {
+        for (const { reader } of this.assignment.assignedQueues) reader.hasRoom()
+        this.arrived()
+      },
+      failed: (error, doing) => context.failed(error, doing),
+    })
+    const queues = (): readonly AssignedQueue[] => this.assignment.assignedQueues
+    this.#handOut = new HandOut(spec, options, parts.sink, {
+      queues,
+      mayHandOut: () => !this.#isPaused && !this.#isDrained,
+      tooLarge: (bytes, limit) => context.tooLarge(this, bytes, limit, folder !== undefined),
+    })
+    this.#turnOvers = new TurnOvers(context.clock, {
+      queues,
+      recall: (deliveries) => parts.sink.recall(deliveries),
+      noteReturned: (assigned) => this.noteReturned(assigned),
+      update: () => this.assignment.update(),
+      failed: (error, doing) => context.failed(error, doing),
     })
     // Every member of a shared queue may get every message: there the group's count is the right one.
-    if (!this.nature.isShared && this.#cursor === undefined) this.readyHere = () => this.#readyHere()
+    if (!this.nature.isShared && this.#cursor === undefined)
+      this.readyHere = () => context.questions.run(() => this.#readyHere())
     this.assignment = parts.assignment(this)
     this.#guard.start()
   }
@@ -132,14 +153,14 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   }
 
   attach(live: LiveConnection): void {
-    this.#attempts.reportLost()
+    this.#attempts.tellRest()
     this.assignment.attach(live)
   }
 
   // --- the contract ----------------------------------------------------------------------------------------------------
 
   request(credit: number, bytes: number): void {
-    this.#credit.add(credit, bytes)
+    this.#handOut.request(credit, bytes)
     if (!this.#wasAsked) {
       this.#wasAsked = true
       this.#wantOrNot()
@@ -180,6 +201,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     // A broker that does not answer must not delay us: closing the transport ends the connection.
     await settledWithin(this.#context.clock, CLOSE_MS, closing)
     this.#attempts.close()
+    this.bodies.close()
     if (this.#options.noAck) this.#reportUnhandled()
   }
 
@@ -301,7 +323,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
 
   noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
     const noted = this.#attempts.note(notes)
-    this.#turnIfWaiting()
+    this.#turnOvers.check()
     return noted
   }
 
@@ -338,7 +360,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
       assigned.reader.flush()
       if (assigned.isLeaving && assigned.reader.handed === 0) this.#end(assigned)
     }
-    this.#turnIfWaiting()
+    this.#turnOvers.check()
   }
 
   #end(assigned: AssignedQueue): void {
@@ -402,56 +424,15 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     this.assignment.activated(reader)
   }
 
+  unreadable(reader: QueueConsumer, error: unknown): void {
+    this.#context.failed(error, `reading a message of "${reader.queue}" from disk`)
+    this.#turnOvers.begin(reader, 'given back because it could not be read from disk')
+  }
+
   readonly #arrived = (): void => this.arrived()
 
   arrived(): void {
-    if (this.#isScheduled) return
-    this.#isScheduled = true
-    // After everything that arrived in one read of the socket.
-    process.nextTick(() => {
-      this.#isScheduled = false
-      this.#handOut()
-    })
-  }
-
-  #handOut(): void {
-    if (this.#isPaused || this.#isDrained) return
-    const batch: RabbitMqDelivery[] = []
-    for (let before = -1; before < batch.length && this.#credit.isLeft;) {
-      before = batch.length
-      for (const { reader, isLeaving } of this.assignment.assignedQueues) {
-        // What came without acks exists nowhere else.
-        if (isLeaving && !this.#options.noAck) continue
-        for (let taken = 0; taken < PORTION && this.#credit.isLeft; taken++) {
-          const delivery = reader.take()
-          if (delivery === undefined) break
-          this.#credit.spend(delivery.bytes)
-          batch.push(delivery)
-        }
-      }
-    }
-    if (batch.length > 0) this.#sink.receive(batch)
-    if (!this.#credit.isLeft) this.#watchBytes()
-  }
-
-  /** The broker counts messages, not bytes: it sends as many large ones ahead as small ones. */
-  #watchBytes(): void {
-    if (this.#wasTooLarge) return
-    const { assignedQueues } = this.assignment
-    let [bytes, held, handed, reading] = [0, 0, 0, 0]
-    for (const { reader, standsByFor } of assignedQueues) {
-      // The broker gives the messages of a queue that another member owns to that member.
-      if (reader.isOpen && (standsByFor === undefined || reader.hasReceived)) reading++
-      bytes += reader.bytes
-      held += reader.held.length
-      handed += reader.handed
-    }
-    const { prefetchBytes } = this.spec
-    if (held === 0 || bytes <= prefetchBytes) return
-    this.#wasTooLarge = true
-    const fitting = Math.floor(((held + handed) * prefetchBytes) / bytes)
-    const here = { handed, fitting, queues: assignedQueues.length, reading: Math.max(1, reading) }
-    this.#context.tooLarge(this, bytes, aheadLimit(this.#options, here))
+    this.#handOut.schedule()
   }
 
   // --- what goes -------------------------------------------------------------------------------------------------------
@@ -491,41 +472,6 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     // Paused or given up meanwhile: nothing more may come.
     if (!assigned.isLeaving) await assigned.reader.resume()
     this.arrived()
-  }
-
-  #beginTurn(reader: QueueConsumer): void {
-    if (!reader.isTurning) {
-      reader.isTurning = true
-      this.#sink.recall(reader.unsettled())
-    }
-    this.#turnIfWaiting()
-  }
-
-  /** Ends the channels to be replaced once none of their messages runs. */
-  #turnIfWaiting(): void {
-    for (const assigned of this.assignment.assignedQueues)
-      if (!this.#turning.has(assigned) && this.#mayTurn(assigned)) {
-        this.#turning.add(assigned)
-        this.#turn(assigned)
-          .catch((error: unknown) => this.#context.failed(error, 'giving messages back to a queue'))
-          .finally(() => {
-            this.#turning.delete(assigned)
-            this.assignment.update()
-          })
-      }
-  }
-
-  #mayTurn({ reader }: AssignedQueue): boolean {
-    return reader.isTurning && reader.isOpen && reader.isAllWaiting(this.#context.clock.now())
-  }
-
-  async #turn(assigned: AssignedQueue): Promise<void> {
-    const { opened } = assigned.reader
-    await this.noteReturned(assigned)
-    // Meanwhile the channel may have ended by itself, or a handler whose time had come may have started: its end runs
-    // this again.
-    if (assigned.reader.opened === opened && this.#mayTurn(assigned))
-      await assigned.reader.turnOver('given back before the broker takes it away (consumer timeout)')
   }
 
   /**

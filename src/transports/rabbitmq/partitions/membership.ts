@@ -3,14 +3,15 @@ import type { Clock, Timer } from '../../../core/clock.ts'
 import { TimeoutError } from '../../../core/errors.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
 import type { Listener, MemberChannel } from './member-channel.ts'
+import type { LimitedEntry } from '../connection/limited-entry.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 
 /** How long a member has to answer. */
 const ANSWER_MS = 400
 /** Answers come together: this long after the last one, no other is expected. */
 const QUIET_MS = 150
-/** A broker that is in trouble may not answer at all. */
-const JOIN_MS = 3_000
+/** A broker that is in trouble may not answer at all. Counts from the turn of the question. */
+const ASK_MS = 3_000
 /** Not everybody answered: pauses until they are asked again. */
 const ASK_MIN_MS = 1_000
 const ASK_MAX_MS = 60_000
@@ -24,6 +25,8 @@ export interface MembershipParts {
   /** The first queue of the group. */
   readonly first: string
   readonly channel: MemberChannel
+  /** Lets so many groups of the process ask the broker at once. */
+  readonly questions: LimitedEntry
   readonly clock: Clock
   /**
    * Whether another member consumes the group's first queue. Undefined when this one does: the broker does not count
@@ -83,8 +86,7 @@ export class Membership implements Listener {
 
   async #join(live: LiveConnection): Promise<void> {
     try {
-      if (!(await settledWithin(this.#parts.clock, JOIN_MS, this.#enter(live))))
-        throw new TimeoutError(`Joining the other members of the group did not succeed within ${JOIN_MS} ms`)
+      await this.#enter(live)
     } catch (error) {
       if (this.#live === live) this.#forget()
       throw error
@@ -93,13 +95,22 @@ export class Membership implements Listener {
 
   async #enter(live: LiveConnection): Promise<void> {
     const { channel, first } = this.#parts
-    const leave = await channel.enter(live, first, this)
-    if (this.#live !== live) {
-      leave()
-      return
-    }
-    this.#leave = leave
-    await this.ask()
+    await this.#inTime(async () => {
+      if (this.#live !== live) return
+      const leave = await channel.enter(live, first, this)
+      if (this.#live === live) this.#leave = leave
+      else leave()
+    })
+    if (this.#live === live) await this.ask()
+  }
+
+  async #inTime<Result>(ask: () => Promise<Result>): Promise<Result> {
+    const { questions, clock } = this.#parts
+    return questions.run(async () => {
+      const asking = ask()
+      if (await settledWithin(clock, ASK_MS, asking)) return asking
+      throw new TimeoutError(`The broker did not answer within ${ASK_MS} ms who else is in the group`)
+    })
   }
 
   /** Leaves, and notifies the others if there is time. */
@@ -173,7 +184,7 @@ export class Membership implements Listener {
       // Without an answer from the others, for instance because the broker blocks publishers for lack of memory, this
       // member must consume anyway.
       this.#say('who').catch(this.#parts.onError)
-      hasOthers = await this.#parts.hasOthers(live)
+      hasOthers = await this.#inTime(() => this.#parts.hasOthers(live))
       if (hasOthers !== false) await this.#answered(answers)
     } finally {
       // After a loss, the next connection may have asked meanwhile.

@@ -30,6 +30,8 @@ interface OpenChannel {
   readonly opened: Promise<ConfirmChannel>
   /** For the messages on it, or about to be, that are unanswered. */
   readonly answers: Set<Answer>
+  /** Ids of messages that reached no queue; their confirmation follows. */
+  readonly returned: Set<string>
   readonly watch: SilenceWatch
 }
 
@@ -47,8 +49,6 @@ export class ControlPublisher {
   /** Used for the next message. A replaced channel closes when everything on it is answered. */
   #channel: OpenChannel | undefined
   #count = 0
-  /** Ids of messages that reached no queue; their confirmation follows. */
-  readonly #returned = new Set<string>()
 
   constructor(parts: {
     readonly connection: Connection
@@ -157,7 +157,7 @@ export class ControlPublisher {
         { persistent: true, mandatory, messageId },
         (error: Error | null) => {
           open.watch.heard()
-          if (this.#returned.delete(messageId)) answer.reject(new NotTaken(`"${routingKey}" is bound to no queue`))
+          if (open.returned.delete(messageId)) answer.reject(new NotTaken(`"${routingKey}" is bound to no queue`))
           else if (error === null || (!mandatory && isNack(error))) answer.resolve()
           else if (isNack(error)) {
             // The channel itself may be the cause (see `ChannelRenewal`): the next attempt uses another one.
@@ -185,6 +185,7 @@ export class ControlPublisher {
       live,
       opened: live.confirmChannel(ended),
       answers: new Set(),
+      returned: new Set(),
       watch: new SilenceWatch(this.#clock, {
         isOwed: () => open.answers.size > 0,
         isExcused: () => this.#blockedBy() !== undefined,
@@ -199,7 +200,7 @@ export class ControlPublisher {
     }
     open.opened.then(
       (channel) =>
-        channel.on('return', ({ properties }: Message) => void this.#returned.add(String(properties.messageId))),
+        channel.on('return', ({ properties }: Message) => void open.returned.add(String(properties.messageId))),
       ended,
     )
     this.#channel = open

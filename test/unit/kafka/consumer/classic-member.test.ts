@@ -260,4 +260,16 @@ describe('a member of a classic group', () => {
     expect(harness.member.leave()).toEqual({ memberId: 'm', epoch: 1 })
     expect(harness.member.wakeAt).toBe(Infinity)
   })
+
+  it('closing: commits in the generation that it has when the group rebalances once more', () => {
+    const harness = new Harness().stable(0)
+    harness.beat(CODE.rebalanceInProgress)
+    harness.joined(2)
+    harness.member.close()
+    expect(harness.member.identity).toBeUndefined()
+    harness.synced(set(), CODE.rebalanceInProgress)
+    expect(harness.member.identity).toEqual({ memberId: 'm', epoch: 2 })
+    harness.beat(CODE.rebalanceInProgress)
+    expect(harness.sent.filter(({ type }) => type === 'join').length).toBe(2)
+  })
 })

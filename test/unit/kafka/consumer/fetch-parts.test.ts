@@ -13,7 +13,8 @@ import { SimLog } from '../sim/log.ts'
 
 function wish(partition: number, offset: number, more: Partial<FetchWish> = {}): FetchWish {
   const id = 'AAAAAAAAAAAAAAAAAAAAAQ'
-  return { topic: 't', topicId: id, partition, offset, leaderEpoch: 1, lastEpoch: -1, maxBytes: 1_000, ...more }
+  const key = `${partition} t`
+  return { key, topic: 't', topicId: id, partition, offset, leaderEpoch: 1, lastEpoch: -1, maxBytes: 1_000, ...more }
 }
 
 function partitionsOf(part: ReturnType<FetchSession['build']>): number[][] {

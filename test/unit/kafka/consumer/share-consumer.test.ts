@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { ShareConsumer } from '../../../../src/kafka/consumer/share/share-consumer.ts'
 import type { ShareRecord } from '../../../../src/kafka/consumer/share/share-record.ts'
 import { ConsumerSim, numbers } from './sim-consumer.ts'
@@ -190,6 +190,70 @@ describe('what is acquired ahead', () => {
     await sim.advance(5_000)
     expect(seen.map(({ value, count }) => `${value} ${count}`)).toEqual(numbers(9, 1).map((each) => `${each} 2`))
     await end(sim, second)
+  })
+})
+
+describe('a share consumer that is busy for long', () => {
+  it('keeps one timer for its locks, and renews no more often, however often it has had nothing to do', async () => {
+    const { sim } = setUp()
+    const consumer = sim.shareConsumer({ maxWaitMs: 50 })
+    const seen = run(sim, consumer, ({ record }) => (record.valueText === 'long' ? sim.clock.wait(95_000) : undefined))
+    await sim.advance(1_000)
+    const before = sim.clientClock.timers
+    for (let round = 0; round < 100; round++) {
+      sim.append('t', 0, ['short'])
+      await sim.advance(60)
+    }
+    expect(sim.clientClock.timers).toBeLessThanOrEqual(before + 3)
+    sim.append('t', 0, ['long'])
+    await sim.advance(90_000)
+    expect(seen.length).toBe(101)
+    const renewals = sim.requests.filter(
+      ({ api, body }) => api === 'ShareAcknowledge' && (body as { readonly isRenewAck?: boolean }).isRenewAck === true,
+    )
+    // A third of a lock of 30 s.
+    expect(renewals.length).toBeGreaterThanOrEqual(8)
+    expect(renewals.length).toBeLessThanOrEqual(10)
+    await sim.advance(10_000)
+    await end(sim, consumer)
+  })
+
+  it('does not race its handlers: each race would leave something at one that goes on for long', async () => {
+    const { sim } = setUp()
+    sim.append('t', 0, ['long', ...numbers(50)])
+    const consumer = sim.shareConsumer()
+    const race = vi.spyOn(Promise, 'race')
+    const ended: string[] = []
+    const running = consumer.run({
+      concurrency: 2,
+      handler: async ({ record }) => {
+        await sim.clock.wait(record.valueText === 'long' ? 20_000 : 10)
+        ended.push(record.valueText ?? '')
+      },
+    })
+    await sim.advance(10_000)
+    expect(ended).toEqual(numbers(50))
+    expect(race).not.toHaveBeenCalled()
+    race.mockRestore()
+    await end(sim, consumer)
+    await running
+    expect(ended.at(-1)).toBe('long')
+  })
+
+  it('K13: reports an error that stays once, until somebody takes it', async () => {
+    const { sim } = setUp()
+    sim.append('t', 0, ['a'])
+    const consumer = sim.shareConsumer()
+    await sim.run(consumer.next())
+    // TOPIC_AUTHORIZATION_FAILED.
+    sim.script.on('ShareFetch', 1, { do: 'error', code: 29 }, { times: 1_000_000 })
+    sim.append('t', 0, ['b'])
+    await sim.advance(60_000)
+    await expect(sim.run(consumer.next())).rejects.toThrow('TOPIC_AUTHORIZATION_FAILED')
+    sim.script.clear()
+    const { value: records = [] } = await sim.run(consumer.next())
+    expect(records.length).toBeGreaterThan(0)
+    await end(sim, consumer)
   })
 })
 

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { describe, expect, it } from 'vitest'
 import type { SendManyError } from '../../../../src/kafka/producer/deliveries.ts'
 import { Producer } from '../../../../src/kafka/producer/producer.ts'
@@ -242,6 +244,41 @@ describe('memory', () => {
     expect(order.length).toBe(sent.filter(({ error }) => error === undefined).length)
     expect(order.filter((index) => sent[index]?.error !== undefined)).toEqual([])
     expect(await nothingLeft(parts)).toEqual([0, 0])
+  })
+
+  it('keeps nothing of a record that is settled', async () => {
+    const { sim, producer } = setUp()
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    const sendOne = async () => {
+      const sending = producer.send({ topic: 't', value: 'v' })
+      await sim.run(sending)
+      return new WeakRef(sending)
+    }
+    const settled = await sendOne()
+    // A reference that was just made is kept until the end of the turn.
+    await new Promise(setImmediate)
+    collect()
+    expect(settled.deref()).toBeUndefined()
+    await sim.run(producer.close())
+  })
+
+  it('forgets the metadata of topics that get nothing for long, and not where their numbers are', async () => {
+    const { sim, producer } = setUp()
+    const once = Array.from({ length: 20 }, (_, index) => `once-${index}`)
+    for (const topic of once) sim.createTopic(topic)
+    await sim.run(Promise.all(once.map((topic) => producer.send({ topic, value: 'first' }))))
+    for (let minute = 0; minute < 16; minute++) {
+      await sim.run(producer.send({ topic: 't', value: String(minute) }))
+      await sim.advance(60_000)
+    }
+    const asked = sim.requests.findLast(({ api }) => api === 'Metadata')?.body as {
+      readonly topics: readonly { readonly name: string }[]
+    }
+    expect(asked.topics.map(({ name }) => name)).toEqual(['t'])
+    await sim.run(producer.send({ topic: 'once-3', value: 'second' }))
+    expect(await valuesOf(sim, 0, 'once-3')).toEqual(['first', 'second'])
+    await sim.run(producer.close())
   })
 
   it('does not wait for the linger of other batches when there is no room', async () => {

@@ -90,8 +90,8 @@ export class Credit {
   #distribute(): void {
     if (this.paused || this.ended) return
     const batch: Delivery[] = []
-    for (const lane of this.#shared)
-      if (lane.buffer.length > 0 && lane.active && this.#credit.isLeft) this.#takeShared(lane, batch)
+    for (const consumer of this.#shared)
+      if (consumer.buffer.length > 0 && consumer.active && this.#credit.isLeft) this.#takeShared(consumer, batch)
     const partitions = this.#set?.partitions ?? []
     this.#unstored = this.#set?.unstored ?? 0
     let isWaiting = false
@@ -109,14 +109,14 @@ export class Credit {
     this.#set?.delays.fetch()
   }
 
-  #takeShared(lane: PullConsumer, batch: Delivery[]): void {
-    const taken = lane.take(this.#credit.messages)
+  #takeShared(consumer: PullConsumer, batch: Delivery[]): void {
+    const taken = consumer.take(this.#credit.messages)
     let used = 0
     // The last one may be larger than the remaining bytes.
     while (used < taken.length && this.#credit.bytes > 0) this.#credit.spend(taken[used++]?.bytes ?? 0)
-    if (used < taken.length) lane.putBack(taken.splice(used))
+    if (used < taken.length) consumer.putBack(taken.splice(used))
     for (const delivery of taken) {
-      lane.outstanding.push(delivery)
+      consumer.outstanding.push(delivery)
       batch.push(delivery)
     }
   }
@@ -173,12 +173,12 @@ export class Credit {
     }
     for (const { pulls } of set?.readers.all ?? []) bytes -= pulls.askedBytes
     // First what other members could take as well.
-    for (const lane of this.#shared) {
-      if (this.paused || !lane.active || lane.unchecked) continue
-      const isDry = lane.pulls.asked === 0 && lane.buffer.length === 0
+    for (const consumer of this.#shared) {
+      if (this.paused || !consumer.active || consumer.unchecked) continue
+      const isDry = consumer.pulls.asked === 0 && consumer.buffer.length === 0
       const part = set === undefined ? bytes : bytes * SHARED_BYTES
       const most = Math.max(part, isDry && this.#credit.bytes > 0 ? RESERVE_BYTES : 0)
-      const [asked, askedBytes] = ask(lane.pulls, free - shared, free - shared, most)
+      const [asked, askedBytes] = ask(consumer.pulls, free - shared, free - shared, most)
       shared += asked
       bytes -= askedBytes
     }

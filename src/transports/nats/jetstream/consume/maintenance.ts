@@ -54,7 +54,7 @@ export class Maintenance {
     const extended: NatsDelivery[] = []
     for (const delivery of deliveries) {
       if (delivery.lost || delivery.settled) continue
-      session.outbox.publish(delivery.reply, '', WORKING)
+      delivery.answer(session.writeBuffer, '', WORKING)
       extended.push(delivery)
     }
     if (extended.length === 0) return
@@ -69,30 +69,33 @@ export class Maintenance {
 
   async #round(): Promise<void> {
     const { session, shared, credit, set } = this.#parts
-    const { all: lanes, confirmations, losses } = shared
+    const { all, confirmations, losses } = shared
     this.#findRunOut()
     if (!session.ready) return
-    for (const lane of lanes)
-      if (lane.active && lane.pulls.checkHeartbeat())
+    for (const consumer of all)
+      if (consumer.active && consumer.pulls.checkHeartbeat())
         session.warning(
           'nats-missed-heartbeats',
-          `consumer "${lane.consumer}" fell silent while it was asked; it is asked again`,
+          `consumer "${consumer.name}" fell silent while it was asked; it is asked again`,
         )
     for (const reader of set?.readers.all ?? []) if (reader.active && reader.pulls.isSilent) reader.reset()
-    await confirmations.check((delivery) => this.#answers(delivery.lane))
+    await confirmations.check((delivery) => this.#answers(delivery.consumer))
     credit.wake()
     // What other members could take does not wait here for credit for long.
-    const idle = credit.hasCredit ? [] : lanes.flatMap((lane) => lane.dropBuffer())
+    const idle = credit.hasCredit ? [] : all.flatMap((consumer) => consumer.dropBuffer())
     if (idle.length > 0) await shared.handBack(idle)
     const now = session.host.clock.monotonic()
     if (now - this.#lookedAt < Math.min(LOOK_MS, shared.leaseMs)) return
     this.#lookedAt = now
-    await Promise.all([losses.look(lanes.filter((lane) => lane.active && !losses.isQuiet(lane))), set?.look()])
+    await Promise.all([
+      losses.look(all.filter((consumer) => consumer.active && !losses.isQuiet(consumer))),
+      set?.look(),
+    ])
   }
 
-  async #answers({ stream, consumer }: DeliveringConsumer): Promise<boolean> {
+  async #answers({ stream, name }: DeliveringConsumer): Promise<boolean> {
     try {
-      await this.#parts.api.consumerInfo(stream, consumer)
+      await this.#parts.api.consumerInfo(stream, name)
       return true
     } catch (error) {
       return isNotFound(error)
@@ -102,13 +105,13 @@ export class Maintenance {
   /** Deliveries whose time expired at the server before we could extend it: other members may have them. */
   #findRunOut(): void {
     const now = this.#parts.session.host.clock.monotonic()
-    for (const lane of this.#parts.shared.all) {
+    for (const consumer of this.#parts.shared.all) {
       const lost: NatsDelivery[] = []
-      for (let delivery = lane.outstanding.first; delivery !== undefined;) {
+      for (let delivery = consumer.outstanding.first; delivery !== undefined;) {
         const next: NatsDelivery | undefined = delivery.next
-        if (now - delivery.touchedAt > lane.ackWaitMs) {
+        if (now - delivery.touchedAt > consumer.ackWaitMs) {
           delivery.lost = true
-          lane.outstanding.remove(delivery)
+          consumer.outstanding.remove(delivery)
           lost.push(delivery)
         }
         delivery = next

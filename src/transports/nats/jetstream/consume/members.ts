@@ -261,7 +261,7 @@ export class Members {
     const { id, kind, session = '', ageMs = 0 } = notice
     const { memberId } = this.#host
     if (kind === 'moved') return this.#host.moved()
-    if (kind === 'probe') return this.#host.session.outbox.publish(message.reply, '', Buffer.from('{}'))
+    if (kind === 'probe') return this.#host.session.writeBuffer.publish(message.reply, '', Buffer.from('{}'))
     if (id === memberId) return
     const now = this.#now()
     const isNew = !this.#members.has(id)
@@ -310,7 +310,7 @@ export class Members {
   }
 
   #send(subject: string, notice: Notice): void {
-    this.#host.session.outbox.publish(subject, '', Buffer.from(JSON.stringify(notice)))
+    this.#host.session.writeBuffer.publish(subject, '', Buffer.from(JSON.stringify(notice)))
   }
 
   /** The subject that only one member listens on. */
@@ -326,5 +326,5 @@ export class Members {
 /** Notifies the members of a group that it was moved. */
 export function notifyMoved(session: Session, subject: string): void {
   const notice: Notice = { id: '', kind: 'moved' }
-  session.outbox.publish(subject, '', Buffer.from(JSON.stringify(notice)))
+  session.writeBuffer.publish(subject, '', Buffer.from(JSON.stringify(notice)))
 }

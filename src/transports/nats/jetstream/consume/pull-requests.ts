@@ -17,20 +17,17 @@ const FAST_MS = 100
 const REFUSED_PAUSE_MS = 1_000
 
 /** Old servers answer a request without waiting only when it ends. */
-const SWEEP_MS = 30
+const NO_WAIT_MS = 30
 
 const NANOS = 1_000_000
 
 /** The consumer that is asked. */
 export interface PullTarget {
   readonly stream: string
-  readonly consumer: string
+  readonly name: string
 }
 
-/** Number of consumers that a session reads from. */
-const readers = new WeakMap<Session, number>()
-
-/** What a lane has requested from the server. Tracks credit, and finds the portion size that fits the flow. */
+/** What a consumer has requested from the server. Tracks credit, and finds the portion size that fits the flow. */
 export class PullRequests {
   inbox = ''
   /** When the last request has certainly ended (monotonic ms). */
@@ -56,12 +53,12 @@ export class PullRequests {
   constructor(host: { readonly session: Session; readonly api: JetStreamApi }, target: PullTarget) {
     this.#host = host
     this.#target = target
-    readers.set(host.session, (readers.get(host.session) ?? 0) + 1)
+    host.session.readers++
   }
 
   /** Its consumer is read no more. */
   close(): void {
-    readers.set(this.#host.session, (readers.get(this.#host.session) ?? 1) - 1)
+    this.#host.session.readers--
   }
 
   /** True when it is time to request more. */
@@ -74,7 +71,7 @@ export class PullRequests {
     if (now < this.#pausedUntil) return false
     // Old servers lose requests now and then.
     const isOld = this.#host.session.isOlderThan(2, 10)
-    const others = isOld ? 0 : (readers.get(this.#host.session) ?? 1) - FEW_READERS
+    const others = isOld ? 0 : this.#host.session.readers - FEW_READERS
     const heartbeatMs = Math.min(MAX_HEARTBEAT_MS, Math.max(HEARTBEAT_MS, others * HEARTBEAT_PER_READER_MS))
     const expiresMs = Math.max(EXPIRES_MS, heartbeatMs * HEARTBEATS_PER_REQUEST)
     this.#heartbeatMs = heartbeatMs
@@ -92,13 +89,13 @@ export class PullRequests {
 
   /** Requests one message if there is one, else an answer at once, to a separate inbox. */
   clearStalePulls(inbox: string): void {
-    this.#request(`{"batch":1,"no_wait":true,"expires":${SWEEP_MS * NANOS}}`, inbox)
+    this.#request(`{"batch":1,"no_wait":true,"expires":${NO_WAIT_MS * NANOS}}`, inbox)
   }
 
   #request(body: string, inbox: string = this.inbox): void {
     const { session, api } = this.#host
-    const { stream, consumer } = this.#target
-    session.outbox.publish(api.nextSubject(stream, consumer), inbox, Buffer.from(body, 'latin1'))
+    const { stream, name } = this.#target
+    session.writeBuffer.publish(api.nextSubject(stream, name), inbox, Buffer.from(body, 'latin1'))
   }
 
   arrived(pending: number, now: number): void {

@@ -10,7 +10,7 @@ const NO_RESPONDERS = 503
 
 /** A consumer that is read. */
 export interface StatusTarget {
-  readonly consumer: string
+  readonly name: string
   readonly pulls: PullRequests
 }
 
@@ -48,7 +48,7 @@ export class PullStatus {
       pulls.refused()
       this.#host.session.error(
         new Error(`JetStream answered ${code} ${description}`),
-        `asking consumer "${this.#target.consumer}" for messages`,
+        `asking consumer "${this.#target.name}" for messages`,
       )
     }
     this.#host.wake()
@@ -56,7 +56,7 @@ export class PullStatus {
   }
 
   #conflict(description: string, unanswered: number): void {
-    const { pulls, consumer } = this.#target
+    const { pulls, name } = this.#target
     const text = description.toLowerCase()
     if (text.includes('consumer deleted')) {
       pulls.reset()
@@ -67,7 +67,7 @@ export class PullStatus {
     } else if (text.includes('leadership') || text.includes('shutdown')) pulls.reset()
     else {
       pulls.refused()
-      this.#host.session.warning('nats-pull-refused', `consumer "${consumer}": ${description}`)
+      this.#host.session.warning('nats-pull-refused', `consumer "${name}": ${description}`)
     }
   }
 }

@@ -222,8 +222,8 @@ export class NatsSubscription implements TransportSubscription, SessionPart {
 
   state(): SubscriptionState {
     const [trouble] = this.#troubles.values()
-    const ownership = this.#spec.ephemeral ? undefined : this.#set?.ownership
-    return { standby: ownership?.isStandby ?? false, trouble: trouble ?? ownership?.trouble }
+    const leases = this.#spec.ephemeral ? undefined : this.#set?.partitionLeases
+    return { standby: leases?.isStandby ?? false, trouble: trouble ?? leases?.trouble }
   }
 
   async readyHere(): Promise<number | undefined> {

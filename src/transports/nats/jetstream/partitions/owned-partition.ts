@@ -49,15 +49,18 @@ export class OwnedPartition {
   record: PartitionRecord | undefined = undefined
   readonly #host: OwnedPartitionHost
   /** Increases each time that it comes to us. */
-  #tenure = 0
+  #leaseGeneration = 0
   /** Nothing of it is here any more, and its record is about to be freed: no commit may follow. */
   #freeing = false
   /** Where the last known record is. */
   #at: StoredAt = NOWHERE
   /** The highest version that is known, or that we have tried to write: no two attempts have the same. */
   #version = 0
-  /** The last claim, until it is answered: if it was stored, this is how the partition came to us. */
-  #claim: { readonly version: number; readonly how: Acquired } | undefined
+  /**
+   * Claims without an answer, from that version on: if one was stored, this is how the partition came to us. All were made
+   * on condition of the record that was `at`, or of one another.
+   */
+  #claims: { readonly since: number; readonly how: Acquired; readonly at: StoredAt } | undefined
   /** Commits are written one after the other. */
   #writing: Promise<unknown> = Promise.resolve()
   /** The commit that waits for the one in progress. */
@@ -102,6 +105,10 @@ export class OwnedPartition {
     try {
       const { at, record } = await this.#host.store.read(this.name)
       if (this.mine) return
+      // What another member has written since keeps our claims from being stored.
+      const before = this.#claims?.at
+      const isBefore = before !== undefined && at.seq === before.seq && at.spare === before.spare
+      if (!isBefore && (record === undefined || !this.#isBy(record))) this.#claims = undefined
       this.#at = at
       this.record = record
       this.#version = Math.max(this.#version, record?.version ?? 0)
@@ -128,12 +135,12 @@ export class OwnedPartition {
     }
     // Without an answer it may be ours.
     this.isAstray = true
-    this.#claim = { version: this.#version, how }
+    this.#claims ??= { since: this.#version, how, at: this.#at }
     const at = await store.write(this.name, encodeRecord(claimed), this.#at)
     if (at === undefined) return undefined
     this.#at = at
     this.isAstray = false
-    this.#claim = undefined
+    this.#claims = undefined
     return { state, how, before: record }
   }
 
@@ -141,13 +148,13 @@ export class OwnedPartition {
     const { record } = this
     if (record === undefined || record.free) return 'clean'
     if (!this.#isOurs(record)) return 'taken'
-    return record.version === this.#claim?.version ? this.#claim.how : 'ours'
+    return this.#claims !== undefined && record.version >= this.#claims.since ? this.#claims.how : 'ours'
   }
 
   /** What was claimed is used from now on. */
   begin(): void {
     this.mine = true
-    this.#tenure++
+    this.#leaseGeneration++
   }
 
   /** What was claimed is not used: its record becomes again as it was found. */
@@ -191,10 +198,10 @@ export class OwnedPartition {
 
   /** Any member may take it from now on. False when it was lost meanwhile. */
   async free(): Promise<boolean> {
-    const tenure = this.#tenure
+    const leaseGeneration = this.#leaseGeneration
     this.#freeing = true
     await this.#writing.catch(() => undefined)
-    if (!this.mine || this.#tenure !== tenure || !(await this.#write(true))) return false
+    if (!this.mine || this.#leaseGeneration !== leaseGeneration || !(await this.#write(true))) return false
     this.mine = false
     this.handover = undefined
     this.#freeing = false
@@ -203,8 +210,8 @@ export class OwnedPartition {
 
   async #write(free: boolean): Promise<boolean> {
     const { session, leases, store, memberId: owner } = this.#host
-    const tenure = this.#tenure
-    const isWanted = (): boolean => this.mine && this.#tenure === tenure
+    const leaseGeneration = this.#leaseGeneration
+    const isWanted = (): boolean => this.mine && this.#leaseGeneration === leaseGeneration
     for (;;) {
       if (!session.ready) throw new ConnectionError('The server is out of reach')
       const version = ++this.#version

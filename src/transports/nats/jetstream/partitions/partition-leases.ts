@@ -1,3 +1,4 @@
+// Longer than most files: rounds, handovers, losses and the end of a member all change who owns a partition.
 import type { Timer } from '../../../../core/clock.ts'
 import { AuthorizationError } from '../../../../core/errors.ts'
 import type { Session } from '../../connection/session.ts'

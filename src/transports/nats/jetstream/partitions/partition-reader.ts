@@ -60,11 +60,14 @@ export interface ReaderHost {
 export class PartitionReader {
   readonly partitions: readonly Partition[]
   readonly pulls: PullRequests
-  consumer = ''
+  /** That of its consumer; empty when there is none. */
+  name = ''
   /** Requests may be sent. */
   active = false
   /** How many messages the server had for it after the last one. */
   pending = 0
+  /** When the last one came (monotonic ms). */
+  arrivedAt: number = -Infinity
   readonly #host: ReaderHost
   readonly #filters: readonly string[]
   readonly #reply = new AckReply()
@@ -150,7 +153,7 @@ export class PartitionReader {
       throw error
     }
     if (this.#closed || !session.ready || this.#isAgain) return this.#forget(name)
-    this.consumer = name
+    this.name = name
     this.#consumerSeq = 0
     this.#reply.prefix = ''
     this.pulls.inbox = session.inbox()
@@ -192,11 +195,13 @@ export class PartitionReader {
       return
     }
     const { consumerSeq, pending } = this.#reply
-    this.pulls.arrived(pending, this.#host.settings.session.host.clock.monotonic())
+    const now = this.#host.settings.session.host.clock.monotonic()
+    this.pulls.arrived(pending, now)
     this.pending = pending
     // A delivery went into a connection that was cut.
     if (consumerSeq !== this.#consumerSeq + 1) return this.reset()
     this.#consumerSeq = consumerSeq
+    this.arrivedAt = now
     this.#host.read(native, this.#reply, this)
     if (pending === 0) this.#host.caughtUp(this)
   }
@@ -219,9 +224,9 @@ export class PartitionReader {
     if (this.#subscription !== undefined && !session.connection.isClosed()) this.#subscription.unsubscribe()
     this.#subscription = undefined
     this.pulls.reset()
-    const { consumer } = this
-    this.consumer = ''
-    if (consumer !== '' && session.ready) this.#forget(consumer)
+    const { name } = this
+    this.name = ''
+    if (name !== '' && session.ready) this.#forget(name)
   }
 
   /** The server forgets it too, some time later, if this fails. */

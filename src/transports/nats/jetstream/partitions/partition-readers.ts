@@ -32,6 +32,8 @@ export class PartitionReaders implements ReaderHost {
   readonly #isOfOthers = (partition: Partition): boolean => partition.isApart
   readonly #isOfNone = (): boolean => false
   readonly #caughtUp = new Set<PartitionReader>()
+  /** Of readers that are closed. */
+  #arrivedAt = -Infinity
   #rebuilding = false
   #ended = false
 
@@ -56,6 +58,20 @@ export class PartitionReaders implements ReaderHost {
     for (const reader of this.all) this.#close(reader)
     this.#main = undefined
     this.#apart.clear()
+  }
+
+  /** When a message was last read (monotonic ms). */
+  get arrivedAt(): number {
+    let last = this.#arrivedAt
+    for (const { arrivedAt } of this.all) if (arrivedAt > last) last = arrivedAt
+    return last
+  }
+
+  /** How many messages the server has for all of them. */
+  get pending(): number {
+    let count = 0
+    for (const { pending } of this.all) count += pending
+    return count
   }
 
   /** Messages of the partition may be waiting in the stream. */
@@ -120,6 +136,7 @@ export class PartitionReaders implements ReaderHost {
 
   #close(reader: PartitionReader): void {
     this.all.delete(reader)
+    this.#arrivedAt = Math.max(this.#arrivedAt, reader.arrivedAt)
     reader.close()
   }
 

@@ -209,3 +209,19 @@ export function decodeRecord(text: string): PartitionRecord {
 export function floorOf({ to, open, spans }: Pick<PartitionRecord, 'to' | 'open' | 'spans'>): number {
   return Math.min(to, (open[0]?.seq ?? Infinity) - 1, (spans[0]?.[0] ?? Infinity) - 1)
 }
+
+/** Consecutive ones become one span. `ordinal`: the place of a message among those of its partition. */
+export function spansOf(delayed: readonly { readonly seq: number; readonly ordinal: number }[]): Span[] {
+  const sorted = delayed.toSorted((a, b) => a.seq - b.seq)
+  const spans: [number, number, number][] = []
+  let before = Number.NaN
+  for (const { seq, ordinal } of sorted) {
+    const last = spans.at(-1)
+    if (last !== undefined && ordinal === before + 1) {
+      last[1] = seq
+      last[2]++
+    } else spans.push([seq, seq, 1])
+    before = ordinal
+  }
+  return spans
+}

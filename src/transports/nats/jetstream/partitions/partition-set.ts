@@ -1,8 +1,8 @@
-import { sleep } from '../../../../core/clock.ts'
 import { ConfigurationError } from '../../../../core/errors.ts'
 import type { Delivery, SubscriptionSpec } from '../../../../core/transport.ts'
 import { ERR, JetStreamError } from '../../errors.ts'
 import type { GroupRecord } from '../server/group-record.ts'
+import { Handovers } from './handovers.ts'
 import type { Acquired } from './inherited-messages.ts'
 import { Partition } from './partition.ts'
 import { PartitionArrivals } from './partition-arrivals.ts'
@@ -13,19 +13,16 @@ import { PartitionLeases } from './partition-leases.ts'
 import type { LeasesHost } from './partition-leases.ts'
 import { NOTHING_LEFT } from './partition-record.ts'
 import type { PartitionState } from './partition-record.ts'
-import { PartitionLosses, STREAM_DELETED, STREAM_EMPTIED } from './partition-losses.ts'
+import { PartitionLosses, STREAM_DELETED } from './partition-losses.ts'
 import { PartitionReaders } from './partition-readers.ts'
 import { PartitionStore } from './partition-store.ts'
-import { isSameStream, streamIdentityOf } from '../server/identity.ts'
+import { StreamCheck } from './stream-check.ts'
+import { isSameStream } from '../server/identity.ts'
 import { positionOf } from '../../wire/mapping.ts'
 import type { Session } from '../../connection/session.ts'
 import type { SessionLeases } from './session-leases.ts'
 import type { UnitPlan } from '../../wire/subjects.ts'
 import type { SubscriptionParts } from '../subscription-parts.ts'
-
-/** How often a stream is looked at that has fewer messages than were read of it, and how long between. */
-const LOOKS = 4
-const LOOK_AGAIN_MS = 500
 
 export interface PartitionSetHost {
   readonly parts: SubscriptionParts
@@ -59,16 +56,15 @@ export class PartitionSet implements LeasesHost {
   readonly partitions: readonly Partition[]
   readonly delays: PartitionDelays
   readonly commits: PartitionCommits
-  readonly ownership: PartitionLeases
+  readonly partitionLeases: PartitionLeases
   readonly readers: PartitionReaders
   readonly #host: PartitionSetHost
   readonly #losses: PartitionLosses
+  readonly #check: StreamCheck
+  readonly #handovers: Handovers
   readonly #byName = new Map<string, Partition>()
-  /** Handovers that wait for outstanding deliveries: called when one is settled or lost. */
-  readonly #handovers = new Set<() => void>()
   #isMoving = false
   #isMovedAgain = false
-  readonly #closing = new AbortController()
 
   constructor(host: PartitionSetHost) {
     const { parts, spec, groupId, stream, units } = host
@@ -116,16 +112,16 @@ export class PartitionSet implements LeasesHost {
       prefetch: spec.prefetch,
       arrived: (native, reply, isForOthers) => arrivals.read(native, reply, isForOthers),
       changedIn,
-      missing: () => this.#missing(),
-      checkStream: () => this.#lookAtStream(),
+      missing: () => this.#check.missing(),
+      checkStream: () => this.#check.look(),
       trouble: (reader, detail) => host.trouble(reader, detail),
       wake,
     })
-    this.ownership = new PartitionLeases(
+    this.partitionLeases = new PartitionLeases(
       this,
       units.map(({ name }) => name),
     )
-    this.commits = new PartitionCommits(this.session, this.ownership)
+    this.commits = new PartitionCommits(this.session, this.partitionLeases)
     this.delays = new PartitionDelays({
       session: this.session,
       api: this.api,
@@ -142,14 +138,28 @@ export class PartitionSet implements LeasesHost {
       changed: changedIn,
       report: (count, after, reason) => this.#report(count, after, reason),
     })
+    this.#handovers = new Handovers(this.session)
+    this.#check = new StreamCheck({
+      session: this.session,
+      topology: parts.topology,
+      stream,
+      partitions: this.partitions,
+      arrivedAt: () => this.readers.arrivedAt,
+      unread: () => this.readers.pending,
+      lost: (deliveries, reason) => host.lost(deliveries, reason),
+      report: (count, after, reason) => this.#report(count, after, reason),
+      changedIn,
+      restarted: () => this.readers.rebuildSoon(),
+    })
   }
 
   // --- life --------------------------------------------------------------------------------------------------------
 
   /** Joins the group; a broadcast, whose group is its own, just begins. */
   async start(): Promise<void> {
-    if (this.#host.spec.ephemeral) for (const partition of this.partitions) partition.load(this.initial(), 'clean')
-    else await this.ownership.start()
+    if (this.#host.spec.ephemeral)
+      for (const partition of this.partitions) this.#load(partition, this.initial(), 'clean')
+    else await this.partitionLeases.start()
     const [error] = (await Promise.all(this.readers.rebuild())).filter((each) => each !== undefined)
     if (error instanceof JetStreamError && error.errCode === ERR.maxConsumers) throw this.#tooMany(error)
   }
@@ -163,60 +173,9 @@ export class PartitionSet implements LeasesHost {
     ])
   }
 
-  /** The identity of the stream changed, or may have. `emptied`: partitions whose messages it has lost. */
-  checkStream(emptied: readonly Partition[] = []): void {
-    const identity = this.#identity
-    const stale: Partition[] = []
-    for (const partition of this.partitions) {
-      if (!partition.mine) continue
-      // Of the last look: proof that the stream was there, should its time of creation change.
-      if (isSameStream(partition.stream, identity) && !emptied.includes(partition)) partition.stream = identity
-      else stale.push(partition)
-    }
-    if (stale.length === 0) return
-    // One look at the readers: they count all partitions together.
-    let unread = 0
-    for (const reader of this.readers.all) unread += reader.pending
-    let count = unread
-    const lost: PartitionDelivery<Partition>[] = []
-    for (const partition of stale) {
-      count += partition.held
-      lost.push(...partition.lose())
-      partition.restart(identity)
-      this.changedIn(partition)
-    }
-    const reason = emptied.length > 0 ? STREAM_EMPTIED : STREAM_DELETED
-    if (lost.length > 0) this.#host.lost(lost, reason)
-    this.#report(count, undefined, reason)
-    this.readers.rebuildSoon()
-  }
-
-  async #missing(): Promise<void> {
-    await this.#host.parts.topology.ensure()
-    this.checkStream()
-  }
-
-  /**
-   * One that another process, or an operator, has made again has other sequences: a reader may have begun behind them. So
-   * has one that came back empty with its node: in memory, or after its disk was replaced.
-   */
-  async #lookAtStream(): Promise<void> {
-    const { topology } = this.#host.parts
-    for (let looks = 1; ; looks++) {
-      const positions = this.partitions.map(({ to, readTo }) => Math.max(to, readTo))
-      const info = await topology.look(this.stream)
-      if (!isSameStream(this.#identity, streamIdentityOf(info))) return this.#missing()
-      const isBehind = (at: number): boolean => (positions[at] as number) > info.state.last_seq
-      const emptied = this.partitions.filter(({ mine }, at) => mine && isBehind(at))
-      // A new leader may answer before it has caught up.
-      if (emptied.length === 0 || looks === LOOKS) return this.checkStream(emptied)
-      await sleep(this.session.host.clock, LOOK_AGAIN_MS, this.#closing.signal).catch(() => undefined)
-      if (this.#closing.signal.aborted) return
-    }
-  }
-
-  get #identity(): string {
-    return this.#host.parts.topology.identityOf(this.stream) ?? ''
+  /** The connection is back, or the stream was missing: another one may have taken its place. */
+  checkStream(): void {
+    this.#check.check()
   }
 
   down(): void {
@@ -224,7 +183,7 @@ export class PartitionSet implements LeasesHost {
   }
 
   up(): void {
-    if (!this.#host.spec.ephemeral) this.ownership.up()
+    if (!this.#host.spec.ephemeral) this.partitionLeases.up()
     this.readers.up()
     this.commits.up(this.partitions)
     this.delays.up()
@@ -238,10 +197,10 @@ export class PartitionSet implements LeasesHost {
   /** Hands everything over. */
   async close(): Promise<void> {
     this.end()
-    this.#closing.abort()
-    this.settled()
+    this.#check.close()
+    this.#handovers.close()
     for (const partition of this.partitions) partition.giveBack(this.session.host.clock.now())
-    if (!this.#host.spec.ephemeral) await this.ownership.close()
+    if (!this.#host.spec.ephemeral) await this.partitionLeases.close()
     this.commits.close()
     this.delays.close()
     for (const partition of this.partitions) partition.lose()
@@ -256,8 +215,8 @@ export class PartitionSet implements LeasesHost {
   async ready(): Promise<number> {
     let count = 0
     for (const { buffer } of this.partitions) count += buffer.length
-    for (const { active, stream, consumer } of this.readers.all)
-      if (active) count += (await this.api.consumerInfo(stream, consumer)).num_pending
+    for (const { active, stream, name } of this.readers.all)
+      if (active) count += (await this.api.consumerInfo(stream, name)).num_pending
     return count
   }
 
@@ -288,9 +247,9 @@ export class PartitionSet implements LeasesHost {
 
   acquire(unit: string, state: PartitionState, how: Acquired): void {
     const partition = this.#byName.get(unit) as Partition
-    const identity = this.#identity
+    const { identity } = this.#check
     if (isSameStream(state.stream, identity)) {
-      partition.load({ ...state, stream: identity }, how)
+      this.#load(partition, { ...state, stream: identity }, how)
     } else {
       // Its stream was deleted; what was known of it is in the record, or here.
       const { waiting } = state
@@ -302,6 +261,11 @@ export class PartitionSet implements LeasesHost {
     }
     partition.unread = 0
     this.readers.rebuildSoon()
+  }
+
+  #load(partition: Partition, state: PartitionState, how: Acquired): void {
+    partition.load(state, how)
+    partition.loadedAt = this.session.host.clock.monotonic()
   }
 
   state(unit: string, free: boolean): PartitionState {
@@ -319,18 +283,7 @@ export class PartitionSet implements LeasesHost {
     const partition = this.#byName.get(unit) as Partition
     partition.leaving = true
     this.readers.rebuildSoon()
-    const isOver = (): boolean => lost.aborted || this.#closing.signal.aborted || partition.outstanding.size === 0
-    if (!isOver()) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      const timer = this.session.host.clock.setTimer(this.session.options.handoverTimeoutMs, resolve)
-      const check = (): void => {
-        if (isOver()) resolve()
-      }
-      this.#handovers.add(check)
-      await promise
-      this.#handovers.delete(check)
-      timer.cancel()
-    }
+    await this.#handovers.wait(partition, lost)
     if (lost.aborted) return
     const begun = partition.giveBack(this.session.host.clock.now())
     if (begun.length > 0) this.#host.lost(begun, 'its partition went to another member')
@@ -352,7 +305,7 @@ export class PartitionSet implements LeasesHost {
   changed(assigned: readonly string[], revoked: readonly string[]): void {
     for (const unit of revoked) {
       const partition = this.#byName.get(unit) as Partition
-      if (partition.mine && !this.ownership.owned.includes(unit)) partition.lose()
+      if (partition.mine && !this.partitionLeases.owned.includes(unit)) partition.lose()
     }
     if (revoked.length > 0) this.readers.rebuildSoon()
     const { name, events } = this.session.host
@@ -369,7 +322,7 @@ export class PartitionSet implements LeasesHost {
       .renewGroup()
       .then(
         (isMoved) => {
-          if (isMoved) this.ownership.drop('the group was moved')
+          if (isMoved) this.partitionLeases.drop('the group was moved')
           // Records that were deleted are made again.
           else for (const partition of this.partitions) if (partition.mine) this.commits.now(partition)
         },
@@ -424,7 +377,7 @@ export class PartitionSet implements LeasesHost {
 
   /** Some deliveries were settled, or lost. */
   settled(): void {
-    for (const check of this.#handovers) check()
+    this.#handovers.settled()
   }
 
   #report(count: number, after: number | undefined, reason: string): void {

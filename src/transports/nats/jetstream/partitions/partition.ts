@@ -1,9 +1,10 @@
+// Longer than most files: what was read, handed out and settled of a partition is one state, and one record describes it.
 import { LinkedList } from '../../../../core/util/linked-list.ts'
 import { InheritedMessages } from './inherited-messages.ts'
 import type { Acquired } from './inherited-messages.ts'
 import type { DeliveryOwner, PartitionDelivery } from './partition-delivery.ts'
-import { AHEAD, floorOf, NOTHING_LEFT } from './partition-record.ts'
-import type { Known, OpenMessage, PartitionState, Span, Waiting } from './partition-record.ts'
+import { AHEAD, floorOf, NOTHING_LEFT, spansOf } from './partition-record.ts'
+import type { Known, OpenMessage, PartitionState, Waiting } from './partition-record.ts'
 
 /** Maximum number of delayed messages, and of entries in the record. */
 const MAX_DELAYED = 200_000
@@ -56,6 +57,8 @@ export class Partition implements DeliveryOwner {
   missing = 0
   /** It came to us after the reader was made. */
   isFresh = false
+  /** When it came to us (monotonic ms). */
+  loadedAt: number = Infinity
   /** When it was lost: number of messages that were known to wait. */
   unread = 0
   /** It is read apart from the others, because it had no room for what came. */
@@ -401,20 +404,4 @@ export class Partition implements DeliveryOwner {
   get isFull(): boolean {
     return this.delayed.size >= MAX_DELAYED || this.records >= MAX_OPEN
   }
-}
-
-/** Consecutive ones become one span. */
-function spansOf(delayed: readonly Delayed[]): Span[] {
-  const sorted = delayed.toSorted((a, b) => a.seq - b.seq)
-  const spans: [number, number, number][] = []
-  let before = Number.NaN
-  for (const { seq, ordinal } of sorted) {
-    const last = spans.at(-1)
-    if (last !== undefined && ordinal === before + 1) {
-      last[1] = seq
-      last[2]++
-    } else spans.push([seq, seq, 1])
-    before = ordinal
-  }
-  return spans
 }

@@ -6,6 +6,9 @@ import type { StateRecords } from '../server/state-records.ts'
 /** Other sessions wait a little longer than a lease, because their clocks start later and may run faster. */
 export const GRACE_MS = 200
 
+/** For this many leases a session is remembered that no member has looked up. */
+const MEMORY_LEASES = 12
+
 /** A member of a group, whose partitions are kept by the lease of its session. */
 export interface LeaseUser {
   readonly memberId: string
@@ -177,6 +180,7 @@ export class SessionLeases implements SessionPart {
     let peer = this.#peers.get(id)
     const now = this.#now()
     if (peer === undefined) {
+      this.#forgetOld(now)
       const never = { readAt: -Infinity, renewedAfter: -Infinity, lookedAt: -Infinity }
       peer = { seq: -1, seenAt: now, sameAt: now, leaseMs: this.leaseMs, ...never, looking: undefined }
       this.#peers.set(id, peer)
@@ -189,6 +193,12 @@ export class SessionLeases implements SessionPart {
       peer.looking = undefined
     })
     return peer.looking
+  }
+
+  /** Processes come and go. */
+  #forgetOld(now: number): void {
+    for (const [id, { lookedAt }] of this.#peers)
+      if (now - lookedAt > MEMORY_LEASES * this.leaseMs) this.#peers.delete(id)
   }
 
   async #read(id: string, peer: Peer): Promise<void> {

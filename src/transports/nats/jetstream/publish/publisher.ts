@@ -125,9 +125,9 @@ export class JetStreamPublisher implements SessionPart {
     const message = batch.messages[index] as OutgoingMessage
     const refusal = this.#refuse(message)
     if (refusal !== undefined) return batch.settle(index, { error: refusal })
-    const { outbox, maxPayload } = this.#session
+    const { writeBuffer, maxPayload } = this.#session
     batch.reply.number = index
-    const bytes = outbox.publishBlock(
+    const bytes = writeBuffer.publishBlock(
       this.#subjects.target(message.topic, message.key),
       batch.reply,
       this.#mapping.common(message),

@@ -35,6 +35,8 @@ export interface StreamInfo {
     readonly subjects?: Readonly<Record<string, number>>
   }
   readonly total?: number
+  /** Only in a cluster. `replicas`: the copies besides that of the leader. */
+  readonly cluster?: { readonly leader?: string; readonly replicas?: readonly object[] }
 }
 
 export interface ConsumerConfig {

@@ -75,6 +75,6 @@ function collect(parts: SubscriptionParts, stream: string, name: string, limit: 
       end(() => reject(new TimeoutError(`Reading stream "${stream}" got no answer for ${ANSWER_TIMEOUT_MS} ms`))),
     )
     const request = `{"batch":${limit},"no_wait":true}`
-    session.outbox.publish(api.nextSubject(stream, name), inbox, Buffer.from(request, 'latin1'))
+    session.writeBuffer.publish(api.nextSubject(stream, name), inbox, Buffer.from(request, 'latin1'))
   })
 }

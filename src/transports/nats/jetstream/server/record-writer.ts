@@ -91,9 +91,9 @@ export class RecordWriter implements SessionPart {
   }
 
   #send(number: number, write: Write): void {
-    const { outbox, maxPayload } = this.#session
+    const { writeBuffer, maxPayload } = this.#session
     this.#reply.number = number
-    const bytes = outbox.publishBlock(write.target, this.#reply, START, write.headers, write.body, maxPayload)
+    const bytes = writeBuffer.publishBlock(write.target, this.#reply, START, write.headers, write.body, maxPayload)
     if (bytes <= maxPayload) return
     this.#writes.delete(number)
     write.reject(

@@ -22,7 +22,7 @@ interface Confirmation {
   readonly deliveries: readonly NatsDelivery[]
   readonly verb: Verb
   sentAt: number
-  /** Lanes that have not answered. */
+  /** Consumers that have not answered. */
   open: number
   /** Number of times it was sent. */
   tries: number
@@ -31,7 +31,7 @@ interface Confirmation {
 
 /**
  * Sends acks and waits for the server's confirmation. A consumer processes acks in order, so requesting an answer to
- * the last one of each lane covers the whole batch. An ack belongs to a delivery, not to a connection: what got no
+ * the last one of each consumer covers the whole batch. An ack belongs to a delivery, not to a connection: what got no
  * answer before a disconnect is sent again after it.
  */
 export class AckConfirmations {
@@ -55,10 +55,10 @@ export class AckConfirmations {
     )
   }
 
-  /** Resolves with an error for each that failed: the answer of a lane stands for its whole part. */
+  /** Resolves with an error for each that failed: the answer of a consumer stands for its whole part. */
   send(deliveries: readonly NatsDelivery[], verb: Verb): Promise<SettlementError | undefined> {
     if (!this.#session.options.confirmAcks && this.#session.ready) {
-      for (const { reply } of deliveries) this.#session.outbox.publish(reply, '', PAYLOADS[verb])
+      for (const delivery of deliveries) delivery.answer(this.#session.writeBuffer, '', PAYLOADS[verb])
       return Promise.resolve(undefined)
     }
     return new Promise((done) => {
@@ -70,19 +70,20 @@ export class AckConfirmations {
 
   #write(confirmation: Confirmation): void {
     const { id, deliveries, verb } = confirmation
-    for (let index = 0; index < deliveries.length; index++) (deliveries[index] as NatsDelivery).lane.lastIndex = index
+    for (let index = 0; index < deliveries.length; index++)
+      (deliveries[index] as NatsDelivery).consumer.lastIndex = index
     const payload = PAYLOADS[verb]
-    // Late answers to an earlier attempt must not count for lanes that have yet to answer this one.
+    // Late answers to an earlier attempt must not count for consumers that have yet to answer this one.
     const inbox = `${this.#inbox}.${id}.${++confirmation.tries}`
-    const { outbox } = this.#session
-    let lanes = 0
+    const { writeBuffer } = this.#session
+    let consumers = 0
     for (let index = 0; index < deliveries.length; index++) {
-      const { lane, reply } = deliveries[index] as NatsDelivery
-      const isLast = lane.lastIndex === index
-      if (isLast) lanes++
-      outbox.publish(reply, isLast ? inbox : '', payload)
+      const delivery = deliveries[index] as NatsDelivery
+      const isLast = delivery.consumer.lastIndex === index
+      if (isLast) consumers++
+      delivery.answer(writeBuffer, isLast ? inbox : '', payload)
     }
-    confirmation.open = lanes
+    confirmation.open = consumers
     confirmation.sentAt = this.#session.host.clock.monotonic()
   }
 
@@ -137,9 +138,9 @@ export class AckConfirmations {
   }
 
   /** True while the ack of that message is in progress: should the message come again, it is done. */
-  holds(lane: PullConsumer, seq: number): boolean {
+  holds(consumer: PullConsumer, seq: number): boolean {
     for (const { deliveries } of this.#open.values())
-      for (const delivery of deliveries) if (delivery.seq === seq && delivery.lane === lane) return true
+      for (const delivery of deliveries) if (delivery.seq === seq && delivery.consumer === consumer) return true
     return false
   }
 
@@ -154,7 +155,7 @@ export class AckConfirmations {
     if (!this.#session.connection.isClosed()) this.#subscription?.unsubscribe()
   }
 
-  /** Fails what waits for an answer when the lane's consumer turned out to be another one. */
+  /** Fails what waits for an answer when the consumer on the server turned out to be another one. */
   forget(isGone: (delivery: NatsDelivery) => boolean, reason: string): void {
     for (const confirmation of this.#open.values())
       if (confirmation.deliveries.some((delivery) => isGone(delivery)))

@@ -54,7 +54,7 @@ export class AttemptNotes implements SessionPart {
   /** Rejects when it can't be stored. Notes about one message are stored in the order of the calls. */
   async write(delivery: NatsDelivery, note: StoredNote): Promise<void> {
     if (!this.#session.ready) throw new ConnectionError('The attempts could not be noted: the server is out of reach')
-    const subject = this.#records.noteSubject(delivery.lane.consumer, delivery.seq)
+    const subject = this.#records.noteSubject(delivery.consumer.name, delivery.seq)
     delivery.note = note
     await this.#inOrder(subject, async () => {
       delivery.noteSeq = await this.#records.write(subject, JSON.stringify(note))
@@ -66,7 +66,7 @@ export class AttemptNotes implements SessionPart {
    * nothing when another member has written a note meanwhile. Never rejects.
    */
   async retract(delivery: NatsDelivery, note: StoredNote): Promise<void> {
-    const subject = this.#records.noteSubject(delivery.lane.consumer, delivery.seq)
+    const subject = this.#records.noteSubject(delivery.consumer.name, delivery.seq)
     await this.#writing.get(subject)?.catch(() => undefined)
     const replaces = delivery.noteSeq
     if (replaces === undefined) return
@@ -109,7 +109,7 @@ export class AttemptNotes implements SessionPart {
   /** The message is settled for good and its note useless. Nothing depends on the deletion. */
   forget(delivery: NatsDelivery): void {
     if (delivery.note === undefined) return
-    const subject = this.#records.noteSubject(delivery.lane.consumer, delivery.seq)
+    const subject = this.#records.noteSubject(delivery.consumer.name, delivery.seq)
     this.#waiting.delete(subject)
     const purge = async (): Promise<void> => {
       // Notes and deletions take different paths through the server: a pending note would arrive after the deletion.

@@ -2,6 +2,8 @@ import type { EncodedMessage, Position } from '../../../../core/message.ts'
 import type { Delivery, DeliveryHistory } from '../../../../core/transport.ts'
 import type { LinkedList } from '../../../../core/util/linked-list.ts'
 import type { RecentAcks } from './recent-acks.ts'
+import type { Incoming } from '../../connection/incoming.ts'
+import type { WriteBuffer } from '../../connection/write-buffer.ts'
 import { positionOf } from '../../wire/mapping.ts'
 
 /** What is stored about a message between two deliveries. */
@@ -21,12 +23,12 @@ export interface StoredNote {
 /** What a delivery, and those that settle it, need of the consumer that it came from. */
 export interface DeliveringConsumer {
   readonly stream: string
-  readonly consumer: string
+  readonly name: string
   readonly partition: string
   /** Changes when the consumer is replaced by another one of the same name. */
   readonly identity: string
   /** Increments each time that what we had of it was taken away. */
-  readonly tenure: number
+  readonly leaseGeneration: number
   readonly ackWaitMs: number
   /** Handed over but not settled. */
   readonly outstanding: LinkedList<NatsDelivery>
@@ -39,18 +41,20 @@ export interface DeliveringConsumer {
 export class NatsDelivery implements Delivery {
   previous: NatsDelivery | undefined = undefined
   next: NatsDelivery | undefined = undefined
-  readonly lane: DeliveringConsumer
+  readonly consumer: DeliveringConsumer
   readonly message: EncodedMessage
   readonly destination: string
-  /** Where acks go. Identifies the delivery to the server on any connection. */
-  readonly reply: string
+  /** Where acks go, as received: see `reply`. */
+  readonly #replyBytes: Buffer
+  readonly #replyAt: number
+  readonly #replyEnd: number
   /** Its sequence in the stream. */
   readonly seq: number
   /** How often the server has delivered it, including this time. */
   readonly delivered: number
   readonly bytes: number
-  /** The lane's tenure when it came. */
-  readonly tenure: number
+  /** That of the consumer when it came. */
+  readonly leaseGeneration: number
   /** The message was published with a delay: its first delivery comes before its time. */
   readonly early: boolean
   note: StoredNote | undefined = undefined
@@ -68,36 +72,48 @@ export class NatsDelivery implements Delivery {
   runtime: unknown = undefined
 
   constructor(
-    lane: DeliveringConsumer,
+    consumer: DeliveringConsumer,
     message: EncodedMessage,
     destination: string,
-    reply: string,
+    native: Incoming,
     seq: number,
     delivered: number,
-    bytes: number,
     early: boolean,
     known: boolean,
     touchedAt: number,
   ) {
-    this.lane = lane
-    this.tenure = lane.tenure
+    this.consumer = consumer
+    this.leaseGeneration = consumer.leaseGeneration
     this.message = message
     this.destination = destination
-    this.reply = reply
+    const { replyAt } = native
+    this.#replyBytes = replyAt < 0 ? Buffer.from(native.reply, 'latin1') : native.bytes
+    this.#replyAt = Math.max(0, replyAt)
+    this.#replyEnd = replyAt < 0 ? this.#replyBytes.length : native.replyEnd
     this.seq = seq
     this.delivered = delivered
-    this.bytes = bytes
+    this.bytes = native.size
     this.early = early
     this.known = known
     this.touchedAt = touchedAt
   }
 
+  /** Where acks go. Identifies the delivery to the server on any connection. */
+  get reply(): string {
+    return this.#replyBytes.toString('latin1', this.#replyAt, this.#replyEnd)
+  }
+
+  /** Sends that there; `inbox`: where the answer goes, or empty. */
+  answer(writeBuffer: WriteBuffer, inbox: string, body: Uint8Array): void {
+    writeBuffer.publishTo(this.#replyBytes, this.#replyAt, this.#replyEnd, inbox, body)
+  }
+
   get partition(): string {
-    return this.lane.partition
+    return this.consumer.partition
   }
 
   get position(): Position {
-    return positionOf(this.lane.stream, this.seq)
+    return positionOf(this.consumer.stream, this.seq)
   }
 
   /** Sets its history from the note. */

@@ -32,7 +32,7 @@ export interface DurableConsumersParts {
   readonly start: () => StartFrom
 }
 
-/** The result of checking a lane's consumer. */
+/** The result of checking a consumer. */
 export interface Checked {
   readonly isOther: boolean
   readonly streamGone: boolean
@@ -47,7 +47,7 @@ export interface Mark {
 /** The consumers of one subscription on the server: creates them, and creates them again at the right position. */
 export class DurableConsumers {
   readonly #parts: DurableConsumersParts
-  /** Sequence of the last move of the group that each lane has followed. */
+  /** Sequence of the last move of the group that each consumer has followed. */
   readonly #followed = new Map<PullConsumer, number>()
 
   constructor(parts: DurableConsumersParts) {
@@ -55,19 +55,19 @@ export class DurableConsumers {
   }
 
   /** Creates or joins the group. `isNew`: it has just been made. */
-  async prepare(lanes: readonly PullConsumer[], isNew: boolean): Promise<void> {
+  async prepare(consumers: readonly PullConsumer[], isNew: boolean): Promise<void> {
     const { spec } = this.#parts
     if (!spec.ephemeral && !isNew) {
       const move = await this.#lastMove()
-      for (const lane of lanes) this.#followed.set(lane, move?.seq ?? 0)
+      for (const consumer of consumers) this.#followed.set(consumer, move?.seq ?? 0)
     }
     const made: PullConsumer[] = []
     // All must finish before anything is taken back.
     const results = await Promise.allSettled(
-      lanes.map(async (lane) => {
-        const info = isNew ? await this.#make(lane, made) : await this.#find(lane, made)
-        lane.adopt(info, identityOf(info), this.#parts.topology.identityOf(lane.stream))
-        this.#reportDrift(lane, info)
+      consumers.map(async (consumer) => {
+        const info = isNew ? await this.#make(consumer, made) : await this.#find(consumer, made)
+        consumer.adopt(info, identityOf(info), this.#parts.topology.identityOf(consumer.stream))
+        this.#reportDrift(consumer, info)
       }),
     )
     const failed = results.find((result) => result.status === 'rejected')
@@ -77,75 +77,75 @@ export class DurableConsumers {
     throw failed.reason
   }
 
-  async #make(lane: PullConsumer, made: PullConsumer[]): Promise<ConsumerInfo> {
-    const info = await this.#create(lane, this.#parts.start())
-    made.push(lane)
+  async #make(consumer: PullConsumer, made: PullConsumer[]): Promise<ConsumerInfo> {
+    const info = await this.#create(consumer, this.#parts.start())
+    made.push(consumer)
     return info
   }
 
-  async #find(lane: PullConsumer, made: PullConsumer[]): Promise<ConsumerInfo> {
+  async #find(consumer: PullConsumer, made: PullConsumer[]): Promise<ConsumerInfo> {
     const { api, spec } = this.#parts
     try {
-      return await api.consumerInfo(lane.stream, lane.consumer)
+      return await api.consumerInfo(consumer.stream, consumer.name)
     } catch (error) {
       if (!isNotFound(error)) throw error
     }
-    const from = spec.ephemeral ? undefined : await this.#noted(lane)
-    const info = await this.#create(lane, from ?? this.#parts.start())
-    if (from === undefined) made.push(lane)
+    const from = spec.ephemeral ? undefined : await this.#noted(consumer)
+    const info = await this.#create(consumer, from ?? this.#parts.start())
+    if (from === undefined) made.push(consumer)
     else
       this.#parts.session.warning(
         'nats-consumer-recreated',
-        `consumer "${lane.consumer}" was deleted on the server while no member of the group was running; it was made again where the group was, or a little before`,
+        `consumer "${consumer.name}" was deleted on the server while no member of the group was running; it was made again where the group was, or a little before`,
       )
     return info
   }
 
   /** The noted position of a group that lost its consumer while no member was running. */
-  async #noted(lane: PullConsumer): Promise<StartFrom | undefined> {
+  async #noted(consumer: PullConsumer): Promise<StartFrom | undefined> {
     const { records, topology } = this.#parts
-    const look = await readLook(records, lane.consumer)
-    return look === undefined || !isSameStream(look.stream, topology.identityOf(lane.stream))
+    const look = await readLook(records, consumer.name)
+    return look === undefined || !isSameStream(look.stream, topology.identityOf(consumer.stream))
       ? undefined
       : { position: { seq: look.floor + 1 } }
   }
 
-  async #ensure(lane: PullConsumer, from: StartFrom): Promise<ConsumerInfo> {
+  async #ensure(consumer: PullConsumer, from: StartFrom): Promise<ConsumerInfo> {
     try {
-      return await this.#parts.api.consumerInfo(lane.stream, lane.consumer)
+      return await this.#parts.api.consumerInfo(consumer.stream, consumer.name)
     } catch (error) {
       if (!isNotFound(error)) throw error
     }
-    return this.#create(lane, from)
+    return this.#create(consumer, from)
   }
 
-  async #create(lane: PullConsumer, from: StartFrom): Promise<ConsumerInfo> {
+  async #create(consumer: PullConsumer, from: StartFrom): Promise<ConsumerInfo> {
     const { api, spec } = this.#parts
     try {
-      return await api.createConsumer(lane.stream, lane.consumer, this.#config(lane, from))
+      return await api.createConsumer(consumer.stream, consumer.name, this.#config(consumer, from))
     } catch (error) {
       // Another member was faster, with its own start position.
       if (!(error instanceof JetStreamError) || error.code !== 400) throw error
-      return await api.consumerInfo(lane.stream, lane.consumer).catch(() => {
+      return await api.consumerInfo(consumer.stream, consumer.name).catch(() => {
         throw new ConfigurationError(`The consumer of "${spec.topic}"`, [
           {
             path: error.errCode === ERR.maxConsumers ? 'max_consumers' : 'native.consumer',
-            message: `the stream "${lane.stream}" refuses the consumer "${lane.consumer}" (${error.message}): a group needs one for each member, and one for messages without a key; change the limits of the stream or of the account`,
+            message: `the stream "${consumer.stream}" refuses the consumer "${consumer.name}" (${error.message}): a group needs one for each member, and one for messages without a key; change the limits of the stream or of the account`,
           },
         ])
       })
     }
   }
 
-  #config(lane: PullConsumer, from: StartFrom): ConsumerConfig {
+  #config(consumer: PullConsumer, from: StartFrom): ConsumerConfig {
     const { spec, session, ackWaitMs } = this.#parts
     return consumerConfig({
-      name: lane.consumer,
-      filter: lane.plan.filter,
+      name: consumer.name,
+      filter: consumer.plan.filter,
       from,
       description: `Busbar: ${spec.topic} for ${spec.group}`,
       ackWaitMs,
-      maxDeliver: mayGiveUp(lane.plan.dead, spec.ephemeral) ? session.options.maxDeliver : undefined,
+      maxDeliver: mayGiveUp(consumer.plan.dead, spec.ephemeral) ? session.options.maxDeliver : undefined,
       maxAckPending: session.options.maxAckPending,
       ephemeral: spec.ephemeral,
       metadata: this.#parts.metadata,
@@ -153,9 +153,9 @@ export class DurableConsumers {
     })
   }
 
-  #reportDrift(lane: PullConsumer, { name, config }: ConsumerInfo): void {
+  #reportDrift(consumer: PullConsumer, { name, config }: ConsumerInfo): void {
     const { session, ackWaitMs, spec } = this.#parts
-    const maxDeliver = (mayGiveUp(lane.plan.dead, spec.ephemeral) ? session.options.maxDeliver : undefined) ?? -1
+    const maxDeliver = (mayGiveUp(consumer.plan.dead, spec.ephemeral) ? session.options.maxDeliver : undefined) ?? -1
     const drift: string[] = []
     if (config.ack_wait !== undefined && config.ack_wait !== ackWaitMs * MS)
       drift.push(`leaseMs: ${config.ack_wait / MS} instead of ${ackWaitMs}`)
@@ -174,36 +174,37 @@ export class DurableConsumers {
   }
 
   /**
-   * Checks whether a lane's consumer is the one that we know; a missing one is created again.
+   * Checks whether the consumer of that name on the server is the one that we know; a missing one is created again.
    * `isOther`: it is another one, or missing; everything outstanding is void. `streamGone`: because its stream was
-   * deleted; every check reports that until the lane has another consumer.
+   * deleted; every check reports that until there is another one.
    */
-  async check(lane: PullConsumer): Promise<Checked> {
+  async check(consumer: PullConsumer): Promise<Checked> {
     const { api, topology, session } = this.#parts
     let info: ConsumerInfo
     let move: StateRecord | undefined
     try {
-      info = await api.consumerInfo(lane.stream, lane.consumer)
+      info = await api.consumerInfo(consumer.stream, consumer.name)
     } catch (error) {
       if (!isNotFound(error)) throw error
       await topology.ensure()
       const last = await this.#lastMove()
-      const isMoved = last !== undefined && last.seq !== (this.#followed.get(lane) ?? 0) && !this.#isStreamGone(lane)
-      info = await this.#ensure(lane, isMoved ? (JSON.parse(last.text) as Mark).at : this.#startAgain(lane))
+      const isMoved =
+        last !== undefined && last.seq !== (this.#followed.get(consumer) ?? 0) && !this.#isStreamGone(consumer)
+      info = await this.#ensure(consumer, isMoved ? (JSON.parse(last.text) as Mark).at : this.#startAgain(consumer))
       move = last
       if (!isMoved)
         session.warning(
           'nats-consumer-recreated',
-          `consumer "${lane.consumer}" was deleted on the server and created again`,
+          `consumer "${consumer.name}" was deleted on the server and created again`,
         )
     }
-    if (identityOf(info) === lane.identity) return { isOther: false, streamGone: false, info }
+    if (identityOf(info) === consumer.identity) return { isOther: false, streamGone: false, info }
     // Another member may have made the stream again.
     await topology.ensure()
     move ??= await this.#lastMove()
-    const streamGone = this.#isStreamGone(lane)
-    if (move !== undefined) this.#followed.set(lane, move.seq)
-    lane.adopt(info, identityOf(info), topology.identityOf(lane.stream))
+    const streamGone = this.#isStreamGone(consumer)
+    if (move !== undefined) this.#followed.set(consumer, move.seq)
+    consumer.adopt(info, identityOf(info), topology.identityOf(consumer.stream))
     return { isOther: true, streamGone, info }
   }
 
@@ -218,15 +219,15 @@ export class DurableConsumers {
   }
 
   /** Where a consumer that was deleted during use continues. */
-  #startAgain(lane: PullConsumer): StartFrom {
+  #startAgain(consumer: PullConsumer): StartFrom {
     const { spec } = this.#parts
-    if (this.#isStreamGone(lane)) return 'earliest'
+    if (this.#isStreamGone(consumer)) return 'earliest'
     // Better twice than never.
-    return lane.floor === undefined ? spec.from : { position: { seq: lane.floor + 1 } }
+    return consumer.floor === undefined ? spec.from : { position: { seq: consumer.floor + 1 } }
   }
 
-  async remove(lanes: readonly PullConsumer[]): Promise<void> {
-    await Promise.all(lanes.map((lane) => this.#parts.api.deleteConsumer(lane.stream, lane.consumer)))
+  async remove(consumers: readonly PullConsumer[]): Promise<void> {
+    await Promise.all(consumers.map((consumer) => this.#parts.api.deleteConsumer(consumer.stream, consumer.name)))
   }
 }
 

@@ -65,51 +65,51 @@ export class LossDetector {
   }
 
   /** A member joins: compares the last look of all members with the current state. Never rejects. */
-  async begin(lanes: readonly PullConsumer[]): Promise<void> {
+  async begin(consumers: readonly PullConsumer[]): Promise<void> {
     const { session, spec } = this.#parts
     if (spec.ephemeral) return
     try {
-      await Promise.all(lanes.map((lane) => this.#read(lane)))
-      await this.look(lanes.filter((lane) => this.#lastOf(lane).look !== undefined))
+      await Promise.all(consumers.map((consumer) => this.#read(consumer)))
+      await this.look(consumers.filter((consumer) => this.#lastOf(consumer).look !== undefined))
     } catch (error) {
       session.error(error, `looking what became of the messages of "${spec.topic}"`)
     }
   }
 
   /** Called periodically. Also updates how far the group has settled everything. */
-  async look(lanes: readonly PullConsumer[]): Promise<void> {
+  async look(consumers: readonly PullConsumer[]): Promise<void> {
     const { session, spec } = this.#parts
     try {
-      const overtaken = await this.#lookAt(lanes)
+      const overtaken = await this.#lookAt(consumers)
       // Once more, for changes since the other member looked.
       if (overtaken.length > 0) await this.#lookAt(overtaken)
     } catch (error) {
-      // A missing consumer is noticed and restored by its lane.
+      // A missing consumer is noticed and restored by those who read it.
       if (session.ready && !isNotFound(error))
         session.error(error, `looking how far the group "${spec.group}" has come`)
     }
   }
 
-  /** Returns the lanes that another member has looked at since we did. */
-  async #lookAt(lanes: readonly PullConsumer[]): Promise<PullConsumer[]> {
+  /** Returns the consumers that another member has looked at since we did. */
+  async #lookAt(consumers: readonly PullConsumer[]): Promise<PullConsumer[]> {
     const { api } = this.#parts
-    const infos = await Promise.all(lanes.map((lane) => api.consumerInfo(lane.stream, lane.consumer)))
+    const infos = await Promise.all(consumers.map((consumer) => api.consumerInfo(consumer.stream, consumer.name)))
     // After the consumers, so that it includes everything they count.
     const streams = new Map<string, StreamInfo>()
-    for (const { stream } of lanes) if (!streams.has(stream)) streams.set(stream, await api.streamInfo(stream))
+    for (const { stream } of consumers) if (!streams.has(stream)) streams.set(stream, await api.streamInfo(stream))
     const overtaken: PullConsumer[] = []
-    for (const [index, lane] of lanes.entries())
-      if (!(await this.#compare(lane, infos[index] as ConsumerInfo, streams.get(lane.stream) as StreamInfo)))
-        overtaken.push(lane)
+    for (const [index, consumer] of consumers.entries())
+      if (!(await this.#compare(consumer, infos[index] as ConsumerInfo, streams.get(consumer.stream) as StreamInfo)))
+        overtaken.push(consumer)
     return overtaken
   }
 
   /** False when another member has looked since we did. */
-  async #compare(lane: PullConsumer, info: ConsumerInfo, stream: StreamInfo): Promise<boolean> {
-    lane.floor = info.ack_floor.stream_seq
-    const before = this.#lastOf(lane).look
+  async #compare(consumer: PullConsumer, info: ConsumerInfo, stream: StreamInfo): Promise<boolean> {
+    consumer.floor = info.ack_floor.stream_seq
+    const before = this.#lastOf(consumer).look
     const now: Look = {
-      identity: lane.identity,
+      identity: consumer.identity,
       stream: streamIdentityOf(stream),
       floor: info.ack_floor.stream_seq,
       delivered: info.delivered.stream_seq,
@@ -121,18 +121,18 @@ export class LossDetector {
     }
     const isNews = now.pending > 0 || (before?.pending ?? 0) > 0 || before?.floor !== now.floor
     if (!isNews) {
-      this.#last.set(lane, { look: now, seq: this.#lastOf(lane).seq })
+      this.#last.set(consumer, { look: now, seq: this.#lastOf(consumer).seq })
       return true
     }
     const isGone = before !== undefined && !isSameStream(before.stream, now.stream)
     const mayLack = before?.identity === now.identity && before.pending > 0 && isThinner(before, now)
     let count = 0
     if (isGone) count = before.pending
-    else if (mayLack) count = await this.#countLost(lane, before, now)
-    if (!(await this.#replace(lane, now))) return false
+    else if (mayLack) count = await this.#countLost(consumer, before, now)
+    if (!(await this.#replace(consumer, now))) return false
     if (count > 0)
       this.#report(
-        lane,
+        consumer,
         count,
         before,
         isGone ? STREAM_DELETED : 'deleted from the stream before the group had seen them (its limits, or a purge)',
@@ -140,26 +140,26 @@ export class LossDetector {
     return true
   }
 
-  #lastOf(lane: PullConsumer): LastLook {
-    return this.#last.get(lane) ?? NEVER
+  #lastOf(consumer: PullConsumer): LastLook {
+    return this.#last.get(consumer) ?? NEVER
   }
 
-  async #read(lane: PullConsumer): Promise<string | undefined> {
+  async #read(consumer: PullConsumer): Promise<string | undefined> {
     const { records } = this.#parts
-    const record = await records.read(records.lookSubject(lane.consumer))
-    this.#last.set(lane, record === undefined ? NEVER : { look: parseLook(record.text), seq: record.seq })
+    const record = await records.read(records.lookSubject(consumer.name))
+    this.#last.set(consumer, record === undefined ? NEVER : { look: parseLook(record.text), seq: record.seq })
     return record?.text
   }
 
   /** Replaces the last look; false when it was not the one that we knew. */
-  async #replace(lane: PullConsumer, look: Look | undefined): Promise<boolean> {
+  async #replace(consumer: PullConsumer, look: Look | undefined): Promise<boolean> {
     const { records, spec } = this.#parts
     const text = JSON.stringify({ ...look, by: spec.consumerId })
-    const { seq } = this.#lastOf(lane)
-    const stored = spec.ephemeral ? 0 : await records.write(records.lookSubject(lane.consumer), text, seq)
+    const { seq } = this.#lastOf(consumer)
+    const stored = spec.ephemeral ? 0 : await records.write(records.lookSubject(consumer.name), text, seq)
     // Ours may have been stored although the answer was lost.
-    if (stored === undefined) return (await this.#read(lane)) === text
-    this.#last.set(lane, { look, seq: stored })
+    if (stored === undefined) return (await this.#read(consumer)) === text
+    this.#last.set(consumer, { look, seq: stored })
     return true
   }
 
@@ -167,12 +167,12 @@ export class LossDetector {
    * Of the messages pending at the look before: those neither in the stream any more nor delivered since, assuming that
    * each delivery was of a different one. Those stored since cancel out: they are counted as delivered or as still there.
    */
-  async #countLost(lane: PullConsumer, before: Look, now: Look): Promise<number> {
+  async #countLost(consumer: PullConsumer, before: Look, now: Look): Promise<number> {
     // In this order: what is stored meanwhile must not look lost.
-    const newer = await this.#countFrom(lane, before.last + 1)
-    const undelivered = await this.#countFrom(lane, now.delivered + 1)
-    const deliveries = (await this.#isThinning(lane, now))
-      ? (await this.#parts.api.consumerInfo(lane.stream, lane.consumer)).delivered.consumer_seq
+    const newer = await this.#countFrom(consumer, before.last + 1)
+    const undelivered = await this.#countFrom(consumer, now.delivered + 1)
+    const deliveries = (await this.#isThinning(consumer, now))
+      ? (await this.#parts.api.consumerInfo(consumer.stream, consumer.name)).delivered.consumer_seq
       : now.deliveries
     return before.pending + newer - undelivered - (deliveries - before.deliveries)
   }
@@ -183,21 +183,23 @@ export class LossDetector {
     return state.first_seq > now.delivered + 1 || state.first_seq !== now.first || (state.num_deleted ?? 0) !== now.gaps
   }
 
-  /** How many messages of a lane are in the stream from that sequence on. */
+  /** How many messages of a consumer are in the stream from that sequence on. */
   #countFrom({ stream, plan: { filter } }: PullConsumer, seq: number): Promise<number> {
     return countFrom(this.#parts.api, stream, [filter], seq)
   }
 
   /** Nothing has happened since the last look, and nothing was waiting then: the server need not be asked. */
-  isQuiet(lane: PullConsumer): boolean {
-    const { look } = this.#lastOf(lane)
-    const { buffer, outstanding, pulls, lastDelivery } = lane
+  isQuiet(consumer: PullConsumer): boolean {
+    const { look } = this.#lastOf(consumer)
+    const { buffer, outstanding, pulls, lastDelivery } = consumer
     // What waits is delivered to one of the members whose requests wait.
     if (look === undefined)
       return pulls.asked > 0 && buffer.length === 0 && outstanding.size === 0 && lastDelivery.deliveries === 0
-    if (look.pending > 0 || look.floor < look.delivered || lane.pulls.asked === 0) return false
+    if (look.pending > 0 || look.floor < look.delivered || consumer.pulls.asked === 0) return false
     return (
-      lane.buffer.length === 0 && lane.lastDelivery.deliveries <= look.deliveries && look.identity === lane.identity
+      consumer.buffer.length === 0 &&
+      consumer.lastDelivery.deliveries <= look.deliveries &&
+      look.identity === consumer.identity
     )
   }
 
@@ -205,10 +207,10 @@ export class LossDetector {
    * The stream was deleted, with what the group had not read, and with `held` messages that were here and unsettled.
    * `last`: the last delivery from it. May be called again for the same stream. Never rejects.
    */
-  async streamGone(lane: PullConsumer, held: number, last: LastDelivery): Promise<void> {
-    let gone: LastLook | undefined = this.#lastOf(lane)
+  async streamGone(consumer: PullConsumer, held: number, last: LastDelivery): Promise<void> {
+    let gone: LastLook | undefined = this.#lastOf(consumer)
     try {
-      gone = await this.#takeAway(lane, last)
+      gone = await this.#takeAway(consumer, last)
     } catch (error) {
       // Better twice than never.
       this.#parts.session.error(error, `looking what became of the messages of "${this.#parts.spec.topic}"`)
@@ -216,19 +218,20 @@ export class LossDetector {
     const before = gone?.look
     let unread = 0
     if (gone !== undefined) unread = last.deliveries > (before?.deliveries ?? 0) ? last.unread : (before?.pending ?? 0)
-    if (held + unread > 0) this.#report(lane, held + unread, before, STREAM_DELETED)
+    if (held + unread > 0) this.#report(consumer, held + unread, before, STREAM_DELETED)
   }
 
   /** The last look of any member at the deleted stream; undefined when another member has reported its loss. */
-  async #takeAway(lane: PullConsumer, { unread }: LastDelivery): Promise<LastLook | undefined> {
-    const ours = this.#lastOf(lane)
+  async #takeAway(consumer: PullConsumer, { unread }: LastDelivery): Promise<LastLook | undefined> {
+    const ours = this.#lastOf(consumer)
     for (;;) {
-      await this.#read(lane)
-      const stored = this.#lastOf(lane)
+      await this.#read(consumer)
+      const stored = this.#lastOf(consumer)
       // All records may have been lost with the messages.
       const last = stored === NEVER ? ours : stored
-      if (last === NEVER ? unread === 0 : last.look === undefined || this.#isCurrent(lane, last.look)) return undefined
-      if (await this.#replace(lane, undefined)) return last
+      if (last === NEVER ? unread === 0 : last.look === undefined || this.#isCurrent(consumer, last.look))
+        return undefined
+      if (await this.#replace(consumer, undefined)) return last
     }
   }
 
@@ -236,10 +239,10 @@ export class LossDetector {
     return isSameStream(look.stream, this.#parts.topology.identityOf(stream))
   }
 
-  #report(lane: PullConsumer, count: number, before: Look | undefined, reason: string): void {
+  #report(consumer: PullConsumer, count: number, before: Look | undefined, reason: string): void {
     const { name, events } = this.#parts.session.host
     const { topic, group } = this.#parts.spec
-    const position = before === undefined ? undefined : positionOf(lane.stream, before.delivered + 1)
+    const position = before === undefined ? undefined : positionOf(consumer.stream, before.delivered + 1)
     events.emit('loss', { transport: name, topic, group, count, position, reason })
   }
 }

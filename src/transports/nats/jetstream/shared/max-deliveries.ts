@@ -153,7 +153,7 @@ export class MaxDeliveries implements SessionPart {
         const isBuried = await this.#tryToBury(advisory)
         // Without a connection, the rest of the batch comes again when its ack wait is over.
         if (!session.ready || this.#closed) return
-        session.outbox.publish(reply, '', isBuried ? DONE : TRY_AGAIN)
+        session.writeBuffer.publish(reply, '', isBuried ? DONE : TRY_AGAIN)
       }
     }
   }
@@ -184,7 +184,7 @@ export class MaxDeliveries implements SessionPart {
         resolve(this.#taken)
       }
       const request = Buffer.from(`{"batch":${PORTION},"no_wait":true}`)
-      session.outbox.publish(api.nextSubject(this.#stream, CONSUMER), this.#inbox, request)
+      session.writeBuffer.publish(api.nextSubject(this.#stream, CONSUMER), this.#inbox, request)
     })
   }
 
@@ -192,7 +192,7 @@ export class MaxDeliveries implements SessionPart {
     // End of the batch: there are no more.
     if (message.status > 0) return this.#portionDone?.()
     const advisory = parseAdvisory(message.text)
-    if (advisory === undefined) this.#parts.session.outbox.publish(message.reply, '', DONE)
+    if (advisory === undefined) this.#parts.session.writeBuffer.publish(message.reply, '', DONE)
     else if (this.#taken.push({ reply: message.reply, advisory }) >= PORTION) this.#portionDone?.()
   }
 

@@ -1,10 +1,10 @@
-// Longer than most files: gaps, redeliveries and acks of one consumer are one state, which ends with its connection.
 import type { Subscription } from '@nats-io/transport-node'
 import { LinkedList } from '../../../../core/util/linked-list.ts'
 import { AckReply } from '../consume/ack-reply.ts'
 import { NatsDelivery } from './delivery.ts'
 import type { DeliveringConsumer } from './delivery.ts'
 import { FormerRequests } from './former-requests.ts'
+import { HistoryLookups } from './history-lookups.ts'
 import type { Incoming } from '../../connection/incoming.ts'
 import type { ConsumerInfo } from '../server/jetstream-types.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
@@ -14,12 +14,10 @@ import type { Session } from '../../connection/session.ts'
 import { PullStatus } from '../consume/pull-status.ts'
 import { PullRequests } from '../consume/pull-requests.ts'
 import { RecentAcks } from './recent-acks.ts'
+import { clearStalePulls } from './stale-pulls.ts'
 import type { SharedPlan, Subjects } from '../../wire/subjects.ts'
 
-/** A request for what is left ends after this time, whatever the server answers. */
-const SWEEP_TIMEOUT_MS = 1_000
-
-/** The state of the consumer as of the last delivery of a lane. */
+/** The state of a consumer as of its last delivery. */
 export interface LastDelivery {
   /** Total number of deliveries until then. */
   readonly deliveries: number
@@ -27,7 +25,7 @@ export interface LastDelivery {
   readonly unread: number
 }
 
-/** What a lane needs from its subscription. */
+/** What a consumer needs from its subscription. */
 export interface PullConsumerHost {
   readonly session: Session
   readonly api: JetStreamApi
@@ -41,19 +39,13 @@ export interface PullConsumerHost {
   lost(deliveries: readonly NatsDelivery[], reason: string): void
   /** Acks a message that no handler should see. */
   acknowledge(reply: string): void
-  /** Like `acknowledge`, after checking that the lane's consumer is still the one that we know. */
-  acknowledgeIfSame(lane: PullConsumer, reply: string): void
+  /** Like `acknowledge`, after checking that the consumer on the server is still the one that we know. */
+  acknowledgeIfSame(consumer: PullConsumer, reply: string): void
   /** True while the ack of that message is in progress. */
-  isAcking(lane: PullConsumer, seq: number): boolean
+  isAcking(consumer: PullConsumer, seq: number): boolean
   /** Hands back a delivery that came before its time. `noted`: its note must be written again. */
   delay(delivery: NatsDelivery, delayMs: number, noted: boolean): void
-  consumerMissing(lane: PullConsumer): void
-}
-
-interface Arrived {
-  readonly delivery: NatsDelivery
-  /** Undefined when there is nothing to wait for. */
-  learning: Promise<void> | undefined
+  consumerMissing(consumer: PullConsumer): void
 }
 
 /**
@@ -63,7 +55,7 @@ interface Arrived {
 export class PullConsumer implements DeliveringConsumer {
   readonly plan: SharedPlan
   readonly stream: string
-  readonly consumer: string
+  readonly name: string
   /** As deliveries name it. */
   readonly partition: string
   readonly pulls: PullRequests
@@ -77,7 +69,7 @@ export class PullConsumer implements DeliveringConsumer {
   /** It is being read. */
   active = false
   /** Increments each time that what we had of it was taken away. */
-  tenure = 0
+  leaseGeneration = 0
   /** Nobody knows whether its consumer is still the same: nothing is requested from it. */
   unchecked = false
   /** Changes when the consumer is replaced by another one of the same name. */
@@ -89,7 +81,7 @@ export class PullConsumer implements DeliveringConsumer {
   streamIdentity: string | undefined
   /** The consumer's state when the session was restored. */
   restored: ConsumerInfo | undefined
-  /** Used while a batch is settled: index of the last delivery of this lane. */
+  /** Used while a batch is settled: index of the last delivery of this consumer. */
   lastIndex = -1
   readonly #host: PullConsumerHost
   readonly #reply = new AckReply()
@@ -101,8 +93,7 @@ export class PullConsumer implements DeliveringConsumer {
   readonly #former: FormerRequests
   /** Whether it should be read, with or without a connection. */
   #open = false
-  /** Arrived, and waiting for their notes about attempts; later arrivals wait too. */
-  #intake: Arrived[] = []
+  readonly #lookups: HistoryLookups
   #unsorted = false
   /** The highest sequence seen; messages at or below it are redeliveries. */
   #seen = 0
@@ -112,11 +103,11 @@ export class PullConsumer implements DeliveringConsumer {
   /** Until then a server that was killed may show gaps in its memory (monotonic ms). */
   #forgetfulUntil = 0
 
-  constructor(host: PullConsumerHost, plan: SharedPlan, stream: string, consumer: string) {
+  constructor(host: PullConsumerHost, plan: SharedPlan, stream: string, name: string) {
     this.#host = host
     this.plan = plan
     this.stream = stream
-    this.consumer = consumer
+    this.name = name
     this.partition = plan.label.replace(/-base$/, '')
     this.ackWaitMs = host.ackWaitMs
     this.pulls = new PullRequests(host, this)
@@ -128,10 +119,16 @@ export class PullConsumer implements DeliveringConsumer {
       },
       this,
     )
+    this.#lookups = new HistoryLookups(
+      ({ seq }) => host.notes.read(name, seq),
+      (delivery) => {
+        if (!this.#isTooEarly(delivery)) this.#keep(delivery)
+      },
+    )
     this.#former = new FormerRequests(
       host.session,
       (message) => this.#receive(message),
-      (error) => host.session.error(error, `receiving from consumer "${consumer}"`),
+      (error) => host.session.error(error, `receiving from consumer "${name}"`),
     )
   }
 
@@ -152,7 +149,7 @@ export class PullConsumer implements DeliveringConsumer {
     this.#subscription = this.#host.session.subscribe(
       this.pulls.inbox,
       (message) => this.#receive(message),
-      (error) => this.#host.session.error(error, `receiving from consumer "${this.consumer}"`),
+      (error) => this.#host.session.error(error, `receiving from consumer "${this.name}"`),
     )
   }
 
@@ -178,7 +175,7 @@ export class PullConsumer implements DeliveringConsumer {
     const { session } = this.#host
     const { inbox, until } = this.pulls
     // A request that is still in the buffer must not come after the end of the subscription.
-    session.outbox.flush()
+    session.writeBuffer.flush()
     // Draining also ends when the connection is cut; the server may not know of it then.
     const [, isHeard] = await Promise.all([
       subscription.drain(),
@@ -241,7 +238,7 @@ export class PullConsumer implements DeliveringConsumer {
    * Returns all of it.
    */
   lose(reason: string): NatsDelivery[] {
-    this.tenure++
+    this.leaseGeneration++
     this.#cut()
     this.#former.clear()
     const lost = this.#letGo()
@@ -251,7 +248,7 @@ export class PullConsumer implements DeliveringConsumer {
     return [...lost, ...dropped]
   }
 
-  /** Empties the lane in order to hand everything back: untouched messages, and outstanding ones, which are now lost. */
+  /** Empties it in order to hand everything back: untouched messages, and outstanding ones, which are now lost. */
   giveUp(): { readonly untouched: readonly NatsDelivery[]; readonly begun: readonly NatsDelivery[] } {
     return { untouched: this.dropBuffer(), begun: this.#letGo() }
   }
@@ -267,10 +264,9 @@ export class PullConsumer implements DeliveringConsumer {
 
   /** Drops everything that was not handed over yet, and returns it. */
   dropBuffer(): NatsDelivery[] {
-    const dropped = [...this.buffer, ...this.#intake.map(({ delivery }) => delivery)]
+    const dropped = [...this.buffer, ...this.#lookups.drop()]
     this.buffer = []
     this.bufferBytes = 0
-    this.#intake = []
     return dropped
   }
 
@@ -279,15 +275,14 @@ export class PullConsumer implements DeliveringConsumer {
     const held = new Set<number>()
     for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next) held.add(delivery.seq)
     for (const { seq } of this.buffer) held.add(seq)
-    for (const { delivery } of this.#intake) held.add(delivery.seq)
+    for (const { seq } of this.#lookups.deliveries) held.add(seq)
     return held
   }
 
   // --- in ----------------------------------------------------------------------------------------------------------
 
   #receive(native: Incoming): void {
-    const { reply } = native
-    if (!this.#reply.read(reply)) {
+    if (!this.#reply.readFrom(native)) {
       this.#status.read(native)
       return
     }
@@ -298,26 +293,25 @@ export class PullConsumer implements DeliveringConsumer {
     this.#unread = pending
     const isNew = seq > this.#seen
     if (isNew) this.#seen = seq
-    if ((!isNew && this.#isHere(seq)) || this.#isAcked(seq, reply, now, isNew)) return this.#host.wake()
-    // Most messages of a lane have the same subject, and the reader returns the same string for it.
-    const topic = native.subject === this.#subject ? this.#topic : this.#topicOf(native.subject)
+    if ((!isNew && this.#isHere(seq)) || this.#isAcked(seq, native, now, isNew)) return this.#host.wake()
+    // Most messages have the same subject, and the reader returns the same string for it.
+    const { subject } = native
+    const topic = subject === this.#subject ? this.#topic : this.#topicOf(subject)
     const { message, group, deliverAt } = this.#host.mapping.decode(native, topic, this.#unsaid)
     if (group !== undefined && group !== this.#host.group) {
       // A redrive for another group.
-      this.#host.acknowledge(reply)
+      this.#host.acknowledge(native.reply)
       return this.#host.wake()
     }
-    const bytes = native.size
     // A server that was killed may count a message as new although it delivered it before.
     const known = delivered === 1 && isNew
     const delivery = new NatsDelivery(
       this,
       message,
-      native.subject,
-      reply,
+      subject,
+      native,
       seq,
       delivered,
-      bytes,
       deliverAt !== undefined,
       known,
       now,
@@ -328,8 +322,8 @@ export class PullConsumer implements DeliveringConsumer {
       this.#host.delay(delivery, early, false)
       return this.#host.wake()
     }
-    if (!known || this.#intake.length > 0) this.#lookUp(delivery)
-    else this.#keep(delivery)
+    if (known && this.#lookups.isEmpty) this.#keep(delivery)
+    else this.#lookups.add(delivery)
   }
 
   #topicOf(subject: string): string {
@@ -355,32 +349,13 @@ export class PullConsumer implements DeliveringConsumer {
    * We acked it, but the server does not know: not yet, or no longer. It is acked again if the consumer is still the
    * same.
    */
-  #isAcked(seq: number, reply: string, now: number, isNew: boolean): boolean {
+  #isAcked(seq: number, native: Incoming, now: number, isNew: boolean): boolean {
     const isAcked = (!isNew && this.#host.isAcking(this, seq)) || (now <= this.#forgetfulUntil && this.acked.has(seq))
-    if (isAcked) this.#host.acknowledgeIfSame(this, reply)
+    if (isAcked) this.#host.acknowledgeIfSame(this, native.reply)
     return isAcked
   }
 
-  #lookUp(delivery: NatsDelivery): void {
-    const entry: Arrived = { delivery, learning: undefined }
-    this.#intake.push(entry)
-    if (delivery.known) return
-    entry.learning = this.#learn(delivery).then(() => {
-      entry.learning = undefined
-      while (this.#intake.length > 0 && this.#intake[0]?.learning === undefined) {
-        const { delivery: first } = this.#intake.shift() as Arrived
-        if (!this.#isTooEarly(first)) this.#keep(first)
-      }
-    })
-  }
-
-  async #learn(delivery: NatsDelivery): Promise<void> {
-    if (delivery.known) return
-    const note = await this.#host.notes.read(this.consumer, delivery.seq)
-    delivery.learn(note)
-  }
-
-  /** It was handed back for a while, and came before its time: after a disconnect, or when the lane changed owners. */
+  /** It was handed back for a while, and came before its time: after a disconnect, or from another member. */
   #isTooEarly(delivery: NatsDelivery): boolean {
     const { note, notBefore } = delivery
     if (notBefore === undefined || note?.inOrder === true) return false
@@ -411,29 +386,8 @@ export class PullConsumer implements DeliveringConsumer {
     for (const { bytes } of deliveries) this.bufferBytes += bytes
   }
 
-  /**
-   * Servers before 2.10 forget a redelivery (until its ack wait is over) when they find abandoned requests, and repeat
-   * another message instead. So abandoned requests are cleared before anything is handed back: the server does that
-   * when it serves a later request.
-   */
-  async #clearStalePulls(): Promise<void> {
-    const { session } = this.#host
-    if (!session.ready || !session.isOlderThan(2, 10)) return
-    const done = Promise.withResolvers<void>()
-    const inbox = session.inbox()
-    const subscription = session.subscribe(
-      inbox,
-      (message) => {
-        if (message.reply !== '') this.#receive(message)
-        done.resolve()
-      },
-      () => done.resolve(),
-    )
-    this.pulls.clearStalePulls(inbox)
-    const timer = session.host.clock.setTimer(SWEEP_TIMEOUT_MS, () => done.resolve())
-    await done.promise
-    timer.cancel()
-    if (!session.connection.isClosed()) subscription.unsubscribe()
+  #clearStalePulls(): Promise<void> {
+    return clearStalePulls(this.#host.session, this.pulls, (message) => this.#receive(message))
   }
 
   #now(): number {

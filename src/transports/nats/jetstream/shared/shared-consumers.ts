@@ -96,8 +96,8 @@ export class SharedConsumers implements PullConsumerHost {
       publisher,
       confirmations: this.confirmations,
       notes,
-      wasOursAlone: ({ tenure, lane, touchedAt }) =>
-        tenure === lane.tenure && session.host.clock.monotonic() - touchedAt <= lane.ackWaitMs,
+      wasOursAlone: ({ leaseGeneration, consumer, touchedAt }, now) =>
+        leaseGeneration === consumer.leaseGeneration && now - touchedAt <= consumer.ackWaitMs,
     })
   }
 
@@ -107,7 +107,7 @@ export class SharedConsumers implements PullConsumerHost {
 
   /** How long the server waits for an ack: the shortest of all. */
   get leaseMs(): number {
-    return Math.min(this.ackWaitMs, ...this.all.map((lane) => lane.ackWaitMs))
+    return Math.min(this.ackWaitMs, ...this.all.map((consumer) => consumer.ackWaitMs))
   }
 
   // --- life --------------------------------------------------------------------------------------------------------
@@ -121,18 +121,18 @@ export class SharedConsumers implements PullConsumerHost {
   }
 
   activate(): void {
-    for (const lane of this.all) if (!lane.active) lane.activate()
+    for (const consumer of this.all) if (!consumer.active) consumer.activate()
   }
 
   /** Hands what others may take back to the server. */
   rest(): void {
-    const active = this.all.filter((lane) => lane.active)
+    const active = this.all.filter((consumer) => consumer.active)
     if (active.length === 0) return
     const before = this.#resting
     const rest = async (): Promise<void> => {
       await before
-      await Promise.all(active.map((lane) => lane.quiet()))
-      await this.handBack(active.flatMap((lane) => lane.dropBuffer()))
+      await Promise.all(active.map((consumer) => consumer.quiet()))
+      await this.handBack(active.flatMap((consumer) => consumer.dropBuffer()))
     }
     this.#resting = rest().catch((error: unknown) => this.session.error(error, 'pausing'))
   }
@@ -144,21 +144,21 @@ export class SharedConsumers implements PullConsumerHost {
 
   /** Hands everything back, for good. What was settled before may still be confirmed. */
   async release(): Promise<void> {
-    await Promise.all(this.all.map((lane) => lane.quiet().catch(() => undefined)))
+    await Promise.all(this.all.map((consumer) => consumer.quiet().catch(() => undefined)))
     this.#closed = true
-    for (const lane of this.all) {
-      const { untouched, begun } = lane.giveUp()
+    for (const consumer of this.all) {
+      const { untouched, begun } = consumer.giveUp()
       // This process lives: what it had started and gives up has used no attempt.
       await this.handBack([...untouched, ...begun])
     }
     // If the consumers are missing when the next member comes, it continues from here.
-    if (this.session.ready) await this.losses.look(this.all.filter((lane) => !this.losses.isQuiet(lane)))
+    if (this.session.ready) await this.losses.look(this.all.filter((consumer) => !this.losses.isQuiet(consumer)))
   }
 
   close(): void {
     this.#again?.cancel()
     this.confirmations.close()
-    for (const lane of this.all) lane.pulls.close()
+    for (const consumer of this.all) consumer.pulls.close()
   }
 
   /** Deletes them on the server. */
@@ -186,27 +186,27 @@ export class SharedConsumers implements PullConsumerHost {
   // --- the connection ----------------------------------------------------------------------------------------------
 
   down(): void {
-    for (const lane of this.all) lane.down()
+    for (const consumer of this.all) consumer.down()
   }
 
   /** Checks whether they are those that we knew. */
   async restore(): Promise<void> {
-    await Promise.all(this.all.map((lane) => this.#check(lane)))
+    await Promise.all(this.all.map((consumer) => this.#check(consumer)))
   }
 
   up(): void {
     this.confirmations.up()
-    for (const lane of this.all)
-      lane.up().then(
+    for (const consumer of this.all)
+      consumer.up().then(
         () => this.wake(),
-        (error: unknown) => this.session.error(error, `reading consumer "${lane.consumer}" again`),
+        (error: unknown) => this.session.error(error, `reading consumer "${consumer.name}" again`),
       )
   }
 
   // --- finding them ------------------------------------------------------------------------------------------------
 
-  consumerMissing(lane: PullConsumer): void {
-    void this.#find(lane).then(async (isOther) => {
+  consumerMissing(consumer: PullConsumer): void {
+    void this.#find(consumer).then(async (isOther) => {
       // The others may have been deleted too, and a server that deletes a consumer does not answer requests just made
       // to it.
       if (!isOther || this.#searching) return
@@ -217,34 +217,34 @@ export class SharedConsumers implements PullConsumerHost {
   }
 
   async findAll(): Promise<void> {
-    await Promise.all(this.all.map((lane) => this.#find(lane)))
+    await Promise.all(this.all.map((consumer) => this.#find(consumer)))
   }
 
   /**
    * One search at a time: a failure must not be reported after a later success. One that has begun before may not see why
    * it is looked for now, such as a move of the group.
    */
-  #find(lane: PullConsumer): Promise<boolean> {
-    let search = this.#searches.get(lane)
-    if (search === undefined) this.#searches.set(lane, (search = shareNext(() => this.#findNow(lane))))
+  #find(consumer: PullConsumer): Promise<boolean> {
+    let search = this.#searches.get(consumer)
+    if (search === undefined) this.#searches.set(consumer, (search = shareNext(() => this.#findNow(consumer))))
     return search()
   }
 
-  /** Resolves with whether the lane's consumer is another one now. Nothing is requested from it before that is known. */
-  async #findNow(lane: PullConsumer): Promise<boolean> {
+  /** Resolves with whether it is another one on the server now. Nothing is requested from it before that is known. */
+  async #findNow(consumer: PullConsumer): Promise<boolean> {
     if (this.#closed || !this.session.ready) return false
-    lane.unchecked = true
+    consumer.unchecked = true
     try {
-      return await this.#check(lane)
+      return await this.#check(consumer)
     } catch (error) {
       this.session.error(error, `looking for the consumers of "${this.#host.spec.topic}"`)
       // Otherwise it is checked when the connection is restored.
       if (!this.session.ready) return false
       this.#host.trouble(
-        lane,
+        consumer,
         `its consumer can't be found or made again: ${error instanceof Error ? error.message : ''}`,
       )
-      this.#lookAgain(lane)
+      this.#lookAgain(consumer)
       return false
     } finally {
       this.wake()
@@ -252,45 +252,45 @@ export class SharedConsumers implements PullConsumerHost {
   }
 
   /** Nobody else would: the consumer may be there, and what failed may be what comes after finding it. */
-  #lookAgain(lane: PullConsumer): void {
+  #lookAgain(consumer: PullConsumer): void {
     if (this.#closed) return
-    lane.unchecked = true
+    consumer.unchecked = true
     this.#again ??= this.session.host.clock.setTimer(AGAIN_MS, () => {
       this.#again = undefined
-      for (const lane of this.all) if (lane.unchecked) void this.#find(lane)
+      for (const consumer of this.all) if (consumer.unchecked) void this.#find(consumer)
     })
   }
 
-  async #check(lane: PullConsumer): Promise<boolean> {
-    const last = lane.lastDelivery
-    const { isOther, streamGone, info } = await this.#durables.check(lane)
-    lane.unchecked = false
-    this.#host.trouble(lane, undefined)
-    lane.restored = info
+  async #check(consumer: PullConsumer): Promise<boolean> {
+    const last = consumer.lastDelivery
+    const { isOther, streamGone, info } = await this.#durables.check(consumer)
+    consumer.unchecked = false
+    this.#host.trouble(consumer, undefined)
+    consumer.restored = info
     if (!isOther) return false
     const reason = 'its consumer on the server is another one now: the group was moved, or the consumer was deleted'
-    this.confirmations.forget((delivery) => delivery.lane === lane, reason)
+    this.confirmations.forget((delivery) => delivery.consumer === consumer, reason)
     // Some of what we hold may have come from the new one already, before we knew of it.
-    const held = lane.lose(reason)
-    if (streamGone) void this.losses.streamGone(lane, held.length, last)
+    const held = consumer.lose(reason)
+    if (streamGone) void this.losses.streamGone(consumer, held.length, last)
     if (!this.session.ready) return true
-    for (const { reply } of held) this.session.outbox.publish(reply, '', NAK)
-    await lane.up()
+    for (const delivery of held) delivery.answer(this.session.writeBuffer, '', NAK)
+    await consumer.up()
     return true
   }
 
   /** Number of messages that could be handed out here. */
   async ready(): Promise<number> {
     const counts = await Promise.all(
-      this.all.map(async ({ stream, consumer, buffer }) => {
-        const info = await this.api.consumerInfo(stream, consumer)
+      this.all.map(async ({ stream, name, buffer }) => {
+        const info = await this.api.consumerInfo(stream, name)
         return info.num_pending + buffer.length
       }),
     )
     return counts.reduce((total, count) => total + count, 0)
   }
 
-  // --- what lanes ask ----------------------------------------------------------------------------------------------
+  // --- what consumers ask --------------------------------------------------------------------------------------------
 
   wake(): void {
     this.#host.wake()
@@ -301,21 +301,21 @@ export class SharedConsumers implements PullConsumerHost {
   }
 
   acknowledge(reply: string): void {
-    this.session.outbox.publish(reply, '', NO_BYTES)
+    this.session.writeBuffer.publish(reply, '', NO_BYTES)
   }
 
-  acknowledgeIfSame(lane: PullConsumer, reply: string): void {
-    this.api.consumerInfo(lane.stream, lane.consumer).then(
+  acknowledgeIfSame(consumer: PullConsumer, reply: string): void {
+    this.api.consumerInfo(consumer.stream, consumer.name).then(
       (info) => {
-        if (identityOf(info) === lane.identity) this.acknowledge(reply)
+        if (identityOf(info) === consumer.identity) this.acknowledge(reply)
       },
       // Without an ack it comes again, and is checked again.
       (error: unknown) => this.session.error(error, `looking for the consumers of "${this.#host.spec.topic}"`),
     )
   }
 
-  isAcking(lane: PullConsumer, seq: number): boolean {
-    return this.confirmations.holds(lane, seq)
+  isAcking(consumer: PullConsumer, seq: number): boolean {
+    return this.confirmations.holds(consumer, seq)
   }
 
   delay(delivery: NatsDelivery, delayMs: number, noted: boolean): void {

@@ -20,8 +20,8 @@ export interface SettlementParts {
   readonly publisher: JetStreamPublisher
   readonly confirmations: AckConfirmations
   readonly notes: AttemptNotes
-  /** False when another member may have had the message since it came. */
-  readonly wasOursAlone: (delivery: NatsDelivery) => boolean
+  /** False when another member may have had the message since it came. `now`: monotonic ms. */
+  readonly wasOursAlone: (delivery: NatsDelivery, now: number) => boolean
 }
 
 /** Parallel to the deliveries. */
@@ -117,21 +117,23 @@ export class SharedSettlement {
 
   #finish(delivery: NatsDelivery): void {
     delivery.settled = true
-    delivery.lane.outstanding.remove(delivery)
+    delivery.consumer.outstanding.remove(delivery)
   }
 
   /** Resolves with the error of each; undefined when there is none. */
   async #send(deliveries: readonly NatsDelivery[], verb: Verb): Promise<Errors | undefined> {
     if (deliveries.length === 0) return undefined
-    const { confirmations, notes, wasOursAlone } = this.#parts
-    for (const { lane, seq } of deliveries) lane.acked.add(seq)
+    const { session, confirmations, notes, wasOursAlone } = this.#parts
+    for (const { consumer, seq } of deliveries) consumer.acked.add(seq)
     const error = await confirmations.send(deliveries, verb)
     if (error !== undefined) return deliveries.map(() => error)
     let errors: (SettlementError | undefined)[] | undefined
+    // Once for the batch.
+    const now = session.host.clock.monotonic()
     for (let index = 0; index < deliveries.length; index++) {
       const delivery = deliveries[index] as NatsDelivery
       // The server confirms any ack, even a late one from a process that was frozen.
-      if (wasOursAlone(delivery)) {
+      if (wasOursAlone(delivery, now)) {
         if (delivery.note !== undefined) notes.forget(delivery)
       } else
         (errors ??= Array.from({ length: deliveries.length }))[index] = new SettlementError(
@@ -152,7 +154,7 @@ export class SharedSettlement {
   async delay(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
     if (noted) await this.#note({ delivery, used: delivery.attempt - 1, delayMs, inOrder: false })
     if (!this.#parts.session.ready || !isStillHere(delivery)) return
-    this.#parts.session.outbox.publish(delivery.reply, '', nak(delayMs))
+    delivery.answer(this.#parts.session.writeBuffer, '', nak(delayMs))
   }
 
   /** Gives messages back, in order of their sequence; resolves when the server has them. */
@@ -163,12 +165,12 @@ export class SharedSettlement {
     const lasts = new Map<DeliveringConsumer, { readonly reply: string; readonly body: Uint8Array }>()
     for (const { delivery, delayMs, inOrder } of back.toSorted((a, b) => a.delivery.seq - b.delivery.seq)) {
       if (!isStillHere(delivery)) continue
-      const { lane, reply } = delivery
-      const last = lasts.get(lane)
-      if (last !== undefined) session.outbox.publish(last.reply, '', last.body)
-      lasts.set(lane, { reply, body: nak(inOrder ? 0 : delayMs) })
+      const { consumer, reply } = delivery
+      const last = lasts.get(consumer)
+      if (last !== undefined) session.writeBuffer.publish(last.reply, '', last.body)
+      lasts.set(consumer, { reply, body: nak(inOrder ? 0 : delayMs) })
     }
-    session.outbox.flush()
+    session.writeBuffer.flush()
     // A consumer processes acks in order: when it has answered the last one, the next request gets these messages
     // first.
     await Promise.all(
@@ -192,8 +194,8 @@ export class SharedSettlement {
   }
 
   async #reject(rejects: readonly Reject<NatsDelivery>[], failures: SettlementFailure[]): Promise<void> {
-    const idOf = ({ delivery: { seq, lane }, deadLetter }: Reject<NatsDelivery>): string =>
-      deadLetterId(deadLetter, seq, lane.identity)
+    const idOf = ({ delivery: { seq, consumer }, deadLetter }: Reject<NatsDelivery>): string =>
+      deadLetterId(deadLetter, seq, consumer.identity)
     const stored = await storeDeadLetters(this.#parts.publisher, rejects, idOf, failures)
     for (const { delivery } of stored) this.#finish(delivery)
     const errors = await this.#send(
@@ -205,8 +207,8 @@ export class SharedSettlement {
 }
 
 /** If not, the server has taken it back and may have redelivered it; the redelivery must not be given back. */
-function isStillHere({ tenure, lane }: NatsDelivery): boolean {
-  return tenure === lane.tenure
+function isStillHere({ leaseGeneration, consumer }: NatsDelivery): boolean {
+  return leaseGeneration === consumer.leaseGeneration
 }
 
 function failuresOf(errors: Errors, indexOf: (at: number) => number): SettlementFailure[] {
