@@ -186,7 +186,8 @@ export class Reader {
    * left, closes the connection.
    */
   async leave(demand: ReadDemand): Promise<void> {
-    await this.interrupt(demand.partitions)
+    // Without any connection, the member leaves its partitions later, and its lost read is ended then.
+    if (this.#connection.up || this.#parts.context.commands.connected) await this.interrupt(demand.partitions)
     if (!this.#demands.delete(demand) || this.#demands.size > 0) return
     this.#end()
     await this.#loop

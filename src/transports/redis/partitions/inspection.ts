@@ -49,6 +49,8 @@ export class Inspection {
    * before `otherAt`.
    */
   quietUntil(otherAt: number): number | undefined {
+    // Without owners, what one member hands back is for the others: each looks at every poll.
+    if (!this.#of.member.owned) return undefined
     let until = otherAt
     for (const { phase, inspectAt, isExpectedQuiet } of this.#of.partitions) {
       if (phase === 'idle') continue
@@ -83,8 +85,9 @@ export class Inspection {
    * what other programs may have changed.
    */
   async #isUntouched(partitions: readonly PartitionState[], hasAssignment: boolean): Promise<boolean> {
-    const { owned, context } = this.#of.member
-    if (!owned || !partitions.every(({ isQuiet, inspectAt }) => isQuiet && inspectAt > 0)) return false
+    const { context } = this.#of.member
+    if (!partitions.every(({ isQuiet, isExpectedQuiet, inspectAt }) => isQuiet && isExpectedQuiet && inspectAt > 0))
+      return false
     const unswept = partitions.filter((partition) => !this.#isSwept(partition))
     if (unswept.some(({ lastSeen, reads }) => lastSeen?.resets !== reads.resets)) return false
     const [seen, { revision, isAlone }] = await Promise.all([
@@ -121,7 +124,9 @@ export class Inspection {
     const [first] = partitions as [PartitionState]
     const hasAssignment = !context.commands.cluster || first.keys.partition === 0
     if (await this.#isUntouched(partitions, hasAssignment)) {
-      for (const partition of partitions) partition.inspectAt = quietUntil
+      const { clock } = context.host
+      const nextAt = owned ? quietUntil : clock.monotonic() + context.options.pollIntervalMs
+      for (const partition of partitions) partition.inspectAt = nextAt
       return
     }
     const keys = [hasAssignment ? this.#of.assignment : first.group.meta]
@@ -164,7 +169,7 @@ export class Inspection {
       readers.wake(partition)
     }
     const isQuiet = member.owned && partition.isQuiet
-    partition.isExpectedQuiet = isQuiet && delayed < 0
+    partition.isExpectedQuiet = partition.isQuiet && delayed < 0 && (member.owned || pending === 0)
     if (!isQuiet) partition.wasBusy = true
     const nextAt = isQuiet ? quietUntil : clock.monotonic() + pollIntervalMs
     partition.inspectAt = delayed >= 0 ? Math.min(clock.monotonic() + delayed + 1, nextAt) : nextAt
