@@ -1,8 +1,10 @@
 import { errorFromBroker } from '../errors.ts'
 import { shown } from '../options-reader.ts'
 import type { AdminContext } from './admin-context.ts'
-import { checkArguments, isPlain, only, optional, topicName, trueOrFalse, whole } from './arguments.ts'
+import { checkArguments, isPlain, only, optional, partitionIndex, topicName, trueOrFalse, whole } from './arguments.ts'
 import type { Check } from './arguments.ts'
+import { readRange } from './record-reader.ts'
+import type { ReadRecords } from './record-reader.ts'
 
 /**
  * The first offset, the offset after the last record, or that of the first record that is not older than a time
@@ -91,6 +93,27 @@ export class RecordsAdmin {
         return { errorCode, value: { partition, offset } }
       })
     })
+  }
+
+  /**
+   * Reads records of one partition from an offset on, without a group: up to `maxRecords`, or to where the log ended when reading
+   * began. They are in memory of their own. Rejects with OFFSET_OUT_OF_RANGE if the log does not have the offset.
+   *
+   * - `maxRecords`: 1 or more. @default 100
+   * - `committed`: leaves out records of transactions that are not committed. @default true
+   */
+  async read(
+    place: { readonly topic: string; readonly partition: number; readonly offset: number },
+    options: { readonly maxRecords?: number | undefined; readonly committed?: boolean | undefined } = {},
+  ): Promise<ReadRecords> {
+    checkArguments('admin.records.read', {
+      place: [place, only({ topic: topicName, partition: partitionIndex, offset: whole(0) })],
+      options: [options, only({ maxRecords: optional(whole(1)), committed: optional(trueOrFalse) })],
+    })
+    const { maxRecords = 100, committed = true } = options
+    return this.#context.withTopics([place.topic], () =>
+      readRange(this.#context, { ...place, maxRecords, isCommitted: committed }),
+    )
   }
 
   /** Deletes the records before an offset; `-1` is the end. Resolves with the first offsets that are left. */
