@@ -137,6 +137,38 @@ describe('what is committed', () => {
     expect(record.count('warning', ({ code }) => code === 'foreign-commit')).toBe(1)
   })
 
+  it('carries out a move of a running group once, also after somebody else has set its offset', async () => {
+    const topic = uniqueName('moved')
+    const seen: unknown[] = []
+    const first = await start(topic, ({ data }) => void seen.push(data))
+    await first.bus.publishMany(topic, numbered(5))
+    const handled = async (count: number): Promise<void> => {
+      await until(
+        async () => seen.length === count && (await committed(topic))?.offset === 5,
+        async () => ({ seen, committed: await committed(topic) }),
+      )
+    }
+    await handled(5)
+    await first.bus.admin().seek(topic, `${topic}-g`, { position: { partition: 0, offset: 2 } })
+    await handled(8)
+    await first.bus.close()
+    // As the console tool does, which leaves no record of ours.
+    await client.admin().offsets.alter(`${topic}-g`, [{ topic, partition: 0, offset: 4 }])
+    const second = await start(topic, ({ data }) => void seen.push(data))
+    await second.bus.publish(topic, 5, { key: 'k5' })
+    await until(
+      async () => (await committed(topic))?.offset === 6,
+      () => committed(topic),
+    )
+    expect(seen).toEqual([0, 1, 2, 3, 4, 2, 3, 4, 4, 5])
+    await second.bus.admin().seek(topic, `${topic}-g`, { position: { partition: 0, offset: 5 } })
+    await until(
+      () => seen.length === 11,
+      () => seen,
+    )
+    expect(seen.at(-1)).toBe(5)
+  })
+
   it('T09: many that always fail are tried as often as they may be, each, and all are dead letters', async () => {
     const topic = uniqueName('failing')
     let runs = 0

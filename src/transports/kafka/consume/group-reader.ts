@@ -336,7 +336,7 @@ export class GroupReader implements Reader {
     if (subscription === undefined) return { offset: committed?.offset ?? 0 }
     if (committed === undefined) {
       const beginning = this.#options.beginning(topic, index)
-      this.#load(subscription, topic, index, topicId, newRecord(beginning))
+      this.#load(subscription, topic, index, topicId, this.#newRecord(beginning))
       return { offset: beginning }
     }
     const { offset, leaderEpoch, metadata } = committed
@@ -345,15 +345,20 @@ export class GroupReader implements Reader {
     if (record !== undefined && record.topic !== 0 && hash !== 0 && record.topic !== hash) {
       // It says nothing about a topic that was made again, and neither does its offset.
       this.#warnings.recreated([{ topic, partition: index }])
-      this.#load(subscription, topic, index, topicId, newRecord(0))
+      this.#load(subscription, topic, index, topicId, this.#newRecord(0))
       return { offset: 0 }
     }
     if (record !== undefined) this.#load(subscription, topic, index, topicId, record)
     else {
-      this.#load(subscription, topic, index, topicId, newRecord(offset))
+      this.#load(subscription, topic, index, topicId, this.#newRecord(offset))
       if (metadata !== '') this.#warnings.foreign(this.#partitionOf(topic, index))
     }
     return { offset, leaderEpoch }
+  }
+
+  /** Moves that were asked for before are not carried out: whether they were is not known any more. */
+  #newRecord(offset: number): CommitRecord {
+    return { ...newRecord(offset), moved: this.#context.host.clock.now() }
   }
 
   #load(
@@ -470,7 +475,7 @@ export class GroupReader implements Reader {
         const subscription = this.#subscriptionOf(topic)
         const isMine = this.#partitions.get(keyOf(topic, index))?.mine === true
         if (subscription === undefined || isMine || !held.has(keyOf(topic, index))) continue
-        this.#load(subscription, topic, index, undefined, newRecord(0))
+        this.#load(subscription, topic, index, undefined, this.#newRecord(0))
       }
     })
   }
