@@ -216,6 +216,12 @@ export class Partition implements DeliveryOwner {
     for (const { keySize, valueSize } of records) this.#incomingBytes += Math.max(0, keySize) + Math.max(0, valueSize)
   }
 
+  /** The log no longer has what is between: returns how much of that was not finished. What came before stays. */
+  skipped(from: number, to: number): number {
+    this.#incoming.push({ records: [], nextOffset: to, leaderEpoch: -1, at: 0 })
+    return this.#inherited.openBetween(from, to)
+  }
+
   /** A record that knows more than the log has is of another log, or made up: then everything is handled from the floor on. */
   #compare(end: number): void {
     if (end < 0) return

@@ -51,7 +51,7 @@ export class Session {
   /** Also while the parts are restored. */
   #isConnected = true
   /** That of the server, as numbers. */
-  #version: readonly [text: string, major: number, minor: number] = ['', 0, 0]
+  #version: readonly [text: string, ...numbers: number[]] = ['']
   readonly #state: ConnectionState
   #reader: WireReader | undefined
   readonly #parts = new Set<SessionPart>()
@@ -111,11 +111,8 @@ export class Session {
   /** False when the server does not report its version. */
   isOlderThan(major: number, minor: number): boolean {
     const { serverVersion } = this
-    if (serverVersion !== this.#version[0]) {
-      const [first = 0, second = 0] = serverVersion.split('.').map(Number)
-      this.#version = [serverVersion, first, second]
-    }
-    const [, ofServer, minorOfServer] = this.#version
+    if (serverVersion !== this.#version[0]) this.#version = [serverVersion, ...serverVersion.split('.').map(Number)]
+    const [, ofServer = 0, minorOfServer = 0] = this.#version
     return ofServer > 0 && (ofServer < major || (ofServer === major && minorOfServer < minor))
   }
 
