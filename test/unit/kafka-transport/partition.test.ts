@@ -118,6 +118,33 @@ describe('a partition', () => {
     expect(recordOf(partition).open).toEqual([[0, 6]])
   })
 
+  it('counts of what retention has removed only what was not finished, and keeps what it has', () => {
+    const record = {
+      ...NEW,
+      floor: 2,
+      to: 20,
+      claim: 20,
+      open: [
+        [2, 2],
+        [8, 9],
+        [15, 15],
+      ] as const,
+    }
+    const partition = loaded(record)
+    store(partition)
+    partition.arrived([recordAt(2)], 3, 0, 30)
+    const [first] = partition.take(1, Infinity, NOW, hostOf([]))
+    // 8 and 9 are lost; 3 to 7 were finished.
+    expect(partition.skipped(3, 12)).toBe(2)
+    partition.arrived([recordAt(12), recordAt(15), recordAt(20)], 21, 0, 30)
+    expect(partition.take(10, Infinity, NOW, hostOf([])).map(({ offset }) => offset)).toEqual([15, 20])
+    expect(recordOf(partition)).toMatchObject({ floor: 2, to: 21 })
+    partition.finish(first as PartitionDelivery)
+    expect(recordOf(partition)).toMatchObject({ floor: 15 })
+    // Beyond what the record knows, all of it was open.
+    expect(partition.skipped(21, 25)).toBe(4)
+  })
+
   it('does not believe a record that knows more than the log has', () => {
     const record = { ...NEW, to: 2_000_000_000, claim: 2_000_000_000, open: [[0, 0]] as const }
     const partition = loaded(record)

@@ -16,9 +16,11 @@ import type { OutgoingMessage } from '../../../core/message.ts'
 import type { KafkaRecord } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import { PartitionDelays } from '../delays/partition-delays.ts'
+import { MAX_DELAYED } from '../partitions/partition.ts'
 import type { Delayed, Partition, PartitionDelivery, Unstored } from '../partitions/partition.ts'
 import { PartitionSettlement } from '../partitions/settlement.ts'
 import type { AckWithMessages } from '../partitions/settlement.ts'
+import { positionOf } from '../wire/mapping.ts'
 import type { Decoded } from '../wire/mapping.ts'
 import type { AckResult } from './ack-transactions.ts'
 import { Credit } from './credit.ts'
@@ -82,6 +84,7 @@ export class KafkaSubscription implements TransportSubscription {
     this.#delays = new PartitionDelays(context, spec.prefetchBytes * DELAYED_SHARE, {
       wake: (partition) => this.#credit.ready(partition),
       changed: (partition) => this.reader?.changed(partition, false),
+      lost: (partition, offset, count) => this.#delayedLost(partition, offset, count),
     })
     this.#credit = new Credit(spec, {
       now: () => clock.now(),
@@ -272,6 +275,13 @@ export class KafkaSubscription implements TransportSubscription {
     this.#delays.add(partition, delayed)
   }
 
+  #delayedLost({ topic, index }: Partition, offset: number, count: number): void {
+    const { events, name } = this.#context.host
+    const reason = 'retention has removed delayed messages before their time'
+    const position = positionOf(index, offset)
+    events.emit('loss', { transport: name, topic, group: this.spec.group, count, position, reason })
+  }
+
   // --- room --------------------------------------------------------------------------------------------------------
 
   /** Number of records of one partition that may wait here to be looked at. */
@@ -285,6 +295,7 @@ export class KafkaSubscription implements TransportSubscription {
   }
 
   #consumed(partition: Partition): void {
+    this.#delays.consumed(partition)
     if (!partition.isPaused || partition.unread * 2 > this.#most) return
     if (partition.unreadBytes * 2 <= this.#mostBytes) this.#rest(partition, false)
   }
@@ -297,6 +308,13 @@ export class KafkaSubscription implements TransportSubscription {
 
   #full(partition: Partition): void {
     if (partition.unread === 0) return
+    if (partition.delayed.size >= MAX_DELAYED) {
+      this.#context.reports.warnOnce(
+        'delayed-full',
+        `${partition.name} has ${MAX_DELAYED} messages of group "${this.spec.group}" that wait for their time: what comes behind them waits until some are due`,
+      )
+      return
+    }
     this.#context.reports.warnOnce(
       'record-budget',
       `${partition.name} has ${partition.held} unfinished messages of group "${this.spec.group}": no more fit into its commit, so later ones wait until some are finished`,

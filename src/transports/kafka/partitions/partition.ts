@@ -14,6 +14,8 @@ import type { DeliveryOwner, Known } from './kafka-delivery.ts'
 const LEAST_AHEAD = 64
 /** Base64 makes four characters of three bytes; the prefix takes four. */
 const MAX_RECORD_BYTES = Math.floor(((MAX_RECORD_CHARACTERS - 4) * 3) / 4)
+/** Messages of one partition that wait for their time: about 300 bytes each, without their bodies. */
+export const MAX_DELAYED = 50_000
 /** Owner, offsets, and the like. */
 const FIXED_BYTES = 64
 
@@ -216,6 +218,12 @@ export class Partition implements DeliveryOwner {
     for (const { keySize, valueSize } of records) this.#incomingBytes += Math.max(0, keySize) + Math.max(0, valueSize)
   }
 
+  /** The log no longer has what is between: returns how much of that was not finished. What came before stays. */
+  skipped(from: number, to: number): number {
+    this.#incoming.push({ records: [], nextOffset: to, leaderEpoch: -1, at: 0 })
+    return this.#inherited.openBetween(from, to)
+  }
+
   /** A record that knows more than the log has is of another log, or made up: then everything is handled from the floor on. */
   #compare(end: number): void {
     if (end < 0) return
@@ -247,6 +255,13 @@ export class Partition implements DeliveryOwner {
 
   // --- handing out -------------------------------------------------------------------------------------------------
 
+  /** What has come back, or become due, and waits to be handed out. */
+  get toHandOut(): { readonly count: number; readonly bytes: number } {
+    let bytes = 0
+    for (const delivery of this.#returned) bytes += delivery.bytes
+    return { count: this.#returned.length, bytes }
+  }
+
   /** What is left can't be handed out before the next record is stored. */
   get isHeldUp(): boolean {
     const [incoming] = this.#incoming
@@ -254,8 +269,9 @@ export class Partition implements DeliveryOwner {
     return this.#returned.length === 0 && next !== undefined && next.offset >= this.reserved
   }
 
-  /** Whether one more unfinished record would still fit into the commit. */
+  /** Whether one more unfinished record would still fit into the commit, and into memory if it is delayed. */
   get hasRoom(): boolean {
+    if (this.delayed.size >= MAX_DELAYED) return false
     return this.#recordBytes + RESERVED_PER_DELIVERY * (this.#openedSince + 1) <= MAX_RECORD_BYTES
   }
 

@@ -51,7 +51,7 @@ export class Session {
   /** Also while the parts are restored. */
   #isConnected = true
   /** That of the server, as numbers. */
-  #version = { text: '', major: 0, minor: 0 }
+  #version: readonly [text: string, ...numbers: number[]] = ['']
   readonly #state: ConnectionState
   #reader: WireReader | undefined
   readonly #parts = new Set<SessionPart>()
@@ -111,13 +111,9 @@ export class Session {
   /** False when the server does not report its version. */
   isOlderThan(major: number, minor: number): boolean {
     const { serverVersion } = this
-    if (serverVersion !== this.#version.text) {
-      const [ofServer = 0, minorOfServer = 0] = serverVersion.split('.').map(Number)
-      this.#version = { text: serverVersion, major: ofServer, minor: minorOfServer }
-    }
-    const { major: ofServer, minor: minorOfServer } = this.#version
-    if (Number.isNaN(ofServer) || ofServer === 0) return false
-    return ofServer < major || (ofServer === major && minorOfServer < minor)
+    if (serverVersion !== this.#version[0]) this.#version = [serverVersion, ...serverVersion.split('.').map(Number)]
+    const [, ofServer = 0, minorOfServer = 0] = this.#version
+    return ofServer > 0 && (ofServer < major || (ofServer === major && minorOfServer < minor))
   }
 
   get serverName(): string {

@@ -11,7 +11,7 @@ export async function readyIn(context: RedisContext, partitions: readonly Partit
   return counts.reduce((total, count) => total + count, 0)
 }
 
-/** Idle consumers ask again and again: they are told with one script that there is nothing. */
+/** For idle consumers, which ask again and again, one script answers that there is nothing. */
 async function countOf(context: RedisContext, partitions: readonly PartitionState[]): Promise<number> {
   const here = partitions.reduce(
     (total, { sources }) => sources.reduce((count, { ready }) => count + ready.length, total),

@@ -37,7 +37,7 @@ export interface InspectionParts {
  */
 export class Inspection {
   readonly #of: InspectionParts
-  /** Drawn again for each run: members don't look all at once for what other programs do, but at all partitions that are due. */
+  /** Chosen at random for each run, so that members don't look all at once for what other programs do; the same for its partitions. */
   #jitter = 1
 
   constructor(of: InspectionParts) {
@@ -45,11 +45,11 @@ export class Inspection {
   }
 
   /**
-   * When it is to look again (monotonic), if it expects to find nothing. Otherwise undefined, and when something else is to be done
-   * before `otherAt`.
+   * When it is to look again (monotonic), if nothing is expected then. Undefined otherwise, and if something else is to be done
+   * sooner, at `otherAt`.
    */
   quietUntil(otherAt: number): number | undefined {
-    // Without owners, what one member hands back is for the others: each looks at every poll.
+    // Without owners, any member may have what another one hands back: each looks at every poll.
     if (!this.#of.member.owned) return undefined
     let until = otherAt
     for (const { phase, inspectAt, isExpectedQuiet } of this.#of.partitions) {

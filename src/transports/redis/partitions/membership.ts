@@ -249,7 +249,7 @@ export class Membership implements Maintained {
     if (this.#left) return
     const changes = { assigned: [] as string[], revoked: [] as string[] }
     if (assigned !== undefined) {
-      // All of them, whatever becomes of one: the next run must find none under way.
+      // Waits for all, even if one fails: the next run must not find any in progress.
       await allOrFirstError(
         this.partitions.map(async (partition) => {
           const mine = assigned.has(partition.keys.partition)

@@ -183,7 +183,7 @@ local function isAlone(of)
 end
 local areAlone, result = isAlone({ hashes = hashes, others = others }), {}
 for _, group in ipairs(groups) do
-  -- A key of the wrong type is the trouble of its group alone.
+  -- A key of the wrong type must not fail the look at other groups.
   local revision = group.assignment and redis.pcall('HGET', group.assignment, '#revision')
   result[#result + 1] = { type(revision) == 'string' and revision or '', (areAlone or isAlone(group)) and 1 or 0 }
 end

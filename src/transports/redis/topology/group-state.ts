@@ -8,13 +8,13 @@ export interface PartitionOfGroup {
   readonly exists: boolean
   readonly unread: number
   readonly pending: number
-  /** Of the pending: handed back until their time, and due. */
+  /** Pending entries that were handed back: until a later time, and due. */
   readonly waiting: number
   readonly due: number
   readonly delayed: number
   /** Ids, or empty. */
   readonly oldest: string
-  /** Where to go on counting what is unread in the stream, and in that of copies for the group; empty at the end. */
+  /** After which id to continue counting unread entries of the stream, and of the group's copies; empty when all were counted. */
   readonly more: string
   readonly sideMore: string
   readonly start: string

@@ -44,7 +44,7 @@ export function baseTopic(topic: string): string {
   return base
 }
 
-/** Of the names, only that of the stream is kept: a process may have many thousands of partitions, and needs the others rarely. */
+/** Keeps only the name of the stream: a process may have many thousands of partitions, and needs the other names rarely. */
 class NamedPartition implements PartitionKeys {
   readonly topic: string
   readonly partition: number
@@ -141,7 +141,7 @@ export class Keys {
     return new NamedGroup(group, this.#metaOf(this.#cluster ? stream : this.partition(topic, 0).stream, group), stream)
   }
 
-  /** The partitions of a topic are named one after the other, and share it. */
+  /** One string for all partitions of a topic, because they are named one after the other. */
   #metaOf(stream: string, group: string): string {
     const meta = `${stream}:group:${group}`
     if (this.#lastMeta !== meta) this.#lastMeta = meta
