@@ -68,21 +68,28 @@ export async function runFootprint(argv: readonly string[]): Promise<number> {
   const args = parseFootprintArguments(argv)
   if (!args.source) await ensureBuild()
   await ensurePeers()
+  let failed = false
   for (const name of args.brokers) {
     const rows: Footprint[] = []
     let server: string = name
     for (const topics of args.topics)
       for (const who of ['busbar', PLAIN[name]]) {
         process.stderr.write(`${name}: ${topics} topics × ${args.groups} groups, ${who}\n`)
-        const { row, version } = await measureOne(name, who, topics, args)
-        rows.push(row)
-        server = `${name} ${version}`
+        try {
+          const { row, version } = await measureOne(name, who, topics, args)
+          rows.push(row)
+          server = `${name} ${version}`
+        } catch (error) {
+          // The other runs are worth as much without it.
+          process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+          failed = true
+        }
       }
     const table = footprintTable(rows)
     process.stdout.write(`${table}\n\n`)
     if (args.writeDocs) writeSection(name, server, table, args)
   }
-  return 0
+  return failed ? 1 : 0
 }
 
 function writeSection(name: FootprintBroker, server: string, table: string, args: FootprintArguments): void {

@@ -4,13 +4,15 @@ import { allHandled } from '../footprint/all-handled.ts'
 import { startConsumers } from '../footprint/consumer-process.ts'
 
 const STREAM = 'footprint'
+/** By default, servers from 2.15 on allow 1,000. */
+const MAX_CONSUMERS = 100_000
 
 // What the plain client needs for the same: one stream, and a durable consumer for each subject and group, from which each
 // member pulls.
 await startConsumers(async ({ url, topics, groups, members, keys }) => {
   const connection = await connect({ servers: [url] })
   const manager = await jetstreamManager(connection)
-  await manager.streams.add({ name: STREAM, subjects: ['footprint.>'] })
+  await manager.streams.add({ name: STREAM, subjects: ['footprint.>'], max_consumers: MAX_CONSUMERS })
   const handled = allHandled(topics * groups * keys)
   for (let group = 0; group < groups; group++)
     for (let topic = 0; topic < topics; topic++)

@@ -1,6 +1,7 @@
+import { randomUUID } from 'node:crypto'
 import { AckPolicy, jetstream, jetstreamManager, StorageType } from '@nats-io/jetstream'
-import { connect, createInbox } from '@nats-io/transport-node'
-import type { NatsConnection } from '@nats-io/transport-node'
+import { connect, createInbox, headers } from '@nats-io/transport-node'
+import type { MsgHdrs, NatsConnection } from '@nats-io/transport-node'
 import { readCaseArguments } from '../harness/case-arguments.ts'
 import { printCaseOutput } from '../harness/case-output.ts'
 import { measurePeer } from '../harness/measure-peer.ts'
@@ -9,10 +10,13 @@ import { requiredUrl } from '../harness/required-url.ts'
 
 // A file stream and a durable pull consumer. `--publish` is `default` (js.publish), `no-async-traces` (the same without the
 // stack trace that each request prepares), or `shared-inbox`: core publishes that all answer to one inbox, which is no API of
-// the library but shows how far a careful client can go.
+// the library but shows how far a careful client can go. `--envelope=true` sends the headers that Busbar's compact envelope has:
+// the server parses them, stores them, and remembers the id.
 
 const args = readCaseArguments()
 const publishing = args.option('publish', 'default')
+const hasEnvelope = args.option('envelope', 'false') === 'true'
+const isJson = args.option('body', 'bytes') === 'json'
 const MAX_MESSAGES = 1_000
 
 type Publish = PeerQueue['publish']
@@ -22,10 +26,20 @@ function fail(error: unknown): never {
   process.exit(1)
 }
 
+/** Headers of a message as a compact envelope has them. */
+function envelope(subject: string): MsgHdrs {
+  const all = headers()
+  all.set('busbar', '1')
+  all.set('ce-source', 'bench')
+  if (!isJson) all.set('content-type', 'application/octet-stream')
+  all.set('Nats-Msg-Id', `${randomUUID()}@${subject} bench`)
+  return all
+}
+
 function throughLibrary(connection: NatsConnection, subject: string): Publish {
   const js = jetstream(connection)
   return (body, confirmed) => {
-    js.publish(subject, body).then(confirmed, fail)
+    js.publish(subject, body, hasEnvelope ? { headers: envelope(subject) } : {}).then(confirmed, fail)
   }
 }
 
@@ -45,7 +59,7 @@ function throughOneInbox(connection: NatsConnection, subject: string): Publish {
   return (body, confirmed) => {
     const reply = `${inbox}.${next++}`
     open.set(reply, confirmed)
-    connection.publish(subject, body, { reply })
+    connection.publish(subject, body, hasEnvelope ? { reply, headers: envelope(subject) } : { reply })
   }
 }
 

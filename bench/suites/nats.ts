@@ -39,6 +39,11 @@ function sharedInbox(mode: string, size: BodySize, ...args: readonly string[]): 
   return { ...rawJetStream(mode, size, '--publish=shared-inbox', ...args), name: 'bare shared-inbox loop' }
 }
 
+/** The headers that Busbar sends, by hand: their price at the server is in both. */
+function sameEnvelope(mode: string, size: BodySize, ...args: readonly string[]): Subject {
+  return { ...sharedInbox(mode, size, '--envelope=true', ...args), name: 'bare shared-inbox loop, same envelope' }
+}
+
 function nest({ bytes }: BodySize, ...args: readonly string[]): Subject {
   return subject('nestjs', 'peers/nestjs.ts', CORE, '--broker=nats', `--bytes=${bytes}`, ...args)
 }
@@ -75,6 +80,7 @@ function casesOf(size: BodySize): readonly BenchCase[] {
         rawJetStream('publish', size),
         { ...rawJetStream('publish', size, '--publish=no-async-traces'), name: 'js client, noAsyncTraces' },
         sharedInbox('publish', size),
+        sameEnvelope('publish', size),
       ],
       goals: [atLeastTimes(3.5, 'js client')],
     },
@@ -84,7 +90,10 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       metric: 'msg/s',
       ours: ours('consume.ts', '--body=bytes', bytes, PREFETCH),
       // Filled through the shared inbox: only the consuming is measured.
-      peers: [{ ...sharedInbox('consume', size), name: 'js client' }],
+      peers: [
+        { ...sharedInbox('consume', size), name: 'js client' },
+        { ...sameEnvelope('consume', size), name: 'js client, same envelope' },
+      ],
       goals: [atLeastTimes(1, 'js client')],
     },
     {
@@ -92,7 +101,11 @@ function casesOf(size: BodySize): readonly BenchCase[] {
       title: `JetStream: publish, handler, ack in one process, JSON, ${size.label}`,
       metric: 'msg/s',
       ours: ours('end-to-end.ts', bytes, ...OPEN_WINDOW, PREFETCH),
-      peers: [rawJetStream('e2e', size, '--body=json'), sharedInbox('e2e', size, '--body=json')],
+      peers: [
+        rawJetStream('e2e', size, '--body=json'),
+        sharedInbox('e2e', size, '--body=json'),
+        sameEnvelope('e2e', size, '--body=json'),
+      ],
       goals: [atLeastTimes(2.5, 'js client')],
     },
   ]

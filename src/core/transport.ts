@@ -411,8 +411,8 @@ export interface TransportAdmin {
   topics(): Promise<readonly TopicInfo[]>
   /**
    * Groups of one topic, or of all topics. Its cost grows with topics × groups × partitions: ask for one topic where that is
-   * enough, and every 15 s rather than every second. `group`: the caller looks for that one alone, so that a transport need not find
-   * out about others; it may return them as well.
+   * enough, and every 15 s rather than every second. `group`: only that one is needed; a transport may return others as
+   * well.
    */
   groups(topic?: string, group?: string): Promise<readonly GroupInfo[]>
   /**

@@ -36,6 +36,7 @@ const RIGHTS: readonly (readonly [asked: string, rights: Rights])[] = [
   ['delete topic', { topic: 'Delete', cluster: 'Delete' }],
   ['add partitions', { topic: 'Alter' }],
   ['describe topic', { topic: 'Describe' }],
+  ['read', { topic: 'Read' }],
   ['delete records', { topic: 'Delete' }],
   ['describe configs', { topic: 'DescribeConfigs', cluster: 'DescribeConfigs' }],
   ['alter configs', { topic: 'AlterConfigs', cluster: 'AlterConfigs' }],

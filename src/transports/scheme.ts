@@ -20,6 +20,7 @@ export interface TransportFactories {
   readonly rabbitmq?: TransportFactory | undefined
   readonly nats?: TransportFactory | undefined
   readonly redis?: TransportFactory | undefined
+  readonly kafka?: TransportFactory | undefined
 }
 
 /** Schemes that people write instead of ours. */

@@ -8,6 +8,7 @@ export type { TransportFactories, TransportFactory } from './scheme.ts'
 const RABBITMQ: Scheme = { name: 'RabbitMQ', peer: 'amqplib', create: brokerFromUrl('rabbitmq') }
 const NATS: Scheme = { name: 'NATS', peer: '@nats-io/transport-node', create: brokerFromUrl('nats') }
 const REDIS: Scheme = { name: 'Redis Streams', peer: 'redis', create: brokerFromUrl('redis') }
+const KAFKA: Scheme = { name: 'Kafka', create: brokerFromUrl('kafka') }
 
 /** A new transport adds one line here. Modules are imported only when their scheme is used. */
 const SCHEMES: Readonly<Record<string, Scheme>> = {
@@ -22,8 +23,9 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
   rediss: REDIS,
   // A socket of the machine.
   unix: REDIS,
-  kafka: { name: 'Kafka' },
-  kafkas: { name: 'Kafka' },
+  kafka: KAFKA,
+  // With TLS.
+  kafkas: KAFKA,
   postgres: { name: 'PostgreSQL' },
   postgresql: { name: 'PostgreSQL' },
 }
@@ -39,6 +41,7 @@ const SCHEMES: Readonly<Record<string, Scheme>> = {
  * - `nats://user:secret@a:4222,b:4222?retention.maxAgeMs=60000`, `tls://`
  * - `redis://host:6379/0?retention.maxMessages=1000000`, `rediss://`, `unix:///run/redis.sock`; several hosts with `cluster=true` or
  *   `sentinel=name`
+ * - `kafka://a:9092,b:9092?group=billing`, `kafkas://user:secret@a:9093`
  *
  * Parameters are options of the transport: `sqlite:./busbar.db?leaseMs=5000`. Does not connect.
  *

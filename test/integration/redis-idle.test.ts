@@ -61,3 +61,20 @@ test('idle groups of a process are looked at together', { timeout: 60_000 }, asy
   // Each of them takes two.
   assert.ok(count('exists') <= leases * 2 * 3, `${count('exists')} calls of EXISTS in ${leases} leases`)
 })
+
+test(
+  "a group with order 'none' looks into idle partitions twice in a lease, and not at each poll",
+  { timeout: 60_000 },
+  async () => {
+    const on = bus()
+    on.consume(uniqueName('idle'), () => {}, { order: 'none' })
+    await on.start()
+    await duringLeases(2)
+    const { leases, count } = await duringLeases(6)
+    // Each full look at a partition takes one of these, and there would be four in a lease.
+    assert.ok(count('hmget') <= 2 * PARTITIONS, `${count('hmget')} full looks in ${leases} leases`)
+    // Half a lease apart, with jitter.
+    const most = Math.ceil(leases / 0.4) * PARTITIONS
+    assert.ok(count('xinfo|groups') <= most, `${count('xinfo|groups')} looks in ${leases} leases, at most ${most}`)
+  },
+)

@@ -76,36 +76,8 @@ describe.concurrent('Redis: what other programs remove before a group has read i
     },
   )
 
-  test('another program trims while no member runs, and publishes more: the next member counts them', async () => {
-    const topic = uniqueName('removed')
-    const first = await consumer(topic)
-    await publish(first.bus, topic, 20)
-    first.open()
-    await waitUntil(() => first.seen.handled.size === 20, { timeoutMs: 5_000 })
-    await first.bus.close()
-    const publisher = make()
-    await publisher.start()
-    await publish(publisher, topic, 300)
-    await client.xTrim(streamOf(topic), 'MAXLEN', 0)
-    await publish(publisher, topic, 50)
-    const { seen, open, sum } = await consumer(topic)
-    open()
-    await waitUntil(() => seen.handled.size === 50 && sum() === 300, {
-      timeoutMs: 10_000,
-      describe: () => `${seen.handled.size} handled, lost ${seen.losses.join()}`,
-    })
-  })
-
-  test('another program trims after a member has died: the member that takes over counts them', async () => {
-    await using proxy = await tcpProxy({ host: broker.host, port: broker.port })
-    const topic = uniqueName('removed')
-    const first = await consumer(topic, { url: `redis://${proxy.host}:${proxy.port}` })
-    await publish(first.bus, topic, 20)
-    first.open()
-    const isAcked = async (): Promise<boolean> => (await client.xPending(streamOf(topic), GROUP)).pending === 0
-    await waitUntil(async () => first.seen.handled.size === 20 && (await isAcked()), { timeoutMs: 5_000 })
-    proxy.refuse()
-    proxy.cut()
+  /** While no member reads, another program trims away what is published, and then publishes more. */
+  async function nextMemberCounts(topic: string): Promise<void> {
     const publisher = make()
     await publisher.start()
     await publish(publisher, topic, 300)
@@ -119,6 +91,29 @@ describe.concurrent('Redis: what other programs remove before a group has read i
     })
     await passes(LOOKS_MS)
     assert.deepEqual([seen.losses, seen.handled.size], [[300], 50])
+  }
+
+  test('another program trims while no member runs, and publishes more: the next member counts them', async () => {
+    const topic = uniqueName('removed')
+    const first = await consumer(topic)
+    await publish(first.bus, topic, 20)
+    first.open()
+    await waitUntil(() => first.seen.handled.size === 20, { timeoutMs: 5_000 })
+    await first.bus.close()
+    await nextMemberCounts(topic)
+  })
+
+  test('another program trims after a member has died: the member that takes over counts them', async () => {
+    await using proxy = await tcpProxy({ host: broker.host, port: broker.port })
+    const topic = uniqueName('removed')
+    const first = await consumer(topic, { url: `redis://${proxy.host}:${proxy.port}` })
+    await publish(first.bus, topic, 20)
+    first.open()
+    const isAcked = async (): Promise<boolean> => (await client.xPending(streamOf(topic), GROUP)).pending === 0
+    await waitUntil(async () => first.seen.handled.size === 20 && (await isAcked()), { timeoutMs: 5_000 })
+    proxy.refuse()
+    proxy.cut()
+    await nextMemberCounts(topic)
   })
 
   test.each([
@@ -217,7 +212,9 @@ describe.concurrent('Redis: what other programs remove before a group has read i
         await publish(bus, topic, 20)
         await passes(100)
       }
-      await waitUntil(() => seen.handled.size + taken.size === 900, { timeoutMs: 5_000 })
+      // Where a lease ended because this machine was busy, both have handled a message.
+      const all = (): number => new Set([...seen.handled, ...taken]).size
+      await waitUntil(() => all() === 900, { timeoutMs: 5_000, describe: () => `${all()} of 900` })
       assert.ok(taken.size > 0)
       await other.close()
       await publish(bus, topic, 100)
@@ -290,7 +287,8 @@ describe.concurrent('Redis: what other programs remove before a group has read i
       await makePrimary(first, second, servers[0].port)
       const { seen, open } = await consumer(topic, { url: servers[0].url })
       open()
-      await waitUntil(() => seen.handled.size + there.seen.handled.size === 10_000, { timeoutMs: 10_000 })
+      const all = (): number => new Set([...seen.handled, ...there.seen.handled]).size
+      await waitUntil(() => all() === 10_000, { timeoutMs: 30_000, describe: () => `${all()} of 10000` })
       await passes(LOOKS_MS)
       assert.deepEqual(seen.losses, [])
     } finally {

@@ -81,7 +81,7 @@ describe('transportFromUrl', () => {
 
   it('says which transports there are when the scheme is none', async () => {
     expect(await messageOf('carrier-pigeon://loft')).toMatch(
-      /"carrier-pigeon:", which is none of: memory:.*, rediss:, unix:$/,
+      /"carrier-pigeon:", which is none of: memory:.*, rediss:, unix:, kafka:, kafkas:$/,
     )
     expect(await messageOf('constructor:x')).toMatch(/"constructor:", which is none of/)
     expect(await messageOf('./busbar.db')).toMatch(/must start with a scheme; there are: memory:, sqlite:/)
@@ -94,7 +94,7 @@ describe('transportFromUrl', () => {
     expect(await messageOf('sqllite:./busbar.db')).toMatch(/did you mean "sqlite:"\?$/)
     expect(await messageOf('rabbitmq://h')).toMatch(/did you mean "amqp:"\?$/)
     expect(await messageOf('file:./busbar.db')).toMatch(/did you mean "sqlite:"\?$/)
-    expect(await messageOf('sqs://queue')).toMatch(/unix:$/)
+    expect(await messageOf('sqs://queue')).toMatch(/kafkas:$/)
   })
 
   it('says that a transport is not in this version', async () => {

@@ -9,6 +9,11 @@ import type { ApiName, Requests, Responses } from '../protocol/generated/api-typ
 export interface AdminOptions {
   /** Time limit for one call, including retries. In milliseconds. @default 30_000 */
   readonly timeoutMs?: number | undefined
+  /**
+   * For how long what is known of a topic is kept after a call about its records, so that the next one need not ask where its partitions are.
+   * Partitions that are added meanwhile are seen later. In milliseconds. @default 0, every call asks
+   */
+  readonly keepTopicsMs?: number | undefined
 }
 
 /** Some items of a call were refused; the others are done. `failures` has the error of each refused item, by name. */
@@ -35,12 +40,14 @@ export class PartialFailureError extends KafkaError {
 export class AdminContext {
   readonly cluster: Cluster
   readonly timeoutMs: number
+  readonly #keepTopicsMs: number
 
   /** Throws an {@link InvalidOptionsError} if options can't be used. */
   constructor(cluster: Cluster, options: AdminOptions) {
-    const reader = new OptionsReader('admin', options, { names: ['timeoutMs'] })
+    const reader = new OptionsReader('admin', options, { names: ['timeoutMs', 'keepTopicsMs'] })
     this.cluster = cluster
     this.timeoutMs = reader.number('timeoutMs', [1, MAX_MS, 30_000])
+    this.#keepTopicsMs = reader.number('keepTopicsMs', [0, MAX_MS, 0])
     reader.done()
   }
 
@@ -134,7 +141,10 @@ export class AdminContext {
     const tracked = this.cluster.track()
     try {
       for (const topic of topics) tracked.add(topic)
-      for (const topic of topics) await this.cluster.existingTopic(topic, { timeoutMs: this.timeoutMs })
+      for (const topic of topics) {
+        await this.cluster.existingTopic(topic, { timeoutMs: this.timeoutMs })
+        if (this.#keepTopicsMs > 0) this.cluster.keep(topic, this.#keepTopicsMs)
+      }
       return await run()
     } finally {
       tracked.release()

@@ -148,6 +148,11 @@ export class Cluster {
     return this.#refresher.track()
   }
 
+  /** Keeps the metadata of a topic for so long, from the last call on. */
+  keep(topic: string, ms: number): void {
+    this.#refresher.keep(topic, ms)
+  }
+
   /** Keeps the metadata of all topics, for patterns. The result ends it. */
   trackAll(): () => void {
     return this.#refresher.trackAll()

@@ -34,6 +34,8 @@ export class MetadataRefresher {
   readonly #options: MetadataRefresherOptions
   readonly #schedule: RefreshSchedule
   readonly #uses = new Map<string, number>()
+  /** Topics that are kept for a while, and what ends it. */
+  readonly #kept = new Map<string, () => void>()
   #usesOfAll = 0
   #waiting: Waiter[] = []
   #cancelTimer: (() => void) | undefined
@@ -94,6 +96,19 @@ export class MetadataRefresher {
     }
   }
 
+  /** Keeps the metadata of a topic for so long, from the last call on. */
+  keep(topic: string, ms: number): void {
+    if (this.#isClosed) return
+    const endBefore = this.#kept.get(topic)
+    if (endBefore === undefined) this.#use(topic)
+    else endBefore()
+    const end = (): void => {
+      this.#kept.delete(topic)
+      this.#release(topic)
+    }
+    this.#kept.set(topic, this.#options.settings.clock.setTimer(end, ms))
+  }
+
   /** Keeps all topics of the cluster, until the result is called. */
   trackAll(): () => void {
     this.#usesOfAll++
@@ -112,6 +127,7 @@ export class MetadataRefresher {
   close(): void {
     this.#isClosed = true
     this.#cancelTimer?.()
+    for (const cancel of this.#kept.values()) cancel()
     for (const { reject } of this.#waiting.splice(0)) reject(closedError())
   }
 

@@ -24,6 +24,8 @@ export interface ConsumerEvents {
    * (KIP-320).
    */
   readonly truncated: (partition: TopicPartition, offsets: { readonly from: number; readonly to: number }) => void
+  /** Nothing is left to deliver before `to`: transaction markers, aborted records, or records removed by compaction. */
+  readonly passed: (partition: TopicPartition, offsets: { readonly to: number }) => void
   /**
    * The log did not have the offset `from`, so reading continues at `to`. If `to` is larger, the records between them
    * were missed.
@@ -42,6 +44,7 @@ export class ConsumerListeners {
     lost: new Set(),
     truncated: new Set(),
     reset: new Set(),
+    passed: new Set(),
   }
 
   /** `first` are called before those of users. */

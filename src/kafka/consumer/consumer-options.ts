@@ -13,6 +13,12 @@ import type { TopicPartition } from './partition-set.ts'
 /** Assignors of classic groups. They assign as Java's do. */
 export type AssignorName = 'range' | 'roundrobin' | 'sticky' | 'cooperative-sticky'
 
+/** A partition that a consumer begins with. */
+export interface StartingPartition extends TopicPartition {
+  /** Another one after the topic was made again; undefined on brokers before 2.8. */
+  readonly topicId: string | undefined
+}
+
 /** What {@link KafkaClient.consumer} takes. Only `topics` is required. */
 export interface ConsumerOptions {
   /**
@@ -59,7 +65,7 @@ export interface ConsumerOptions {
    * throws, the partition is not read until it is resumed. @default none
    */
   readonly startAt?:
-    ((partition: TopicPartition, committed: CommittedPosition | undefined) => StartPosition | undefined) | undefined
+    ((partition: StartingPartition, committed: CommittedPosition | undefined) => StartPosition | undefined) | undefined
   /** `read_committed` leaves out what transactions have not committed. @default 'read_committed' */
   readonly isolation?: 'read_committed' | 'read_uncommitted' | undefined
   /**

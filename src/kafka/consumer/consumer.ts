@@ -100,7 +100,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       context,
       {
         policyOf: (partition) => this.#policyOf(partition),
-        startAt: ({ topic, partition }, committed) => this.#settings.startAt({ topic, partition }, committed),
+        startAt: ({ topic, partition, topicId }, committed) =>
+          this.#settings.startAt({ topic, partition, topicId }, committed),
         isCommitted: fetch.isCommitted,
         committed: (partitions) => this.#membership.committed(partitions),
       },
@@ -118,6 +119,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       moved: (owned) => this.#membership.moved(owned),
       groupMetadata: (offsets) => this.groupMetadata(offsets),
       idle: (owned) => this.#revocation.idle(owned),
+      passed: ({ topic, partition }, to) => void this.#emit('passed', { topic, partition }, { to }),
       failed: (owned, offset, error) => {
         owned.fetch.seek(offset, -1)
         owned.fetch.isPaused = true

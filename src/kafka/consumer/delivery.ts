@@ -19,6 +19,8 @@ export interface DeliveryOptions {
   /** Nobody is at work on a partition that is being taken away. */
   readonly idle: (owned: OwnedPartition) => void
   readonly groupMetadata: BatchHost['groupMetadata']
+  /** A batch had nothing to deliver. */
+  readonly passed: (owned: OwnedPartition, offset: number) => void
   /** A batch can't be read. */
   readonly failed: (owned: OwnedPartition, offset: number, error: KafkaError) => void
 }
@@ -196,6 +198,7 @@ export class Delivery {
     if (batch.count > 0) return batch
     // Markers, aborted transactions, what compaction has removed: passed, once all before it is finished.
     if (owned.prefix.finish(batch)) this.#options.moved(owned)
+    this.#options.passed(owned, batch.nextOffset)
     return undefined
   }
 

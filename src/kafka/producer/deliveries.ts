@@ -17,6 +17,8 @@ export interface SentRange {
   /** Offset of the first one; -1 if it is unknown. */
   readonly baseOffset: number
   readonly count: number
+  /** Where its records are in the array. */
+  indexes(): readonly number[]
 }
 
 /** Why one record of an array was not confirmed. */
@@ -104,6 +106,31 @@ export class SingleDelivery implements Delivery {
   }
 }
 
+class ConfirmedRange implements SentRange {
+  readonly partition: number
+  readonly baseOffset: number
+  readonly count: number
+  /** Of each record of the array. */
+  readonly #partitions: Int32Array
+  readonly #index: number
+
+  constructor(partitions: Int32Array, index: number, baseOffset: number, count: number) {
+    this.partition = partitions[index] as number
+    this.baseOffset = baseOffset
+    this.count = count
+    this.#partitions = partitions
+    this.#index = index
+  }
+
+  indexes(): readonly number[] {
+    const indexes: number[] = []
+    for (let at = this.#index; indexes.length < this.count; at++) {
+      if (this.#partitions[at] === this.partition) indexes.push(at)
+    }
+    return indexes
+  }
+}
+
 /** An array of records: one promise for all. */
 export class ManyDelivery {
   readonly #topic: string
@@ -129,8 +156,9 @@ export class ManyDelivery {
     this.#partitions[index] = partition
   }
 
-  confirmed(partition: number, baseOffset: number, count: number): void {
-    this.#sent.push({ partition, baseOffset, count })
+  /** `count` records, the first of them at `index`. */
+  confirmed(index: number, baseOffset: number, count: number): void {
+    this.#sent.push(new ConfirmedRange(this.#partitions, index, baseOffset, count))
     this.#settled(count)
   }
 
@@ -181,8 +209,8 @@ export class ManyPart implements Delivery {
     this.#index = index
   }
 
-  confirmed(partition: number, baseOffset: number): void {
-    this.many.confirmed(partition, baseOffset, this.count)
+  confirmed(_partition: number, baseOffset: number): void {
+    this.many.confirmed(this.#index, baseOffset, this.count)
   }
 
   failed(error: KafkaError): void {

@@ -110,6 +110,21 @@ export class KafkaRecord {
     return this.#headersStart < 0 ? [] : readHeaders(this.#source.bytes, this.#headersStart)
   }
 
+  /** Calls `visit` with each header as text, in order, without views in between. A value may be null. */
+  eachHeader(visit: (key: string, value: string | null) => void): void {
+    if (this.#headersStart < 0) return
+    const { bytes } = this.#source
+    const cursor = new HeaderCursor(bytes, this.#headersStart)
+    for (let left = cursor.varint(); left > 0; left--) {
+      const keyEnd = cursor.varint() + cursor.pos
+      const key = bytes.toString('utf8', cursor.pos, keyEnd)
+      cursor.pos = keyEnd
+      const size = cursor.varint()
+      visit(key, size < 0 ? null : bytes.toString('utf8', cursor.pos, cursor.pos + size))
+      cursor.pos += Math.max(0, size)
+    }
+  }
+
   /** For `JSON.stringify` and `console.log`: key and value as text. */
   toJSON(): LoggedRecord {
     const { offset, timestamp, key, value } = this

@@ -47,6 +47,12 @@ const ROWS: readonly Row[] = [
   ['records.offsets', ['orders', new Date(5)], `at is an object: give 'earliest', 'latest' or { timestampMs }`],
   ['records.offsets', [{ topic: 'a' }, 'latest'], 'topic is an object: give the name of a topic'],
   ['records.offsets', ['a', 'latest', true], 'options is true: give an object with committed'],
+  [
+    'records.read',
+    [{ topic: 'a', partition: 0, offset: -1 }, { max: 5 }],
+    'place.offset is -1: give a whole number of 0 or more',
+  ],
+  ['records.read', [{ topic: 'a', partition: 0, offset: 0 }, { max: 5 }], 'options.max is not an option'],
   ['records.deleteBefore', ['a', [4]], 'offsets is an array: give an offset for each partition, { 0: 42 } for example'],
   ['records.deleteBefore', ['a', { 0: -2 }], 'offsets[0] is -2: give a whole number of -1 or more, or -1 for the end'],
   ['records.deleteBefore', ['a', { offset: 1 }], 'offsets has the key "offset": give numbers of partitions'],

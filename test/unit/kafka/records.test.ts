@@ -33,6 +33,9 @@ function plain(record: KafkaRecord) {
   expect(record.key?.toString() ?? null).toBe(keyText)
   expect(record.value?.toString() ?? null).toBe(valueText)
   const headers = record.headers.map(({ key, value }) => ({ key, value: value?.toString() ?? null }))
+  const texts: typeof headers = []
+  record.eachHeader((key, value) => void texts.push({ key, value }))
+  expect(texts).toEqual(headers)
   return { offset, timestamp, key: keyText, value: valueText, headers }
 }
 

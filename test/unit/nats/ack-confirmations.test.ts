@@ -19,7 +19,6 @@ function fakeSession() {
       receive = onMessage
       return { unsubscribe() {} }
     },
-    writeBuffer: { publish: (_subject: string, reply: string) => void (reply === '' || asked.push(reply)) },
     flush: () => Promise.resolve(),
     connection: { isClosed: () => false },
   } as unknown as Session
@@ -30,9 +29,13 @@ it('a late answer to an earlier try is no word of a consumer that has not answer
   const { session, clock, asked, answer } = fakeSession()
   const confirmations = new AckConfirmations(session)
   confirmations.open()
-  const delivery = (reply: string) => ({ consumer: { lastIndex: -1 }, reply }) as unknown as NatsDelivery
+  const delivery = () =>
+    ({
+      consumer: { lastIndex: -1 },
+      answer: (_buffer: unknown, inbox: string) => void (inbox === '' || asked.push(inbox)),
+    }) as unknown as NatsDelivery
   let isDone = false
-  const done = confirmations.send([delivery('a'), delivery('b')], 'ack').then((error) => {
+  const done = confirmations.send([delivery(), delivery()], 'ack').then((error) => {
     isDone = true
     return error
   })

@@ -3,6 +3,7 @@ import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import { LinkedList } from '../../../src/core/util/linked-list.ts'
 import type { EncodedMessage } from '../../../src/core/message.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
 import { NatsDelivery } from '../../../src/transports/nats/jetstream/shared/delivery.ts'
 import type { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
 import { Maintenance } from '../../../src/transports/nats/jetstream/consume/maintenance.ts'
@@ -18,7 +19,17 @@ function consumerWithTwo(): PullConsumer {
     [2, 1_500],
   ] as const)
     consumer.outstanding.push(
-      new NatsDelivery(consumer, {} as EncodedMessage, 'busbar.any.orders', 'r', seq, 1, 1, false, true, touchedAt),
+      new NatsDelivery(
+        consumer,
+        {} as EncodedMessage,
+        'busbar.any.orders',
+        new Incoming(),
+        seq,
+        1,
+        false,
+        true,
+        touchedAt,
+      ),
     )
   return consumer
 }

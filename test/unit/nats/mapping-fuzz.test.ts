@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { Random } from 'busbar/testing'
+import { NO_HEADERS } from '../../../src/core/message.ts'
 import type { OutgoingMessage } from '../../../src/core/message.ts'
 import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
 import { Mapping, sequenceOf } from '../../../src/transports/nats/wire/mapping.ts'
@@ -56,6 +57,61 @@ test.each([
     assert.deepEqual([group, deliverAt], [last.group, last.deliverAt])
   }
 })
+
+test.each([undefined, ''])(
+  'the usual block is read as any other, also when it is damaged; the id of the server is %j',
+  (messageId) => {
+    const seed = seededRandom(`usual ${messageId}`)
+    const [writer, reader, other] = [new Mapping(), new Mapping(), new Mapping()]
+    let usual = 0
+    for (let round = 0; round < 3_000; round++) {
+      const message = {
+        ...random(seed),
+        contentType: '',
+        subject: undefined,
+        dataSchema: undefined,
+        version: undefined,
+      }
+      const plain = seed.chance(0.5)
+      const id = plain ? `0198c0de-1234-7${seed.integer(100, 999)}-8000-0123456789ab` : message.id
+      const sent: OutgoingMessage = plain
+        ? {
+            ...message,
+            id,
+            time: 0x0198c0de1234,
+            correlationId: undefined,
+            causationId: undefined,
+            group: undefined,
+            deliverAt: undefined,
+            traceparent: undefined,
+            tracestate: undefined,
+            expiresAt: undefined,
+            headers: NO_HEADERS,
+          }
+        : message
+      const common = Buffer.from(writer.common(sent))
+      const whole = Buffer.from(writer.rest(sent, messageId))
+      // What is common ends where a line does.
+      const rest = seed.chance(0.5) ? Buffer.concat([whole.subarray(0, 2), damaged(seed, whole.subarray(2))]) : whole
+      const read = decode(reader, Buffer.concat([common, rest]), undefined, sent.topic)
+      // A line that says nothing makes it an unusual one.
+      const lines = decode(
+        other,
+        Buffer.concat([common, Buffer.from('\r\nce-specversion: 1.0'), rest]),
+        undefined,
+        sent.topic,
+      )
+      assert.deepEqual(
+        carried(read.message),
+        carried(lines.message),
+        `round ${round} of ${seed.seed}: ${rest.toString()}`,
+      )
+      assert.deepEqual([read.group, read.deliverAt], [lines.group, lines.deliverAt])
+      if (plain && read.message.id === id) usual++
+    }
+    assert.ok(usual > 700, `${usual} of them were usual`)
+  },
+)
 
 test('bytes that are no UTF-8 in the common part shift nothing', () => {
   const mapping = new Mapping()

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import type { EncodedMessage } from '../../../src/core/message.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
 import { NatsDelivery } from '../../../src/transports/nats/jetstream/shared/delivery.ts'
 import type { PullConsumer } from '../../../src/transports/nats/jetstream/shared/pull-consumer.ts'
 import { SharedSettlement } from '../../../src/transports/nats/jetstream/shared/shared-settlement.ts'
@@ -20,23 +21,18 @@ class Bench {
   constructor(isConnected = true) {
     this.isConnected = isConnected
     const consumer = this.consumer as unknown as PullConsumer
-    this.delivery = new NatsDelivery(
-      consumer,
-      {} as EncodedMessage,
-      'busbar.any.orders',
-      'reply',
-      1,
-      1,
-      1,
-      false,
-      true,
-      0,
-    )
+    const native = new Incoming()
+    native.reply = 'reply'
+    this.delivery = new NatsDelivery(consumer, {} as EncodedMessage, 'busbar.any.orders', native, 1, 1, false, true, 0)
     const parts = {
       session: {
         ready: this.isConnected,
         host: { clock: manualClock() },
-        writeBuffer: { publish: (to: string) => void this.sent.push(to), flush: () => undefined },
+        writeBuffer: {
+          publish: (to: string) => void this.sent.push(to),
+          publishTo: (to: Buffer, start: number, end: number) => void this.sent.push(to.toString('latin1', start, end)),
+          flush: () => undefined,
+        },
         request: (to: string) => Promise.resolve(void this.sent.push(to)),
       },
       notes: { write: () => this.noted.promise },

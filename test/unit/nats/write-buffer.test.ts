@@ -102,3 +102,22 @@ test('what is much for one turn is sent before it ends', () => {
     [true, true],
   )
 })
+
+test('a publish to a subject in bytes is the same as one to its text', () => {
+  const bytes = Buffer.from('HMSG $JS.ACK.s.c.1 2')
+  for (const [reply, body] of [
+    ['', Buffer.alloc(0)],
+    ['_INBOX.x.7', Buffer.from('+TERM')],
+    ['_INBOX.x.7', Buffer.alloc(40_000, 65)],
+  ] as const) {
+    const [asText, asBytes] = [new Wire(), new Wire()]
+    asText.buffer.publish('$JS.ACK.s.c.1', reply, body)
+    asBytes.buffer.publishTo(bytes, 5, 18, reply, body)
+    for (const { buffer } of [asText, asBytes]) buffer.flush()
+    assert.equal(Buffer.concat(asBytes.given).toString(), Buffer.concat(asText.given).toString())
+  }
+  const published: unknown[] = []
+  const connection = { publish: (...call: unknown[]) => void published.push(call) }
+  new WriteBuffer(connection as unknown as NatsConnection).publishTo(bytes, 5, 18, 'r', Buffer.from('b'))
+  assert.deepEqual(published, [['$JS.ACK.s.c.1', Buffer.from('b'), { reply: 'r' }]])
+})

@@ -4,6 +4,7 @@ import type { DedicatedOptions } from '../../../src/transports/redis/connection/
 import type { Connection } from '../../../src/transports/redis/connection/connection.ts'
 import type { RedisContext } from '../../../src/transports/redis/context.ts'
 import type { MemberContext } from '../../../src/transports/redis/consume/member-context.ts'
+import { LostReplyError } from '../../../src/transports/redis/errors.ts'
 import { ReadDemand } from '../../../src/transports/redis/consume/read-demand.ts'
 import { Reader } from '../../../src/transports/redis/consume/reader.ts'
 import { parseReaderName, readerName } from '../../../src/transports/redis/consume/reader-name.ts'
@@ -23,7 +24,9 @@ function setUp() {
   const clock = manualClock()
   const sent: Sent[] = []
   let blocked: Sent | undefined
+  let down: DedicatedOptions['onDown'] = () => {}
   const state = { closed: false, ended: 0, unblocked: 0, reported: 0, types: Promise.resolve('string') }
+  const killing = Promise.withResolvers<unknown>()
   const connection = {
     identity: { id: '7', address: 'here:1' },
     up: true,
@@ -45,13 +48,16 @@ function setUp() {
     reports: { refused() {}, error: () => void state.reported++ },
     commands: {
       connected: true,
-      dedicated(_key: string, { onUp }: DedicatedOptions) {
+      dedicated(_key: string, { onUp, onDown }: DedicatedOptions) {
+        down = onDown
         queueMicrotask(() => onUp(connection))
         return connection
       },
       // CLIENT UNBLOCK ends what blocks.
-      async call(_key: string, [command]: readonly string[]) {
+      async call(_key: string, args: readonly string[]) {
+        const [command] = args
         if (command === 'TYPE') return state.types
+        if (args[1] === 'KILL') return killing.promise
         state.unblocked++
         blocked?.answer(null)
         return 1
@@ -111,7 +117,15 @@ function setUp() {
     await turn()
     return sent.splice(0)
   }
-  return { clock, reader, member, next, entries, state, sent }
+  /** Its connection is lost in the middle of a read, and the server does not know. */
+  const lose = async (): Promise<void> => {
+    const [read] = await next()
+    Object.assign(connection, { up: false, lostReadUntil: clock.monotonic() + 5_000 })
+    down('reset')
+    read?.fail(new LostReplyError('the connection was reset'))
+    await turn()
+  }
+  return { clock, reader, context, member, next, lose, killed: killing.resolve, entries, state, sent }
 }
 
 describe('a reader of several members', () => {
@@ -225,6 +239,39 @@ describe('a reader of several members', () => {
     ofB?.fail(new Error('WRONGTYPE of a key'))
     const [rest] = await next()
     expect(rest?.text).toBe('COUNT 10 BLOCK 5000 STREAMS a0 >')
+  })
+
+  describe('whose connection is lost, while its read may go on at the server', () => {
+    const hasEnded = async (work: Promise<void>): Promise<boolean> =>
+      Promise.race([work.then(() => true), turn().then(() => false)])
+
+    it('has let go of a partition when that read was ended', async () => {
+      const { member, lose, reader, killed } = setUp()
+      const { demand } = member('a', ['a0'], 10)
+      await lose()
+      const letGo = [reader.interrupt(demand.partitions), reader.leave(demand)]
+      expect(await Promise.all(letGo.map(hasEnded))).toEqual([false, false])
+      killed(1)
+      await Promise.all(letGo)
+    })
+
+    it('or when it has ended by itself', async () => {
+      const { clock, member, lose, reader } = setUp()
+      const { demand } = member('a', ['a0'], 10)
+      await lose()
+      const letGo = reader.interrupt(demand.partitions)
+      expect(await hasEnded(letGo)).toBe(false)
+      await clock.advance(5_000)
+      await letGo
+    })
+
+    it('is left at once while there is no other connection, because the partition is given up later', async () => {
+      const { context, member, lose, reader } = setUp()
+      const { demand } = member('a', ['a0'], 10)
+      await lose()
+      Object.assign(context.commands, { connected: false })
+      expect(await hasEnded(reader.leave(demand))).toBe(true)
+    })
   })
 
   it('closes its connection with the last member, and takes no topic twice', async () => {

@@ -4,6 +4,8 @@ const NO_BYTES: Uint8Array = new Uint8Array(0)
 /** `NATS/1.0 ` comes before a status. */
 const STATUS_AT = 9
 const SPACE = 32
+/** Number of subjects that are remembered: those of the partitions of some topics. A power of two. */
+const KNOWN = 64
 
 /**
  * One incoming message. The same object is reused for the next one: receivers copy what they need and keep no
@@ -22,13 +24,24 @@ export class Incoming {
   end = 0
   #subject = ''
   #reply = ''
+  /** Subjects of earlier messages, by a hash of their bytes. */
+  readonly #known: string[] = Array.from({ length: KNOWN }, () => '')
 
-  /** Most messages of a batch have the same subject: it is the same string then. */
+  /** Most messages have the subject of the last one, or of one not long ago: it is the same string then. */
   get subject(): string {
     const { subjectAt, subjectEnd } = this
     if (subjectAt >= 0 && !isAt(this.bytes, subjectAt, subjectEnd, this.#subject))
-      this.#subject = toText(this.bytes.toString('latin1', subjectAt, subjectEnd))
+      this.#subject = this.#recall(subjectAt, subjectEnd)
     return this.#subject
+  }
+
+  #recall(start: number, end: number): string {
+    const { bytes } = this
+    let hash = 0
+    for (let index = start; index < end; index++) hash = (Math.imul(hash, 31) + (bytes[index] as number)) | 0
+    const slot = (hash ^ (hash >>> 16)) & (KNOWN - 1)
+    const known = this.#known[slot] as string
+    return isAt(bytes, start, end, known) ? known : (this.#known[slot] = toText(bytes.toString('latin1', start, end)))
   }
 
   set subject(text: string) {

@@ -50,6 +50,8 @@ export class Session {
   readers = 0
   /** Also while the parts are restored. */
   #isConnected = true
+  /** That of the server, as numbers. */
+  #version: readonly [text: string, ...numbers: number[]] = ['']
   readonly #state: ConnectionState
   #reader: WireReader | undefined
   readonly #parts = new Set<SessionPart>()
@@ -108,9 +110,10 @@ export class Session {
 
   /** False when the server does not report its version. */
   isOlderThan(major: number, minor: number): boolean {
-    const [ofServer, minorOfServer = 0] = this.serverVersion.split('.').map(Number)
-    if (ofServer === undefined || Number.isNaN(ofServer) || ofServer === 0) return false
-    return ofServer < major || (ofServer === major && minorOfServer < minor)
+    const { serverVersion } = this
+    if (serverVersion !== this.#version[0]) this.#version = [serverVersion, ...serverVersion.split('.').map(Number)]
+    const [, ofServer = 0, minorOfServer = 0] = this.#version
+    return ofServer > 0 && (ofServer < major || (ofServer === major && minorOfServer < minor))
   }
 
   get serverName(): string {

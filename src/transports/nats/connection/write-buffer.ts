@@ -13,6 +13,7 @@ const ZERO = 48
 const SPACE = 32
 const CARRIAGE_RETURN = 13
 const LINE_FEED = 10
+const PUB = Buffer.from('PUB ')
 
 /**
  * The client's internals that accept encoded protocol bytes. They are not in its types, so they are used only if they
@@ -69,6 +70,24 @@ export class WriteBuffer {
     this.#finish(buffer, at, body)
   }
 
+  /** The same, to the subject that is in those bytes. */
+  publishTo(subject: Uint8Array, start: number, end: number, reply: string, body: Uint8Array): void {
+    if (this.#bytes === undefined) {
+      this.publish(Buffer.from(subject.subarray(start, end)).toString('latin1'), reply, body)
+      return
+    }
+    const buffer = this.#room(end - start + reply.length + body.byteLength + 40)
+    let at = this.#end
+    for (let index = 0; index < PUB.length; index++) buffer[at++] = PUB[index] as number
+    for (let index = start; index < end; index++) buffer[at++] = subject[index] as number
+    buffer[at++] = SPACE
+    if (reply !== '') at += buffer.write(`${reply} `, at, 'latin1')
+    at = writeNumber(buffer, at, body.byteLength)
+    buffer[at++] = CARRIAGE_RETURN
+    buffer[at++] = LINE_FEED
+    this.#finish(buffer, at, body)
+  }
+
   /**
    * A publish with headers: the first part of their block as bytes, the rest as text; `target` is `HPUB <subject> `,
    * see `Subjects.target`. Returns the size of headers and body; nothing is written when that is more than `most`.
@@ -112,7 +131,7 @@ export class WriteBuffer {
   }
 
   #finish(buffer: Buffer, bodyAt: number, body: Uint8Array): void {
-    buffer.set(body, bodyAt)
+    if (body.byteLength > 0) buffer.set(body, bodyAt)
     const end = bodyAt + body.byteLength
     buffer[end] = CARRIAGE_RETURN
     buffer[end + 1] = LINE_FEED

@@ -6,6 +6,7 @@ import { NO_HEADERS } from '../../../core/message.ts'
 import type { EncodedMessage, OutgoingMessage, Position } from '../../../core/message.ts'
 import { uuidTime } from '../../../core/publish/uuid.ts'
 import type { Incoming } from '../connection/incoming.ts'
+import { UsualBlock } from './usual-block.ts'
 
 // Our own headers, besides the attributes of CloudEvents. A user's header can't have such a name: the bus drops
 // `busbar-…` on publish.
@@ -91,6 +92,7 @@ export class Mapping {
   readonly #isCompact: boolean
   #written = NOTHING_WRITTEN
   #read = NOTHING_READ
+  readonly #usual = new UsualBlock()
 
   constructor(form: EnvelopeForm = 'compact') {
     this.#isCompact = form === 'compact'
@@ -174,7 +176,11 @@ export class Mapping {
     let form: CompactForm | undefined
     const common = this.#commonIn(incoming)
     if (common !== undefined) ({ form, type, source, contentType, time: sentAt } = common)
-    const block = incoming.block(common?.bytes.length)
+    const isUsual =
+      common?.form !== undefined &&
+      this.#usual.read(incoming, incoming.headersAt + common.bytes.length, topic, common.source)
+    if (isUsual) ({ id, key, time: sentAt } = this.#usual)
+    const block = isUsual ? '' : incoming.block(common?.bytes.length)
     // First comes the version of the protocol, or nothing if the common part precedes; the last line is empty.
     let colon = -1
     /** The name of the line at hand as Busbar writes it, if another program wrote it in another case. */

@@ -12,6 +12,8 @@ import type {
 import type { Position } from '../../../core/message.ts'
 import type { RedisContext } from '../context.ts'
 import { compareIds } from '../topology/compare-ids.ts'
+import { groupState } from '../topology/group-state.ts'
+import type { PartitionOfGroup } from '../topology/group-state.ts'
 import { forgetGroup } from '../topology/ephemeral.ts'
 import { replyCode } from '../errors.ts'
 import { memberProcesses } from '../topology/member-processes.ts'
@@ -19,7 +21,7 @@ import { atOnce } from '../scripts/at-once.ts'
 import { partitionName } from '../topology/keys.ts'
 import type { PartitionKeys } from '../topology/keys.ts'
 import { EntryReader } from '../wire/mapping.ts'
-import { COUNT_AFTER, GROUP_INFO, GROUP_NAMES, REMOVE, TOPIC_INFO } from '../scripts/look.ts'
+import { COUNT_AFTER, GROUP_NAMES, REMOVE, TOPIC_INFO } from '../scripts/look.ts'
 import { PURGE, SEEK } from '../scripts/move.ts'
 import { idBefore, startId } from '../topology/start-id.ts'
 
@@ -59,29 +61,42 @@ export function redisAdmin(
 
   /** Each group costs several commands for each partition. */
   async function groupsOf(topic: string, only: string | undefined): Promise<GroupInfo[]> {
-    const { scripts, commands } = context()
     const partitions = await partitionsOf(topic)
-    const streams = partitions.map(({ stream }) => stream)
-    const lists = await Promise.all(
-      atOnce(streams, commands).map((some) => scripts.run(GROUP_NAMES, some, []) as Promise<readonly Buffer[]>),
+    const names = only === undefined ? await groupNames(partitions) : [only]
+    return (await Promise.all(names.map((group) => groupInfo(topic, group, partitions)))).filter(
+      (info) => info !== undefined,
     )
-    const names = new Set(lists.flat().map(String))
-    const wanted = only === undefined ? [...names].sort() : [only].filter((name) => names.has(name))
-    return Promise.all(wanted.map((group) => groupInfo(topic, group, partitions)))
   }
 
-  async function groupInfo(topic: string, group: string, keys: readonly PartitionKeys[]): Promise<GroupInfo> {
+  async function groupNames(partitions: readonly PartitionKeys[]): Promise<readonly string[]> {
+    const { scripts, commands } = context()
+    const streams = partitions.map(({ stream }) => stream)
+    const lists = (await Promise.all(
+      atOnce(streams, commands).map((some) => scripts.run(GROUP_NAMES, some, [])),
+    )) as readonly (readonly Buffer[])[]
+    return [...new Set(lists.flat().map(String))].sort()
+  }
+
+  /** Undefined when it exists in no partition. */
+  async function groupInfo(
+    topic: string,
+    group: string,
+    keys: readonly PartitionKeys[],
+  ): Promise<GroupInfo | undefined> {
     const { commands, lease, keys: names } = context()
-    const [found, processes] = await Promise.all([
-      Promise.all(keys.map((partition) => partitionInfo(partition, group))),
+    const [states, processes] = await Promise.all([
+      groupState(
+        context(),
+        keys.map((partition) => ({ keys: partition, group: names.group(partition, group) })),
+      ),
       memberProcesses(commands, names.assignment(topic, group)),
     ])
-    const owners = found.map(({ process }) => process).filter((process) => process !== '')
+    if (!states.some(({ exists }) => exists)) return undefined
+    const owners = states.map((state) => ownerOf(state).process).filter((process) => process !== '')
     const living = await lease.livingOf([...new Set([...processes, ...owners])])
-    const partitions = found.map(({ process, member, ...info }) => ({
-      ...info,
-      member: living.has(process) ? member : undefined,
-    }))
+    const partitions = await Promise.all(
+      states.map((state, at) => partitionInfo(keys[at] as PartitionKeys, group, state, living)),
+    )
     const oldest = partitions.map(({ oldestUnackedAt }) => oldestUnackedAt).filter((ms) => ms !== undefined)
     return {
       topic,
@@ -95,34 +110,32 @@ export function redisAdmin(
     }
   }
 
-  /** Its member may be dead by now. */
-  async function partitionInfo(partition: PartitionKeys, group: string) {
-    const { scripts, keys } = context()
-    const { side, later, sideLater, delayed, meta } = keys.group(partition, group)
-    const reply = (await scripts.run(
-      GROUP_INFO,
-      [partition.stream, side, later, sideLater, partition.delayed, delayed, meta],
-      [group, String(partition.partition)],
-    )) as readonly (number | Buffer)[]
-    const [counted, pending, waiting, due, future] = reply.slice(0, 5) as [number, number, number, number, number]
-    const [oldest, more, sideMore, start, head, settled, unsettled] = reply.slice(5, 12).map(String) as TextFields
-    const [removed, owner] = reply.slice(12).map(String) as [string, string]
-    const [process = '', member] = owner.split(/ (.*)/, 2)
-    const unread = counted + (await countAfter(partition.stream, more)) + (await countAfter(side, sideMore))
+  async function partitionInfo(
+    partition: PartitionKeys,
+    group: string,
+    state: PartitionOfGroup,
+    living: ReadonlySet<string>,
+  ) {
+    const { process, member } = ownerOf(state)
+    const { pending, waiting, due, settled, unsettled } = state
+    const rest = await Promise.all([
+      countAfter(partition.stream, state.more),
+      countAfter(context().keys.group(partition, group).side, state.sideMore),
+    ])
+    const unread = sum([state.unread, ...rest])
     const at = (id: string): Position | undefined => (id === '' ? undefined : { partition: partition.partition, id })
     return {
       partition: partitionName(partition),
-      lag: unread + pending + future,
+      lag: unread + pending + state.delayed,
       inFlight: Math.max(0, pending - waiting - due),
       ready: unread + due,
       // What it has settled may have been removed since.
-      position: at(settled === '' && unsettled !== '' && removed === '1' ? idBefore(unsettled) : settled),
-      head: at(head),
-      start: at(start),
-      oldestUnackedAt: msOf(oldest),
-      member,
-      process,
-    } satisfies PartitionInfo & { readonly process: string }
+      position: at(settled === '' && unsettled !== '' && state.wasTrimmed ? idBefore(unsettled) : settled),
+      head: at(state.head),
+      start: at(state.start),
+      oldestUnackedAt: msOf(state.oldest),
+      member: living.has(process) ? member : undefined,
+    } satisfies PartitionInfo
   }
 
   /** Counts a long backlog in several steps, so that none of them blocks the server. */
@@ -197,15 +210,10 @@ export function redisAdmin(
   }
 }
 
-type TextFields = [
-  oldest: string,
-  more: string,
-  sideMore: string,
-  start: string,
-  head: string,
-  settled: string,
-  unsettled: string,
-]
+function ownerOf({ owner }: PartitionOfGroup): { readonly process: string; readonly member: string | undefined } {
+  const [process = '', member] = owner.split(/ (.*)/, 2)
+  return { process, member }
+}
 
 /** Reads all partitions as one, by the time of their entries. Within a key that is the order of publication. */
 async function readRange(

@@ -4,23 +4,14 @@ import type { Arg } from './given-client.ts'
 import { ACK, ACK_HELD, DEAD_LETTER, EXTEND, RELEASE_ENTRIES, LEAVE } from '../scripts/settle.ts'
 import { NOTE_EPHEMERAL, UNWANTED_EPHEMERAL } from '../scripts/ephemeral.ts'
 import { CLAIM, CLAIM_DUE, PENDING, RECOVER_DELETED } from '../scripts/claim.ts'
-import {
-  ACQUIRE,
-  BEAT,
-  FORGET,
-  INSPECT,
-  JOIN,
-  LOOK_AT_GROUPS,
-  RELEASE,
-  RESTORE,
-  SWEEP_CONSUMERS,
-} from '../scripts/group.ts'
+import { ACQUIRE, BEAT, FORGET, INSPECT, JOIN, RELEASE, RESTORE, SWEEP_CONSUMERS } from '../scripts/group.ts'
 import { FENCE_DEAD, RENEW } from '../scripts/lease.ts'
 import {
   COUNT_AFTER,
   GROUP_INFO,
   GROUP_NAMES,
   LOOK,
+  LOOK_AT_GROUPS,
   MAY_BE_READY,
   PENDING_ELSEWHERE,
   REMOVE,

@@ -22,7 +22,7 @@ export class LossDetector {
 
   constructor(member: MemberContext) {
     this.#member = member
-    // A process that never lives that long must have its turn, too.
+    // Processes that never live that long do their share, too.
     this.#sweptAt = member.context.host.clock.monotonic() - Math.random() * SWEEP_EVERY_MS
   }
 

@@ -84,7 +84,7 @@ export class Reader {
   #usable = false
   #wakeable = true
   #round: Round | undefined
-  /** While the read of a lost connection is ended at the server, and the connection whose read was. */
+  /** Ends the read of a lost connection at the server; and the last connection for which that was done. */
   #endingLost: Promise<void> | undefined
   #endedLost: ConnectionIdentity | undefined
   #woken: (() => void) | undefined
@@ -173,7 +173,7 @@ export class Reader {
     this.#woken?.()
   }
 
-  /** Ends a blocking read of one of these, without losing what it may have received. Resolves when it has ended at the server, too. */
+  /** Ends a blocking read of one of these, without losing what it may have received. Resolves when it has ended at the server as well. */
   async interrupt(partitions: Iterable<PartitionState>): Promise<void> {
     const round = this.#round
     if (round !== undefined && namesOne(round, partitions)) await this.#interruptRound(round)
@@ -186,7 +186,8 @@ export class Reader {
    * left, closes the connection.
    */
   async leave(demand: ReadDemand): Promise<void> {
-    await this.interrupt(demand.partitions)
+    // While the transport has no connection at all, a member gives up its partitions later, and ends its lost read then.
+    if (this.#connection.up || this.#parts.context.commands.connected) await this.interrupt(demand.partitions)
     if (!this.#demands.delete(demand) || this.#demands.size > 0) return
     this.#end()
     await this.#loop
@@ -437,8 +438,8 @@ export class Reader {
   }
 
   /**
-   * The server may not know that the connection was lost. A read that blocks there would receive, in the name of our consumer, what
-   * is another member's by then.
+   * The server may not know that the connection was lost. A read that still blocks there would receive messages in the name of our
+   * consumer when they belong to another member.
    */
   async #endLostRead(): Promise<void> {
     const { context, key } = this.#parts
@@ -452,10 +453,10 @@ export class Reader {
       try {
         const isAnswered = await settledWithin(clock, leftMs, ending)
         if (isAnswered && (await ending) === 'ended') this.#endedLost = identity
-        // It ends by itself.
+        // It may not be ended: it ends at its time limit.
         else if (isAnswered) await sleep(clock, leftMs)
       } catch (error) {
-        // Closed: nothing can be done any more.
+        // The transport is closed.
         if (error instanceof NotSentError) return
         await sleep(clock, error instanceof LostReplyError || isPassing(error) ? RETRY_MS : leftMs)
       }

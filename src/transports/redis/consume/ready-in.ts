@@ -1,8 +1,9 @@
 import type { RedisContext } from '../context.ts'
 import type { PartitionState } from '../partitions/partition-state.ts'
 import { atOnce } from '../scripts/at-once.ts'
-import { GROUP_INFO, MAY_BE_READY } from '../scripts/look.ts'
+import { MAY_BE_READY } from '../scripts/look.ts'
 import { compareIds } from '../topology/compare-ids.ts'
+import { groupState } from '../topology/group-state.ts'
 
 /** Messages of these partitions that could be delivered now: unread, due again, or waiting here for credit. */
 export async function readyIn(context: RedisContext, partitions: readonly PartitionState[]): Promise<number> {
@@ -10,7 +11,7 @@ export async function readyIn(context: RedisContext, partitions: readonly Partit
   return counts.reduce((total, count) => total + count, 0)
 }
 
-/** Idle consumers ask again and again: they are told with one script that there is nothing. */
+/** For idle consumers, which ask again and again, one script answers that there is nothing. */
 async function countOf(context: RedisContext, partitions: readonly PartitionState[]): Promise<number> {
   const here = partitions.reduce(
     (total, { sources }) => sources.reduce((count, { ready }) => count + ready.length, total),
@@ -23,20 +24,11 @@ async function countOf(context: RedisContext, partitions: readonly PartitionStat
   const readTo = partitions.flatMap((partition) => [readToIn(partition), '0-0'])
   const args = [group, String(streams.length), ...readTo]
   if ((await context.scripts.run(MAY_BE_READY, [...streams, ...handedBack], args)) === 0) return here
-  const counts = await Promise.all(partitions.map((partition) => countIn(context, partition)))
-  return counts.reduce((total, count) => total + count, here)
+  const found = await groupState(context, partitions)
+  return found.reduce((total, { unread, due }) => total + unread + due, here)
 }
 
 function readToIn({ lastRead, reads }: PartitionState): string {
   if (lastRead === undefined || reads.seen === '') return lastRead ?? (reads.seen || '0-0')
   return compareIds(lastRead, reads.seen) < 0 ? reads.seen : lastRead
-}
-
-async function countIn({ scripts }: RedisContext, { keys, group }: PartitionState): Promise<number> {
-  const [unread, , , due] = (await scripts.run(
-    GROUP_INFO,
-    [keys.stream, group.side, group.later, group.sideLater, keys.delayed, group.delayed, group.meta],
-    [group.group, String(keys.partition)],
-  )) as readonly [number, number, number, number]
-  return unread + due
 }

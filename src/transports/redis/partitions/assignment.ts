@@ -5,13 +5,13 @@ import { memberProcesses } from '../topology/member-processes.ts'
 /** `k` has partitions of its own, `p` the same but paused, `n` reads all partitions beside others. */
 export type MemberKind = 'k' | 'p' | 'n'
 
-/** What one member is told when it reports to its group. */
+/** What a member learns when it reports to its group. */
 export interface Share {
   /** Numbers of the partitions that are the member's. */
   readonly mine: ReadonlySet<number>
   /** The largest number of partitions that a member knows of. */
   readonly partitions: number
-  /** Members with their own partitions and members without are in the group now, or are so no longer. */
+  /** Since the last report, the group has become mixed (see `isMixed`), or is mixed no longer. */
   readonly mixedChanged: boolean
   /** It gets its share when others have reported or died, or when it has lived for a lease. */
   readonly isWaiting: boolean
@@ -47,7 +47,7 @@ export class Assignment {
     return this.#isMixed
   }
 
-  /** Reports the member, whose process has a lease from then on, and tells the others if that changes their shares. */
+  /** Reports that the member exists, and notifies the others if that changes their shares. Takes the lease of the process first. */
   async report(kind: MemberKind, partitions: number): Promise<Share> {
     const { context } = this.#member
     await context.lease.start()
@@ -67,13 +67,13 @@ export class Assignment {
     }
   }
 
-  /** The member is gone: its partitions are for the others, who are told. */
+  /** Removes the member: its partitions go to the others, who are notified. */
   async leave(kind: MemberKind, partitions: number): Promise<void> {
     await this.#run(kind, partitions, true)
     this.#member.context.maintenance.announce(this.#topic, this.#member.spec.group)
   }
 
-  /** Says which partitions the member has got and which it gives up, by their names. */
+  /** Emits `rebalance` with the names of the partitions that the member has got and gives up, if there are any. */
   emitChanges(changes: { readonly assigned: readonly string[]; readonly revoked: readonly string[] }): void {
     if (changes.assigned.length + changes.revoked.length === 0) return
     const { context, spec } = this.#member

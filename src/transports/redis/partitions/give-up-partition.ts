@@ -26,7 +26,7 @@ export interface GiveUpParts {
   readonly lastLook: (partition: PartitionState) => Promise<void>
 }
 
-/** Finishes what is in flight before another member may begin. It begins with the phase `revoking`. */
+/** Finishes what is in flight before another member may begin. The partition's phase must be `revoking`. */
 export async function handOver(parts: GiveUpParts, partition: PartitionState): Promise<void> {
   const { member, readers } = parts
   const { generation } = partition
@@ -88,7 +88,7 @@ function anyGeneration({ keys }: PartitionState): string {
 }
 
 /**
- * What waits here goes back. If data of the group was deleted, it is put back first: nobody else knows of these. What was in a stream
+ * What waits here goes back. If data of the group was deleted, it is put back first: no other member knows of these. What was in a stream
  * of copies that was deleted is lost.
  */
 async function giveBack({ member, claimer }: GiveUpParts, partition: PartitionState, source: Source): Promise<void> {

@@ -1,5 +1,5 @@
 import type { ScriptRunner } from '../connection/script-runner.ts'
-import { LOOK_AT_GROUPS } from '../scripts/group.ts'
+import { LOOK_AT_GROUPS } from '../scripts/look.ts'
 
 /** Maximum number of keys in one script, which blocks the server while it runs. */
 const KEYS_AT_ONCE = 1_000

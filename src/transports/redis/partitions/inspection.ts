@@ -37,7 +37,7 @@ export interface InspectionParts {
  */
 export class Inspection {
   readonly #of: InspectionParts
-  /** Drawn again for each run: members don't look all at once for what other programs do, but at all partitions that are due. */
+  /** Chosen at random for each run, so that members don't look all at once for what other programs do; the same for its partitions. */
   #jitter = 1
 
   constructor(of: InspectionParts) {
@@ -45,10 +45,12 @@ export class Inspection {
   }
 
   /**
-   * When it is to look again (monotonic), if it expects to find nothing. Otherwise undefined, and when something else is to be done
-   * before `otherAt`.
+   * When it is to look again (monotonic), if nothing is expected then. Undefined otherwise, and if something else is to be done
+   * sooner, at `otherAt`.
    */
   quietUntil(otherAt: number): number | undefined {
+    // Without owners, any member may have what another one hands back: each looks at every poll.
+    if (!this.#of.member.owned) return undefined
     let until = otherAt
     for (const { phase, inspectAt, isExpectedQuiet } of this.#of.partitions) {
       if (phase === 'idle') continue
@@ -83,8 +85,9 @@ export class Inspection {
    * what other programs may have changed.
    */
   async #isUntouched(partitions: readonly PartitionState[], hasAssignment: boolean): Promise<boolean> {
-    const { owned, context } = this.#of.member
-    if (!owned || !partitions.every(({ isQuiet, inspectAt }) => isQuiet && inspectAt > 0)) return false
+    const { context } = this.#of.member
+    if (!partitions.every(({ isQuiet, isExpectedQuiet, inspectAt }) => isQuiet && isExpectedQuiet && inspectAt > 0))
+      return false
     const unswept = partitions.filter((partition) => !this.#isSwept(partition))
     if (unswept.some(({ lastSeen, reads }) => lastSeen?.resets !== reads.resets)) return false
     const [seen, { revision, isAlone }] = await Promise.all([
@@ -121,7 +124,9 @@ export class Inspection {
     const [first] = partitions as [PartitionState]
     const hasAssignment = !context.commands.cluster || first.keys.partition === 0
     if (await this.#isUntouched(partitions, hasAssignment)) {
-      for (const partition of partitions) partition.inspectAt = quietUntil
+      const { clock } = context.host
+      const nextAt = owned ? quietUntil : clock.monotonic() + context.options.pollIntervalMs
+      for (const partition of partitions) partition.inspectAt = nextAt
       return
     }
     const keys = [hasAssignment ? this.#of.assignment : first.group.meta]
@@ -164,7 +169,7 @@ export class Inspection {
       readers.wake(partition)
     }
     const isQuiet = member.owned && partition.isQuiet
-    partition.isExpectedQuiet = isQuiet && delayed < 0
+    partition.isExpectedQuiet = partition.isQuiet && delayed < 0 && (member.owned || pending === 0)
     if (!isQuiet) partition.wasBusy = true
     const nextAt = isQuiet ? quietUntil : clock.monotonic() + pollIntervalMs
     partition.inspectAt = delayed >= 0 ? Math.min(clock.monotonic() + delayed + 1, nextAt) : nextAt

@@ -4,9 +4,9 @@ import { Ticker } from './ticker.ts'
 /** Notices that are kept: a process that missed some finds out by the revision of each assignment, within a lease. */
 const KEPT_NOTICES = 1_000
 
-/** Quiet groups that are due soon are looked at together with one that is due, with one script, if they are no more than that. */
+/** Quiet groups that are due soon are looked at with the same script as those that are due, up to this number in all. */
 const TOGETHER = 24
-/** How much sooner, in leases. */
+/** How much sooner they may be looked at, in leases. */
 const SOON_LEASES = 0.25
 
 /** What is maintained: one topic of one consumer. */

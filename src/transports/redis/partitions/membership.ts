@@ -48,6 +48,7 @@ export class Membership implements Maintained {
   readonly #assignment: Assignment
   readonly #giveUp: GiveUpParts
   readonly #losses: LossDetector
+  readonly #host: PartitionHost
   readonly #inspection: Inspection
   #paused = false
   #countedAt: number
@@ -70,6 +71,11 @@ export class Membership implements Maintained {
       lastLook: (partition) => this.#lastLook(partition),
     }
     this.#losses = new LossDetector(parts.member)
+    this.#host = {
+      removed: (partition, gap) => this.#losses.reportRemoved(partition, gap),
+      lose: parts.lose,
+      repair: parts.repair,
+    }
     this.partitions = Array.from({ length: parts.partitions }, (_, index) => this.#make(index, parts.partitions))
     this.#inspection = new Inspection({
       ...parts,
@@ -89,11 +95,7 @@ export class Membership implements Maintained {
     const { context, spec } = this.#parts.member
     const keys = context.keys.partition(this.topic, index)
     context.retention.watch(keys, count)
-    return new PartitionState(keys, context.keys.group(keys, spec.group), {
-      removed: (partition, gap) => this.#losses.reportRemoved(partition, gap),
-      lose: this.#parts.lose,
-      repair: this.#parts.repair,
-    })
+    return new PartitionState(keys, context.keys.group(keys, spec.group), this.#host)
   }
 
   /** Others have partitions of this topic, and this member has none. */
@@ -247,7 +249,7 @@ export class Membership implements Maintained {
     if (this.#left) return
     const changes = { assigned: [] as string[], revoked: [] as string[] }
     if (assigned !== undefined) {
-      // All of them, whatever becomes of one: the next run must find none under way.
+      // Waits for all, even if one fails: the next run must not find any in progress.
       await allOrFirstError(
         this.partitions.map(async (partition) => {
           const mine = assigned.has(partition.keys.partition)

@@ -30,7 +30,7 @@ export class PartitionState implements SourcePartition {
   /** When it is to be looked at again (monotonic), and when that was done last for what other programs do. */
   inspectAt = 0
   sweptAt = 0
-  /** Nothing was in flight or waited for its time when it was looked at last. */
+  /** Nothing was in flight or waited for its time when it was looked at last; without owners, not at other members either. */
   isExpectedQuiet = false
   /**
    * What the server said of the group at the last such look, when nothing was pending, and how often `reads` had been reset: if

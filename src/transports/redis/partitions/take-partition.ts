@@ -8,7 +8,7 @@ import { ownerName } from '../topology/join-group.ts'
 import { fenceFormerOwner } from './fence.ts'
 import type { PartitionState } from './partition-state.ts'
 
-/** What `ACQUIRE` returns: taken or not, and then see there. */
+/** The reply of `ACQUIRE`. */
 type Acquired = readonly [number, number | Buffer, number?, Buffer?, Buffer?, ReadStateReply?, Buffer?, Buffer?]
 
 /**
@@ -71,7 +71,7 @@ function remember(partition: PartitionState, { floor, newest, state, readState }
   // What its former owner receives from now on, it can't ack: it is claimed here.
   reads.forgetSeen()
   reads.see(newest)
-  // What was removed by now nobody else will report: the server's count has been corrected.
+  // No other member can report what was removed so far: the server's count has been corrected.
   reads.begin(readStateOf(readState))
   partition.lastSeen = readState.length > 0 && state !== '' ? { state, resets: reads.resets } : undefined
 }

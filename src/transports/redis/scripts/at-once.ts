@@ -1,7 +1,7 @@
 /** Maximum number of streams in one script, which blocks the server while it runs. */
 const STREAMS = 64
 
-/** In portions that one script may have; in a cluster one by one, because streams may be on different servers. */
+/** Divides streams among scripts; in a cluster each needs its own, because they may be on different servers. */
 export function atOnce<T>(streams: readonly T[], { cluster }: { readonly cluster: boolean }): (readonly T[])[] {
   const size = cluster ? 1 : STREAMS
   const portions: (readonly T[])[] = []

@@ -310,44 +310,6 @@ return result
 )
 
 /**
- * KEYS for each group: its assignment, hashes, and what may exist beside them · ARGV for each group: 1 when its assignment is among
- * them, number of hashes, number of the others · for each: the revision of the assignment, or empty; and 1 when all hashes exist and
- * nothing else. Usually two commands, and one for each group.
- */
-export const LOOK_AT_GROUPS: Script = script(
-  'look-at-groups',
-  `
-local groups, hashes, others, key = {}, {}, {}, 1
-for at = 1, #ARGV, 3 do
-  local group = { hashes = {}, others = {} }
-  if ARGV[at] == '1' then
-    group.assignment = KEYS[key]
-    key = key + 1
-  end
-  for _ = 1, tonumber(ARGV[at + 1]) do
-    group.hashes[#group.hashes + 1], hashes[#hashes + 1] = KEYS[key], KEYS[key]
-    key = key + 1
-  end
-  for _ = 1, tonumber(ARGV[at + 2]) do
-    group.others[#group.others + 1], others[#others + 1] = KEYS[key], KEYS[key]
-    key = key + 1
-  end
-  groups[#groups + 1] = group
-end
-local function isAlone(of)
-  return redis.call('EXISTS', unpack(of.hashes)) == #of.hashes and redis.call('EXISTS', unpack(of.others)) == 0
-end
-local areAlone, result = isAlone({ hashes = hashes, others = others }), {}
-for _, group in ipairs(groups) do
-  -- A key of the wrong type is the trouble of its group alone.
-  local revision = group.assignment and redis.pcall('HGET', group.assignment, '#revision')
-  result[#result + 1] = { type(revision) == 'string' and revision or '', (areAlone or isAlone(group)) and 1 or 0 }
-end
-return result
-`,
-)
-
-/**
  * KEYS stream, meta, later · ARGV group, generation, id after which to read (empty: as last recorded; `side`: it is the
  * stream of copies for the group), consumer, owner (empty when partitions have none), ids of what the member holds ...
  *

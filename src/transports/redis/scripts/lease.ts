@@ -84,10 +84,11 @@ return result
 export const FENCE_DEAD: Script = script(
   'fence-dead',
   `${LEASES}
-local result, since = {}, tonumber(redis.call('ZSCORE', KEYS[1], 'since') or now)
+local result, scores = {}, redis.call('ZMSCORE', KEYS[1], 'since', unpack(ARGV))
+local since = tonumber(scores[1] or now)
 for at, name in ipairs(ARGV) do
   local lease = leaseOf(name)
-  local ends = tonumber(redis.call('ZSCORE', KEYS[1], name) or put(name, now - since > lease and -now or now + lease))
+  local ends = tonumber(scores[at + 1] or put(name, now - since > lease and -now or now + lease))
   local ended = ends > 0 and ends <= now
   if ended and not away(name) then ends = put(name, -now) end
   result[at] = ends < 0 and 1 or ended and 2 or 0

@@ -54,9 +54,11 @@ return names
  * up to 10,000 in one go: then the id after which to continue comes last.
  */
 const COUNT = `
+local pages = 20
 local function countAfter(stream, from)
   local count = 0
-  for _ = 1, 20 do
+  while pages > 0 do
+    pages = pages - 1
     local page = redis.call('XRANGE', stream, '(' .. from, '+', 'COUNT', 500)
     count = count + #page
     if #page < 500 then return count, '' end
@@ -85,58 +87,107 @@ end
 `
 
 /**
- * KEYS stream, side, later, side later, delayed, delayed of the group, meta · ARGV group, partition · [unread, pending, of the
- * pending: waiting for their time, due, delayed, oldest unacked id or empty, for the stream and the side: the id
- * after which to continue counting unread entries, or empty; of the stream: ids of the first and the last entry, of the
- * last one before the oldest unsettled, and of that one, all of them perhaps empty; 1 when entries were removed; and the
- * owner of the partition (process and member), or empty].
+ * KEYS for each partition: stream, side, later, side later, delayed, delayed of the group, meta · ARGV group, then for each its number
+ * and a colon · for each: [unread, pending, of the pending: waiting for their time, due, delayed, oldest unacked id or empty, for the
+ * stream and the side: the id after which to continue counting unread entries, or empty; of the stream: ids of the first and the last
+ * entry, of the last one before the oldest unsettled, and of that one, all of them perhaps empty; 1 when entries were removed; and the
+ * owner of the partition (process and member), or empty]. Where the group is missing, -1 are unread.
  */
 export const GROUP_INFO: Script = script(
   'group-info',
-  `${UNREAD}
-local lease = redis.call('HMGET', KEYS[7], ARGV[2] .. ':counted', ARGV[2] .. ':owner')
-local owner = lease[2] and lease[2] ~= '?' and lease[2] or ''
-local start, head, removed = '', '', 0
-local info, stream = redis.pcall('XINFO', 'STREAM', KEYS[1]), {}
-if not info.err then
-  stream = named(info)
-  start = stream['first-entry'] and stream['first-entry'][1] or ''
-  head = stream['last-entry'] and stream['last-entry'][1] or ''
-  removed = (stream['entries-added'] or 0) > stream.length and 1 or 0
+  `${UNREAD}${NOW}
+local group, metas, beside, result = ARGV[1], {}, {}, {}
+for key = 1, #KEYS, 7 do
+  for at = key + 1, key + 5 do beside[#beside + 1] = KEYS[at] end
 end
-local count, pending, first, more, delivered = unread(KEYS[1], ARGV[1], stream['last-generated-id'], lease[1])
-if not count then return { 0, 0, 0, 0, 0, '', '', '', start, head, '', '', removed, '' } end
-local oldest = first and first[1] or ''
-if pending > 0 then
-  local summary = redis.call('XPENDING', KEYS[1], ARGV[1])
-  if summary[2] then oldest = summary[2] end
-end
-local unsettled, settled = oldest, head
-if oldest ~= '' then
-  local before = redis.call('XREVRANGE', KEYS[1], '(' .. oldest, '-', 'COUNT', 1)[1]
-  settled = before and before[1] or ''
-elseif head == '' and delivered ~= '0-0' then settled = delivered end
-local waiting, due, delayed, sideMore = 0, 0, 0, ''
-if redis.call('EXISTS', unpack(KEYS, 2, 6)) > 0 then
-  ${NOW}
-  local sideCount, sidePending, sideFirst, sideFrom = unread(KEYS[2], ARGV[1])
-  if sideCount then
-    count = count + sideCount
-    pending = pending + sidePending
-    sideMore = sideFrom
-    if oldest == '' and sideFirst then oldest = sideFirst[1] end
-    if oldest == '' and sidePending > 0 then oldest = redis.call('XPENDING', KEYS[2], ARGV[1])[2] or '' end
+local isAlone = redis.call('EXISTS', unpack(beside)) == 0
+local function info(stream, side, later, sideLater, delayedOfAll, delayedOfGroup, meta, part)
+  metas[meta] = metas[meta] or named(redis.call('HGETALL', meta))
+  local owner = metas[meta][part .. 'owner'] or ''
+  local start, head, removed, found = '', '', 0, {}
+  local reply = redis.pcall('XINFO', 'STREAM', stream)
+  if not reply.err then
+    found = named(reply)
+    start = found['first-entry'] and found['first-entry'][1] or ''
+    head = found['last-entry'] and found['last-entry'][1] or ''
+    removed = (found['entries-added'] or 0) > found.length and 1 or 0
   end
-  for _, set in ipairs({ KEYS[3], KEYS[4] }) do
-    local ready = redis.call('ZCOUNT', set, '-inf', now)
-    waiting = waiting + redis.call('ZCARD', set) - ready
-    due = due + ready
+  local counted = metas[meta][part .. 'counted']
+  local count, pending, first, more, delivered = unread(stream, group, found['last-generated-id'], counted)
+  if not count then return { -1, 0, 0, 0, 0, '', '', '', start, head, '', '', removed, '' } end
+  local oldest = first and first[1] or ''
+  if pending > 0 then oldest = redis.call('XPENDING', stream, group)[2] or oldest end
+  local unsettled, settled = oldest, head
+  if oldest ~= '' then
+    local before = redis.call('XREVRANGE', stream, '(' .. oldest, '-', 'COUNT', 1)[1]
+    settled = before and before[1] or ''
+  elseif head == '' and delivered ~= '0-0' then settled = delivered end
+  local waiting, due, delayed, sideMore = 0, 0, 0, ''
+  if not isAlone then
+    local sideCount, sidePending, sideFirst, sideFrom = unread(side, group)
+    if sideCount then
+      count = count + sideCount
+      pending = pending + sidePending
+      sideMore = sideFrom
+      if oldest == '' and sideFirst then oldest = sideFirst[1] end
+      if oldest == '' and sidePending > 0 then oldest = redis.call('XPENDING', side, group)[2] or '' end
+    end
+    for _, set in ipairs({ later, sideLater }) do
+      local ready = redis.call('ZCOUNT', set, '-inf', now)
+      waiting = waiting + redis.call('ZCARD', set) - ready
+      due = due + ready
+    end
+    delayed = redis.call('ZCARD', delayedOfAll) + redis.call('ZCARD', delayedOfGroup)
   end
-  delayed = redis.call('ZCARD', KEYS[5]) + redis.call('ZCARD', KEYS[6])
+  return {
+    count, pending, waiting, due, delayed, oldest, more, sideMore, start, head, settled, unsettled, removed,
+    owner ~= '?' and owner or '',
+  }
 end
-return {
-  count, pending, waiting, due, delayed, oldest, more, sideMore, start, head, settled, unsettled, removed, owner,
-}
+for key = 1, #KEYS, 7 do
+  local of = { unpack(KEYS, key, key + 6) }
+  of[8] = ARGV[(key - 1) / 7 + 2]
+  result[#result + 1] = info(unpack(of))
+end
+return result
+`,
+)
+
+/**
+ * KEYS for each group: its assignment, hashes, and what may exist beside them · ARGV for each group: 1 when its assignment is among
+ * them, number of hashes, number of the others · for each: the revision of the assignment, or empty; and 1 when all hashes exist and
+ * nothing else. Usually two commands, and one for each group.
+ */
+export const LOOK_AT_GROUPS: Script = script(
+  'look-at-groups',
+  `
+local groups, hashes, others, key = {}, {}, {}, 1
+for at = 1, #ARGV, 3 do
+  local group = { hashes = {}, others = {} }
+  if ARGV[at] == '1' then
+    group.assignment = KEYS[key]
+    key = key + 1
+  end
+  for _ = 1, tonumber(ARGV[at + 1]) do
+    group.hashes[#group.hashes + 1], hashes[#hashes + 1] = KEYS[key], KEYS[key]
+    key = key + 1
+  end
+  for _ = 1, tonumber(ARGV[at + 2]) do
+    group.others[#group.others + 1], others[#others + 1] = KEYS[key], KEYS[key]
+    key = key + 1
+  end
+  groups[#groups + 1] = group
+end
+local function isAlone(of)
+  return redis.call('EXISTS', unpack(of.hashes)) == #of.hashes and redis.call('EXISTS', unpack(of.others)) == 0
+end
+local areAlone, result = isAlone({ hashes = hashes, others = others }), {}
+for _, group in ipairs(groups) do
+  -- A key of the wrong type must not fail the look at other groups.
+  local revision = group.assignment and redis.pcall('HGET', group.assignment, '#revision')
+  result[#result + 1] = { type(revision) == 'string' and revision or '', (areAlone or isAlone(group)) and 1 or 0 }
+end
+return result
 `,
 )
 

@@ -31,10 +31,11 @@ end
  */
 export const TRIM: Script = script(
   'trim',
-  `${NOW}${GROUPS}
+  `${GROUPS}
 local stream, maxLen, maxAge = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 local length = redis.pcall('XLEN', stream)
 if type(length) == 'table' or length == 0 then return { 0, 0, '', -1 } end
+${NOW}
 local groups = groupsOf(stream)
 local safe, holder
 for _, group in ipairs(groups) do

@@ -44,6 +44,63 @@ export function baseTopic(topic: string): string {
   return base
 }
 
+/** Keeps only the name of the stream: a process may have many thousands of partitions, and needs the other names rarely. */
+class NamedPartition implements PartitionKeys {
+  readonly topic: string
+  readonly partition: number
+  readonly stream: string
+
+  constructor(topic: string, partition: number, stream: string) {
+    this.topic = topic
+    this.partition = partition
+    this.stream = stream
+  }
+
+  get delayed(): string {
+    return `${this.stream}:delayed`
+  }
+
+  get sequence(): string {
+    return `${this.stream}:sequence`
+  }
+}
+
+class NamedGroup implements GroupKeys {
+  readonly group: string
+  readonly meta: string
+  readonly #stream: string
+
+  constructor(group: string, meta: string, stream: string) {
+    this.group = group
+    this.meta = meta
+    this.#stream = stream
+  }
+
+  get later(): string {
+    return `${this.#stream}:later:${this.group}`
+  }
+
+  get notes(): string {
+    return `${this.#stream}:notes:${this.group}`
+  }
+
+  get side(): string {
+    return `${this.#stream}:side:${this.group}`
+  }
+
+  get sideLater(): string {
+    return `${this.side}:later`
+  }
+
+  get sideNotes(): string {
+    return `${this.side}:notes`
+  }
+
+  get delayed(): string {
+    return `${this.#stream}:delayed:${this.group}`
+  }
+}
+
 /** Makes the names of keys. Braces surround the part that decides the slot. */
 export class Keys {
   /** Hash of all topics: name to number of partitions. */
@@ -61,6 +118,7 @@ export class Keys {
   readonly layout: string
   readonly #prefix: string
   readonly #cluster: boolean
+  #lastMeta = ''
 
   /** `cluster`: each partition may be on a server of its own, and shares no key with others. */
   constructor(prefix: string, cluster: boolean) {
@@ -76,22 +134,18 @@ export class Keys {
   partition(topic: string, partition: number): PartitionKeys {
     const base = baseTopic(topic)
     const tag = partition === 0 ? base : `${base}/${partition}`
-    const stream = `${this.#prefix}{${tag}}${topic.slice(base.length)}`
-    return { topic, partition, stream, delayed: `${stream}:delayed`, sequence: `${stream}:sequence` }
+    return new NamedPartition(topic, partition, `${this.#prefix}{${tag}}${topic.slice(base.length)}`)
   }
 
   group({ stream, topic }: PartitionKeys, group: string): GroupKeys {
-    const side = `${stream}:side:${group}`
-    return {
-      group,
-      meta: `${this.#cluster ? stream : this.partition(topic, 0).stream}:group:${group}`,
-      later: `${stream}:later:${group}`,
-      notes: `${stream}:notes:${group}`,
-      side,
-      sideLater: `${side}:later`,
-      sideNotes: `${side}:notes`,
-      delayed: `${stream}:delayed:${group}`,
-    }
+    return new NamedGroup(group, this.#metaOf(this.#cluster ? stream : this.partition(topic, 0).stream, group), stream)
+  }
+
+  /** One string for all partitions of a topic, because they are named one after the other. */
+  #metaOf(stream: string, group: string): string {
+    const meta = `${stream}:group:${group}`
+    if (this.#lastMeta !== meta) this.#lastMeta = meta
+    return this.#lastMeta
   }
 
   /** Hash: members of a group, and which of them has which partition. Stored with partition 0. */

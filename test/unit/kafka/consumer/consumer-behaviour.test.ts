@@ -602,7 +602,7 @@ describe('options', () => {
       [() => consumer.pause(null as never), 'are null'],
       [
         () => consumer.on('rebalance' as 'lost', () => {}),
-        "give 'assigned', 'revoking', 'lost', 'truncated' or 'reset'",
+        "give 'assigned', 'revoking', 'lost', 'truncated', 'reset' or 'passed'",
       ],
       [() => consumer.on('lost', undefined as never), 'listener is undefined: give a function'],
     ]

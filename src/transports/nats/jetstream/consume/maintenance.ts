@@ -54,7 +54,7 @@ export class Maintenance {
     const extended: NatsDelivery[] = []
     for (const delivery of deliveries) {
       if (delivery.lost || delivery.settled) continue
-      session.writeBuffer.publish(delivery.reply, '', WORKING)
+      delivery.answer(session.writeBuffer, '', WORKING)
       extended.push(delivery)
     }
     if (extended.length === 0) return

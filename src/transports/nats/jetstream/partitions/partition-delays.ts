@@ -1,7 +1,7 @@
 import type { Timer } from '../../../../core/clock.ts'
 import type { JetStreamApi } from '../server/jetstream-api.ts'
 import type { Mapping } from '../../wire/mapping.ts'
-import { DueHeap } from './due-heap.ts'
+import { DueHeap } from '../../../../core/util/due-heap.ts'
 import type { Delayed, Partition } from './partition.ts'
 import { PartitionDelivery } from './partition-delivery.ts'
 import type { Session } from '../../connection/session.ts'

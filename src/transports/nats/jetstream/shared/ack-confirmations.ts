@@ -58,7 +58,7 @@ export class AckConfirmations {
   /** Resolves with an error for each that failed: the answer of a consumer stands for its whole part. */
   send(deliveries: readonly NatsDelivery[], verb: Verb): Promise<SettlementError | undefined> {
     if (!this.#session.options.confirmAcks && this.#session.ready) {
-      for (const { reply } of deliveries) this.#session.writeBuffer.publish(reply, '', PAYLOADS[verb])
+      for (const delivery of deliveries) delivery.answer(this.#session.writeBuffer, '', PAYLOADS[verb])
       return Promise.resolve(undefined)
     }
     return new Promise((done) => {
@@ -78,10 +78,10 @@ export class AckConfirmations {
     const { writeBuffer } = this.#session
     let consumers = 0
     for (let index = 0; index < deliveries.length; index++) {
-      const { consumer, reply } = deliveries[index] as NatsDelivery
-      const isLast = consumer.lastIndex === index
+      const delivery = deliveries[index] as NatsDelivery
+      const isLast = delivery.consumer.lastIndex === index
       if (isLast) consumers++
-      writeBuffer.publish(reply, isLast ? inbox : '', payload)
+      delivery.answer(writeBuffer, isLast ? inbox : '', payload)
     }
     confirmation.open = consumers
     confirmation.sentAt = this.#session.host.clock.monotonic()

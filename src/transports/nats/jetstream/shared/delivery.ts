@@ -2,6 +2,8 @@ import type { EncodedMessage, Position } from '../../../../core/message.ts'
 import type { Delivery, DeliveryHistory } from '../../../../core/transport.ts'
 import type { LinkedList } from '../../../../core/util/linked-list.ts'
 import type { RecentAcks } from './recent-acks.ts'
+import type { Incoming } from '../../connection/incoming.ts'
+import type { WriteBuffer } from '../../connection/write-buffer.ts'
 import { positionOf } from '../../wire/mapping.ts'
 
 /** What is stored about a message between two deliveries. */
@@ -42,8 +44,10 @@ export class NatsDelivery implements Delivery {
   readonly consumer: DeliveringConsumer
   readonly message: EncodedMessage
   readonly destination: string
-  /** Where acks go. Identifies the delivery to the server on any connection. */
-  readonly reply: string
+  /** Where acks go, as received: see `reply`. */
+  readonly #replyBytes: Buffer
+  readonly #replyAt: number
+  readonly #replyEnd: number
   /** Its sequence in the stream. */
   readonly seq: number
   /** How often the server has delivered it, including this time. */
@@ -71,10 +75,9 @@ export class NatsDelivery implements Delivery {
     consumer: DeliveringConsumer,
     message: EncodedMessage,
     destination: string,
-    reply: string,
+    native: Incoming,
     seq: number,
     delivered: number,
-    bytes: number,
     early: boolean,
     known: boolean,
     touchedAt: number,
@@ -83,13 +86,26 @@ export class NatsDelivery implements Delivery {
     this.leaseGeneration = consumer.leaseGeneration
     this.message = message
     this.destination = destination
-    this.reply = reply
+    const { replyAt } = native
+    this.#replyBytes = replyAt < 0 ? Buffer.from(native.reply, 'latin1') : native.bytes
+    this.#replyAt = Math.max(0, replyAt)
+    this.#replyEnd = replyAt < 0 ? this.#replyBytes.length : native.replyEnd
     this.seq = seq
     this.delivered = delivered
-    this.bytes = bytes
+    this.bytes = native.size
     this.early = early
     this.known = known
     this.touchedAt = touchedAt
+  }
+
+  /** Where acks go. Identifies the delivery to the server on any connection. */
+  get reply(): string {
+    return this.#replyBytes.toString('latin1', this.#replyAt, this.#replyEnd)
+  }
+
+  /** Sends that there; `inbox`: where the answer goes, or empty. */
+  answer(writeBuffer: WriteBuffer, inbox: string, body: Uint8Array): void {
+    writeBuffer.publishTo(this.#replyBytes, this.#replyAt, this.#replyEnd, inbox, body)
   }
 
   get partition(): string {

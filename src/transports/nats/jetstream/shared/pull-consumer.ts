@@ -282,8 +282,7 @@ export class PullConsumer implements DeliveringConsumer {
   // --- in ----------------------------------------------------------------------------------------------------------
 
   #receive(native: Incoming): void {
-    const { reply } = native
-    if (!this.#reply.read(reply)) {
+    if (!this.#reply.readFrom(native)) {
       this.#status.read(native)
       return
     }
@@ -294,26 +293,25 @@ export class PullConsumer implements DeliveringConsumer {
     this.#unread = pending
     const isNew = seq > this.#seen
     if (isNew) this.#seen = seq
-    if ((!isNew && this.#isHere(seq)) || this.#isAcked(seq, reply, now, isNew)) return this.#host.wake()
+    if ((!isNew && this.#isHere(seq)) || this.#isAcked(seq, native, now, isNew)) return this.#host.wake()
     // Most messages have the same subject, and the reader returns the same string for it.
-    const topic = native.subject === this.#subject ? this.#topic : this.#topicOf(native.subject)
+    const { subject } = native
+    const topic = subject === this.#subject ? this.#topic : this.#topicOf(subject)
     const { message, group, deliverAt } = this.#host.mapping.decode(native, topic, this.#unsaid)
     if (group !== undefined && group !== this.#host.group) {
       // A redrive for another group.
-      this.#host.acknowledge(reply)
+      this.#host.acknowledge(native.reply)
       return this.#host.wake()
     }
-    const bytes = native.size
     // A server that was killed may count a message as new although it delivered it before.
     const known = delivered === 1 && isNew
     const delivery = new NatsDelivery(
       this,
       message,
-      native.subject,
-      reply,
+      subject,
+      native,
       seq,
       delivered,
-      bytes,
       deliverAt !== undefined,
       known,
       now,
@@ -351,9 +349,9 @@ export class PullConsumer implements DeliveringConsumer {
    * We acked it, but the server does not know: not yet, or no longer. It is acked again if the consumer is still the
    * same.
    */
-  #isAcked(seq: number, reply: string, now: number, isNew: boolean): boolean {
+  #isAcked(seq: number, native: Incoming, now: number, isNew: boolean): boolean {
     const isAcked = (!isNew && this.#host.isAcking(this, seq)) || (now <= this.#forgetfulUntil && this.acked.has(seq))
-    if (isAcked) this.#host.acknowledgeIfSame(this, reply)
+    if (isAcked) this.#host.acknowledgeIfSame(this, native.reply)
     return isAcked
   }
 

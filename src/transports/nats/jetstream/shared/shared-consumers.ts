@@ -96,9 +96,8 @@ export class SharedConsumers implements PullConsumerHost {
       publisher,
       confirmations: this.confirmations,
       notes,
-      wasOursAlone: ({ leaseGeneration, consumer, touchedAt }) =>
-        leaseGeneration === consumer.leaseGeneration &&
-        session.host.clock.monotonic() - touchedAt <= consumer.ackWaitMs,
+      wasOursAlone: ({ leaseGeneration, consumer, touchedAt }, now) =>
+        leaseGeneration === consumer.leaseGeneration && now - touchedAt <= consumer.ackWaitMs,
     })
   }
 
@@ -275,7 +274,7 @@ export class SharedConsumers implements PullConsumerHost {
     const held = consumer.lose(reason)
     if (streamGone) void this.losses.streamGone(consumer, held.length, last)
     if (!this.session.ready) return true
-    for (const { reply } of held) this.session.writeBuffer.publish(reply, '', NAK)
+    for (const delivery of held) delivery.answer(this.session.writeBuffer, '', NAK)
     await consumer.up()
     return true
   }

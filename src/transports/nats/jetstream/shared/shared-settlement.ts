@@ -20,8 +20,8 @@ export interface SettlementParts {
   readonly publisher: JetStreamPublisher
   readonly confirmations: AckConfirmations
   readonly notes: AttemptNotes
-  /** False when another member may have had the message since it came. */
-  readonly wasOursAlone: (delivery: NatsDelivery) => boolean
+  /** False when another member may have had the message since it came. `now`: monotonic ms. */
+  readonly wasOursAlone: (delivery: NatsDelivery, now: number) => boolean
 }
 
 /** Parallel to the deliveries. */
@@ -123,15 +123,17 @@ export class SharedSettlement {
   /** Resolves with the error of each; undefined when there is none. */
   async #send(deliveries: readonly NatsDelivery[], verb: Verb): Promise<Errors | undefined> {
     if (deliveries.length === 0) return undefined
-    const { confirmations, notes, wasOursAlone } = this.#parts
+    const { session, confirmations, notes, wasOursAlone } = this.#parts
     for (const { consumer, seq } of deliveries) consumer.acked.add(seq)
     const error = await confirmations.send(deliveries, verb)
     if (error !== undefined) return deliveries.map(() => error)
     let errors: (SettlementError | undefined)[] | undefined
+    // Once for the batch.
+    const now = session.host.clock.monotonic()
     for (let index = 0; index < deliveries.length; index++) {
       const delivery = deliveries[index] as NatsDelivery
       // The server confirms any ack, even a late one from a process that was frozen.
-      if (wasOursAlone(delivery)) {
+      if (wasOursAlone(delivery, now)) {
         if (delivery.note !== undefined) notes.forget(delivery)
       } else
         (errors ??= Array.from({ length: deliveries.length }))[index] = new SettlementError(
@@ -152,7 +154,7 @@ export class SharedSettlement {
   async delay(delivery: NatsDelivery, delayMs: number, noted: boolean): Promise<void> {
     if (noted) await this.#note({ delivery, used: delivery.attempt - 1, delayMs, inOrder: false })
     if (!this.#parts.session.ready || !isStillHere(delivery)) return
-    this.#parts.session.writeBuffer.publish(delivery.reply, '', nak(delayMs))
+    delivery.answer(this.#parts.session.writeBuffer, '', nak(delayMs))
   }
 
   /** Gives messages back, in order of their sequence; resolves when the server has them. */

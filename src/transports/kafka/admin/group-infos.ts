@@ -1,0 +1,167 @@
+import type { GroupInfo, PartitionInfo } from '../../../core/transport.ts'
+import type { Admin, GroupMemberInfo, GroupOffset } from '../../../kafka/index.ts'
+import { isMovesGroup } from '../consume/group-moves.ts'
+import { decodeRecord } from '../partitions/commit-record.ts'
+import { positionOf } from '../wire/mapping.ts'
+import { codeOf } from './error-code.ts'
+
+interface TopicEnds {
+  readonly starts: ReadonlyMap<number, number>
+  /** As readers of committed records see them. */
+  readonly ends: ReadonlyMap<number, number>
+}
+
+interface KafkaGroup {
+  readonly groupId: string
+  readonly members: readonly GroupMemberInfo[]
+  readonly offsets: readonly GroupOffset[]
+}
+
+/** How many groups or partitions are asked about at a time. */
+const AT_ONCE = 50
+
+/** Groups that have a position in one of these topics. One request for each group, whatever number of topics it reads. */
+export async function groupInfos(
+  admin: Admin,
+  topics: readonly string[],
+  groupOf: (groupId: string) => string,
+): Promise<readonly GroupInfo[]> {
+  const groups = await consumerGroups(admin)
+  const infos = await inTurns(topics, async (topic) => {
+    const ofTopic = groups.filter(
+      (each) => each.offsets.some((offset) => offset.topic === topic) || holders(each, topic) > 0,
+    )
+    if (ofTopic.length === 0) return []
+    const ends = await endsOf(admin, topic)
+    return inTurns(ofTopic, (group) => groupInfo(admin, topic, group, ends, groupOf))
+  })
+  return infos.flat().sort((a, b) => compare(a.topic, b.topic) || compare(a.group, b.group))
+}
+
+async function consumerGroups(admin: Admin): Promise<readonly KafkaGroup[]> {
+  const listed = await admin.groups.list()
+  const names = listed
+    .filter(({ type, protocolType }) => type !== 'share' && (protocolType === 'consumer' || protocolType === ''))
+    .filter(({ groupId }) => !isMovesGroup(groupId))
+    .map(({ groupId }) => groupId)
+  return inTurns(names, async (groupId) => ({
+    groupId,
+    members: await membersOf(admin, groupId),
+    offsets: await admin.offsets.list(groupId),
+  }))
+}
+
+/** One that has been deleted since it was listed has none. */
+async function membersOf(admin: Admin, groupId: string): Promise<readonly GroupMemberInfo[]> {
+  try {
+    return (await admin.groups.describe(groupId)).members
+  } catch (error) {
+    if (codeOf(error) === 'GROUP_ID_NOT_FOUND') return []
+    throw error
+  }
+}
+
+function holders({ members }: KafkaGroup, topic: string): number {
+  return members.filter(({ assignment }) => assignment.some((each) => each.topic === topic)).length
+}
+
+async function endsOf(admin: Admin, topic: string): Promise<TopicEnds> {
+  const [starts, ends] = await Promise.all([
+    admin.records.offsets(topic, 'earliest'),
+    admin.records.offsets(topic, 'latest', { committed: true }),
+  ])
+  const byPartition = (all: typeof ends) => new Map(all.map(({ partition, offset }) => [partition, offset]))
+  return { starts: byPartition(starts), ends: byPartition(ends) }
+}
+
+async function groupInfo(
+  admin: Admin,
+  topic: string,
+  of: KafkaGroup,
+  { starts, ends }: TopicEnds,
+  groupOf: (groupId: string) => string,
+): Promise<GroupInfo> {
+  const committed = new Map(of.offsets.filter((each) => each.topic === topic).map((each) => [each.partition, each]))
+  const partitions = await inTurns([...ends.keys()], (partition) =>
+    partitionInfo(admin, topic, committed.get(partition), {
+      partition,
+      name: `${topic}/${partition}`,
+      start: starts.get(partition) ?? 0,
+      end: ends.get(partition) ?? 0,
+    }),
+  )
+  const oldest = partitions.map(({ oldestUnackedAt }) => oldestUnackedAt).filter((time) => time !== undefined)
+  return {
+    topic,
+    group: groupOf(of.groupId),
+    lag: partitions.reduce((sum, { lag }) => sum + (lag ?? 0), 0),
+    inFlight: undefined,
+    members: holders(of, topic),
+    oldestUnackedAt: oldest.length === 0 ? undefined : Math.min(...oldest),
+    partitions,
+  }
+}
+
+interface Log {
+  readonly partition: number
+  readonly name: string
+  readonly start: number
+  readonly end: number
+}
+
+/** A partition without a commit is one that the group has not begun with: it will read all of it. */
+async function partitionInfo(
+  admin: Admin,
+  topic: string,
+  committed: GroupOffset | undefined,
+  { partition, name, start, end }: Log,
+): Promise<PartitionInfo> {
+  const floor = Math.max(start, committed?.offset ?? start)
+  const next = floor < end ? await nextRecord(admin, { topic, partition, offset: floor }) : undefined
+  // Markers of transactions have offsets, too: behind the last message there may be nothing but those.
+  const settled = next === undefined ? end : floor
+  const ahead = committed === undefined || settled === end ? 0 : finishedAhead(committed)
+  const at = (offset: number) => (offset < 0 ? undefined : positionOf(partition, offset))
+  return {
+    partition: name,
+    lag: Math.max(0, end - settled - ahead),
+    inFlight: undefined,
+    position: settled > 0 ? at(settled - 1) : undefined,
+    head: end > start ? at(end - 1) : undefined,
+    start: end > start ? at(start) : undefined,
+    oldestUnackedAt: next,
+  }
+}
+
+/** The time of the first record that is left; undefined if there is none. */
+async function nextRecord(
+  admin: Admin,
+  place: { readonly topic: string; readonly partition: number; readonly offset: number },
+): Promise<number | undefined> {
+  try {
+    return (await admin.records.read(place, { maxRecords: 1 })).records[0]?.timestamp
+  } catch (error) {
+    // Retention has removed it meanwhile.
+    if (codeOf(error) === 'OFFSET_OUT_OF_RANGE') return undefined
+    throw error
+  }
+}
+
+/** Records behind the commit that are finished. */
+function finishedAhead({ metadata, offset }: GroupOffset): number {
+  const record = decodeRecord(metadata, offset)
+  if (record === undefined) return 0
+  const open = record.open.reduce((sum, [first, last]) => sum + last - first + 1, 0)
+  return Math.max(0, record.to - record.floor - open)
+}
+
+async function inTurns<T, R>(items: readonly T[], ask: (item: T) => Promise<R>): Promise<readonly R[]> {
+  const answers: R[] = []
+  for (let at = 0; at < items.length; at += AT_ONCE)
+    answers.push(...(await Promise.all(items.slice(at, at + AT_ONCE).map(ask))))
+  return answers
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}

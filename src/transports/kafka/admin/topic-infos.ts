@@ -1,0 +1,65 @@
+import type { RetentionInfo, TopicInfo } from '../../../core/transport.ts'
+import type { Admin, ConfigEntry } from '../../../kafka/index.ts'
+import { isAuthorization } from '../errors.ts'
+
+const RETENTION = ['retention.ms', 'retention.bytes', 'cleanup.policy']
+
+/** Sizes, ages and limits of topics. */
+export async function topicInfos(admin: Admin, topics: readonly string[]): Promise<readonly TopicInfo[]> {
+  const sizes = await bytesByTopic(admin)
+  return Promise.all(topics.map((topic) => topicInfo(admin, topic, sizes?.get(topic))))
+}
+
+async function topicInfo(admin: Admin, topic: string, bytes: number | undefined): Promise<TopicInfo> {
+  const [starts, ends, configs] = await Promise.all([
+    admin.records.offsets(topic, 'earliest'),
+    admin.records.offsets(topic, 'latest'),
+    admin.configs.describe({ type: 'topic', name: topic }, RETENTION),
+  ])
+  const endOf = new Map(ends.map(({ partition, offset }) => [partition, offset]))
+  const filled = starts.filter(({ partition, offset }) => (endOf.get(partition) ?? 0) > offset)
+  const messages = filled.reduce((sum, { partition, offset }) => sum + (endOf.get(partition) ?? 0) - offset, 0)
+  const oldest = await Promise.all(
+    filled.map(
+      async (start) => (await admin.records.read({ topic, ...start }, { maxRecords: 1 })).records[0]?.timestamp,
+    ),
+  )
+  const times = oldest.filter((time) => time !== undefined && time >= 0) as number[]
+  return {
+    topic,
+    messages,
+    bytes,
+    oldestAt: times.length === 0 ? undefined : Math.min(...times),
+    retention: retentionOf(configs, starts.length),
+  }
+}
+
+/** As the broker applies it. It counts bytes by partition. */
+function retentionOf(configs: readonly ConfigEntry[], partitions: number): RetentionInfo {
+  const values = new Map(configs.map(({ name, value }) => [name, value ?? '']))
+  const limit = (name: string): number => Number(values.get(name) ?? -1)
+  if (!(values.get('cleanup.policy') ?? 'delete').includes('delete')) return {}
+  const [ageMs, bytes] = [limit('retention.ms'), limit('retention.bytes')]
+  return {
+    ...(ageMs < 0 ? {} : { maxAgeMs: ageMs }),
+    ...(bytes < 0 ? {} : { maxBytes: bytes * partitions }),
+  }
+}
+
+/** One copy of each partition counts: the largest, which is that of the leader. Undefined where it may not be asked for. */
+async function bytesByTopic(admin: Admin): Promise<ReadonlyMap<string, number> | undefined> {
+  const largest = new Map<string, Map<number, number>>()
+  const dirs = await admin.cluster.logDirs().catch((error: unknown) => {
+    if (isAuthorization(error)) return undefined
+    throw error
+  })
+  if (dirs === undefined) return undefined
+  for (const { topic, partition, bytes } of dirs.flatMap(({ replicas }) => replicas)) {
+    let partitions = largest.get(topic)
+    if (partitions === undefined) largest.set(topic, (partitions = new Map()))
+    partitions.set(partition, Math.max(bytes, partitions.get(partition) ?? 0))
+  }
+  return new Map(
+    [...largest].map(([topic, sizes]) => [topic, [...sizes.values()].reduce((sum, size) => sum + size, 0)]),
+  )
+}

@@ -1,0 +1,148 @@
+import { SettlementError } from '../../../core/errors.ts'
+import type { PublishError } from '../../../core/errors.ts'
+import type { OutgoingMessage } from '../../../core/message.ts'
+import type { Consumer, Producer, TransactionOffset } from '../../../kafka/index.ts'
+import { KafkaError } from '../../../kafka/index.ts'
+import type { KafkaContext } from '../context.ts'
+import { toPublishError } from '../errors.ts'
+import type { Commits } from '../partitions/commits.ts'
+import type { Partition, PartitionDelivery } from '../partitions/partition.ts'
+import type { AckWithMessages } from '../partitions/settlement.ts'
+import { sendInTransaction, transactionalProducer } from '../publish/send-in-transaction.ts'
+
+/** Messages that one transaction carries. */
+const MOST_MESSAGES = 1_000
+
+/** Undefined: stored. A `PublishError`: nothing of it is stored, and it may be settled again. */
+export type AckResult = PublishError | SettlementError | undefined
+
+interface Waiting extends AckWithMessages {
+  readonly done: (result: AckResult) => void
+}
+
+export interface AckTransactionsHost {
+  readonly context: KafkaContext
+  readonly commits: Commits
+  /** A broadcast commits nothing: then its messages alone are a transaction. */
+  readonly hasGroup: boolean
+  readonly consumer: () => Consumer | undefined
+  /** It is not known what became of it: everything here is lost, and whoever reads it next finds out. */
+  readonly inDoubt: (error: unknown) => void
+}
+
+/**
+ * Acks that carry messages: the messages and the commit of their partitions are one transaction of Kafka, one at a time, with all that
+ * has come up meanwhile. One that can't be stored fails alone.
+ */
+export class AckTransactions {
+  readonly #host: AckTransactionsHost
+  #waiting: Waiting[] = []
+  #producer: Producer | undefined
+  #isRunning = false
+
+  constructor(host: AckTransactionsHost) {
+    this.#host = host
+  }
+
+  ack(acks: readonly AckWithMessages[]): Promise<readonly AckResult[]> {
+    const results = acks.map((ack) => new Promise<AckResult>((done) => this.#waiting.push({ ...ack, done })))
+    void this.#run()
+    return Promise.all(results)
+  }
+
+  async close(deadlineMs: number): Promise<void> {
+    await this.#producer?.close({ deadlineMs })
+  }
+
+  async #run(): Promise<void> {
+    if (this.#isRunning) return
+    this.#isRunning = true
+    while (this.#waiting.length > 0) {
+      let count = 0
+      for (let messages = 0; count < this.#waiting.length && (count === 0 || messages < MOST_MESSAGES); count++)
+        messages += this.#waiting[count]?.publish.length ?? 0
+      await this.#store(this.#waiting.splice(0, count))
+    }
+    this.#isRunning = false
+  }
+
+  /** Halves what can't be stored, until what is to blame is alone. Never rejects. */
+  async #store(acks: readonly Waiting[]): Promise<void> {
+    const alive = acks.filter(({ delivery, done }) => {
+      if (isOurs(delivery)) return true
+      done(lostError())
+      return false
+    })
+    if (alive.length === 0) return
+    const partitions = [...new Set(alive.map(({ delivery }) => delivery.owner))]
+    try {
+      await this.#transact(alive, partitions)
+      for (const { delivery } of alive) if (isOurs(delivery)) delivery.owner.finish(delivery)
+      for (const partition of partitions) this.#host.commits.confirmed(partition)
+      for (const { done } of alive) done(undefined)
+    } catch (error) {
+      const outcome = error instanceof KafkaError ? error.outcome : 'not-sent'
+      if (outcome === 'unknown') {
+        this.#host.inDoubt(error)
+        for (const { done } of alive) done(lostError())
+      } else if (alive.length > 1 && isAboutOne(error)) {
+        const half = alive.length >> 1
+        await this.#store(alive.slice(0, half))
+        await this.#store(alive.slice(half))
+      } else for (const { delivery, publish, done } of alive) done(this.#failure(error, delivery, publish))
+    } finally {
+      this.#host.commits.release(partitions)
+    }
+  }
+
+  async #transact(acks: readonly Waiting[], partitions: readonly Partition[]): Promise<void> {
+    const { context, commits } = this.#host
+    const batch = acks.flatMap(({ publish }) => publish)
+    await Promise.all([...new Set(batch.map(({ topic }) => topic))].map((topic) => context.topics.ensure(topic)))
+    // A commit beside it could undo what it commits.
+    await commits.hold(partitions)
+    const consumer = this.#host.consumer()
+    if (consumer === undefined || !partitions.every(({ mine }) => mine)) throw notOurs()
+    this.#producer ??= transactionalProducer(context)
+    await this.#producer.transaction(async (transaction) => {
+      await sendInTransaction(context, transaction, batch)
+      if (!acks.every(({ delivery }) => isOurs(delivery))) throw notOurs()
+      for (const { delivery } of acks) delivery.isEnding = true
+      try {
+        const offsets: TransactionOffset[] = partitions.map((partition) => commits.offsetOf(partition))
+        if (this.#host.hasGroup) transaction.offsets(consumer, offsets)
+      } finally {
+        for (const { delivery } of acks) delivery.isEnding = false
+      }
+    })
+  }
+
+  #failure(error: unknown, delivery: PartitionDelivery, publish: readonly OutgoingMessage[]): AckResult {
+    // One that is still ours is settled again: the member is between two generations of its group, perhaps.
+    if (!isOurs(delivery)) return lostError()
+    return toPublishError(error, publish[0]?.topic ?? '', 'not-sent')
+  }
+}
+
+function isOurs({ lost, settled, owner }: PartitionDelivery): boolean {
+  return !lost && !settled && owner.mine
+}
+
+/** Another half may succeed: what the cluster or the group is to blame for would fail again at once. */
+function isAboutOne(error: unknown): boolean {
+  return error instanceof KafkaError && !error.retriable && error.action !== 'rejoin' && error.action !== 'fenced'
+}
+
+function notOurs(): KafkaError {
+  return new KafkaError('a partition was lost before the transaction was committed', {
+    code: 'PARTITION_LOST',
+    action: 'rejoin',
+    outcome: 'not-sent',
+  })
+}
+
+function lostError(): SettlementError {
+  return new SettlementError(
+    'The partition was lost before the settlement was committed; the message is delivered again',
+  )
+}

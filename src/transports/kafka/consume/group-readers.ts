@@ -1,0 +1,109 @@
+import type { KafkaContext } from '../context.ts'
+import { GroupReader } from './group-reader.ts'
+import { GroupStarts, topicsOf } from './group-starts.ts'
+import type { WantedTopic } from './group-starts.ts'
+import type { KafkaSubscription } from './subscription.ts'
+
+/** A group of the broker, and what this process reads of it. */
+interface ReadGroup {
+  readonly starts: GroupStarts
+  reader: GroupReader | undefined
+  /** To be read, too: those of one turn of the event loop join together. */
+  joining: Joining[]
+  isJoining: boolean
+}
+
+interface Joining {
+  readonly subscription: KafkaSubscription
+  readonly joined: PromiseWithResolvers<void>
+}
+
+/** The readers of an open transport: one for each group, whatever the number of its topics, and one for each broadcast. */
+export class GroupReaders {
+  readonly #context: KafkaContext
+  readonly #groups = new Map<string, ReadGroup>()
+  readonly #readers = new Set<GroupReader>()
+  readonly #closing = new AbortController()
+
+  constructor(context: KafkaContext) {
+    this.#context = context
+  }
+
+  /** Resolves when everything that is published from then on reaches the group. */
+  join(subscription: KafkaSubscription): Promise<void> {
+    const { ephemeral, group } = subscription.spec
+    if (ephemeral) return this.#begin(this.#newGroup(undefined), undefined, [subscription])
+    const groupId = this.#context.groupId(group)
+    let read = this.#groups.get(groupId)
+    if (read === undefined) this.#groups.set(groupId, (read = this.#newGroup(groupId)))
+    const joined = Promise.withResolvers<void>()
+    read.joining.push({ subscription, joined })
+    void this.#joinAll(groupId, read)
+    return joined.promise
+  }
+
+  /** Ends what is still going on. */
+  abort(): void {
+    this.#closing.abort()
+    for (const reader of this.#readers) reader.abort()
+  }
+
+  #newGroup(groupId: string | undefined): ReadGroup {
+    return { starts: new GroupStarts(this.#context, groupId), reader: undefined, joining: [], isJoining: false }
+  }
+
+  async #joinAll(groupId: string, group: ReadGroup): Promise<void> {
+    if (group.isJoining) return
+    group.isJoining = true
+    await new Promise(setImmediate)
+    while (group.joining.length > 0) {
+      const joining = group.joining.splice(0)
+      try {
+        await this.#begin(
+          group,
+          groupId,
+          joining.map(({ subscription }) => subscription),
+        )
+        for (const { joined } of joining) joined.resolve()
+      } catch (error) {
+        for (const { joined } of joining) joined.reject(error)
+      }
+    }
+    group.isJoining = false
+  }
+
+  async #begin(
+    group: ReadGroup,
+    groupId: string | undefined,
+    subscriptions: readonly KafkaSubscription[],
+  ): Promise<void> {
+    const wanted: WantedTopic[] = []
+    for (const { spec, isPattern, matches } of subscriptions) {
+      if (isPattern) wanted.push(...(await topicsOf(this.#context, spec, matches)))
+      else wanted.push({ topic: spec.topic, from: spec.from })
+    }
+    const begunLater = await group.starts.prepare(wanted)
+    this.#closing.signal.throwIfAborted()
+    group.reader ??= this.#newReader(group, groupId)
+    await group.reader.join(subscriptions)
+    if (groupId !== undefined) await group.starts.whenBegun(begunLater, this.#closing.signal)
+    await group.reader.whenReading(subscriptions)
+  }
+
+  #newReader(group: ReadGroup, groupId: string | undefined): GroupReader {
+    const { starts } = group
+    const reader: GroupReader = new GroupReader({
+      context: this.#context,
+      groupId,
+      beginning: (topic, partition) => starts.beginning(topic, partition),
+      recreated: (topic) => starts.forget(topic),
+      partitionsOf: (topic) => starts.partitionsOf(topic),
+      ended: () => {
+        this.#readers.delete(reader)
+        if (group.reader === reader) group.reader = undefined
+      },
+    })
+    this.#readers.add(reader)
+    return reader
+  }
+}

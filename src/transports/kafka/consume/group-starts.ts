@@ -1,0 +1,121 @@
+import { sleep } from '../../../core/clock.ts'
+import type { StartFrom, SubscriptionSpec } from '../../../core/transport.ts'
+import { KafkaError } from '../../../kafka/index.ts'
+import type { GroupOffset, NewGroupOffset } from '../../../kafka/index.ts'
+import { startOffsets } from '../admin/start-offsets.ts'
+import type { KafkaContext } from '../context.ts'
+import { decodeRecord, encodeRecord } from '../partitions/commit-record.ts'
+
+/** How long a new group is waited for whose beginning only its members can commit. */
+const COMMITTED_MS = 10_000
+const LOOK_MS = 50
+
+/** A topic that a subscription of the group reads, and from where if the group is new there. */
+export interface WantedTopic {
+  readonly topic: string
+  readonly from: StartFrom
+}
+
+/**
+ * Where a group begins in topics that are new to it. Decided when a member subscribes, so that what is published from then on is
+ * for the group, and committed at once where that is possible: while the group has no members.
+ */
+export class GroupStarts {
+  readonly #context: KafkaContext
+  readonly #groupId: string | undefined
+  /** By partition, of topics that were there. Of all others, everything is for the group. */
+  readonly #offsets = new Map<string, number>()
+  readonly #counts = new Map<string, number>()
+
+  constructor(context: KafkaContext, groupId: string | undefined) {
+    this.#context = context
+    this.#groupId = groupId
+  }
+
+  beginning(topic: string, partition: number): number {
+    return this.#offsets.get(`${topic}/${partition}`) ?? 0
+  }
+
+  partitionsOf(topic: string): number {
+    return this.#counts.get(topic) ?? 0
+  }
+
+  /** It was made again: all that is in it is for the group. */
+  forget(topic: string): void {
+    for (let partition = 0; partition < this.partitionsOf(topic); partition++)
+      this.#offsets.delete(`${topic}/${partition}`)
+    this.#counts.delete(topic)
+  }
+
+  /** Returns the topics that the group will have begun with only when its members have: `whenBegun` waits for that. */
+  async prepare(wanted: readonly WantedTopic[]): Promise<readonly string[]> {
+    const committed = this.#groupId === undefined ? [] : await this.#committed()
+    const starts: NewGroupOffset[] = []
+    const topics: string[] = []
+    await Promise.all(
+      wanted.map(async ({ topic, from }) => {
+        const known = committed.filter((each) => each.topic === topic)
+        const covered = coveredBy(known)
+        const found = await startOffsets(this.#context.client.admin(), topic, from)
+        this.#counts.set(topic, covered === 0 ? found.size : covered)
+        for (const [partition, offset] of found) {
+          // One that came later than the group has nothing that the group has not missed.
+          const isLater = known.length > 0 && partition >= covered
+          this.#offsets.set(`${topic}/${partition}`, isLater ? 0 : offset)
+          if (known.some((each) => each.partition === partition) || isLater) continue
+          starts.push(this.#start(topic, partition, offset, found.size))
+          if (!topics.includes(topic)) topics.push(topic)
+        }
+      }),
+    )
+    if (this.#groupId === undefined || starts.length === 0) return []
+    try {
+      await this.#context.client.admin().offsets.alter(this.#groupId, starts)
+      return []
+    } catch (error) {
+      if (error instanceof KafkaError && error.code === 'NON_EMPTY_GROUP') return topics
+      throw error
+    }
+  }
+
+  /** Resolves when the group has a position in all partitions of these topics. */
+  async whenBegun(topics: readonly string[], signal: AbortSignal): Promise<void> {
+    const { clock } = this.#context.host
+    const end = clock.monotonic() + COMMITTED_MS
+    for (let pauseMs = LOOK_MS; topics.length > 0 && clock.monotonic() < end; pauseMs = Math.min(2 * pauseMs, 500)) {
+      const committed = await this.#committed()
+      const names = new Set(committed.map(({ topic, partition }) => `${topic}/${partition}`))
+      const isBegun = (topic: string): boolean =>
+        Array.from({ length: this.partitionsOf(topic) }, (_, at) => `${topic}/${at}`).every((name) => names.has(name))
+      if (topics.every(isBegun)) return
+      await sleep(clock, pauseMs, signal)
+    }
+  }
+
+  #committed(): Promise<readonly GroupOffset[]> {
+    return this.#context.client.admin().offsets.list(this.#groupId ?? '')
+  }
+
+  #start(topic: string, partition: number, offset: number, partitions: number): NewGroupOffset {
+    const record = { floor: offset, topic: 0, owner: '', free: true, to: offset, claim: offset, moved: 0, partitions }
+    return { topic, partition, offset, metadata: encodeRecord({ ...record, open: [], notes: [] }) }
+  }
+}
+
+/** How many partitions the group began with, as its records say; all that it has commits for, if they are of another program. */
+function coveredBy(known: readonly GroupOffset[]): number {
+  let covered = 0
+  for (const { offset, metadata, partition } of known)
+    covered = Math.max(covered, decodeRecord(metadata, offset)?.partitions ?? 0, partition + 1)
+  return covered
+}
+
+/** What a subscription reads that is there already. */
+export async function topicsOf(
+  context: KafkaContext,
+  spec: SubscriptionSpec,
+  matches: (topic: string) => boolean,
+): Promise<readonly WantedTopic[]> {
+  const names = await context.client.admin().topics.list()
+  return names.filter(matches).map((topic): WantedTopic => ({ topic, from: spec.from }))
+}

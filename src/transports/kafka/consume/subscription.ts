@@ -1,0 +1,329 @@
+// Over 250 lines: one member's side of the contract; partitions, credit and settlement are in files of their own.
+import { StateError } from '../../../core/errors.ts'
+import { compilePattern, isPattern } from '../../../core/topic.ts'
+import type {
+  AttemptNote,
+  Delivery,
+  DeliverySink,
+  PublishOutcome,
+  Settlement,
+  SettlementFailure,
+  SubscriptionSpec,
+  SubscriptionState,
+  TransportSubscription,
+} from '../../../core/transport.ts'
+import type { OutgoingMessage } from '../../../core/message.ts'
+import type { KafkaRecord } from '../../../kafka/index.ts'
+import type { KafkaContext } from '../context.ts'
+import { PartitionDelays } from '../delays/partition-delays.ts'
+import { MAX_DELAYED } from '../partitions/partition.ts'
+import type { Delayed, Partition, PartitionDelivery, Unstored } from '../partitions/partition.ts'
+import { PartitionSettlement } from '../partitions/settlement.ts'
+import type { AckWithMessages } from '../partitions/settlement.ts'
+import { positionOf } from '../wire/mapping.ts'
+import type { Decoded } from '../wire/mapping.ts'
+import type { AckResult } from './ack-transactions.ts'
+import { Credit } from './credit.ts'
+
+/** Part of `prefetchBytes` that messages may take which wait for their time. */
+const DELAYED_SHARE = 1 / 2
+
+/** What each partition may have waiting, however many there are. */
+const LEAST_BYTES = 65_536
+
+/** What reads for a subscription: it may do so for others, too. */
+export interface Reader {
+  /** Something of the partition must be committed; `now`: at once. */
+  changed(partition: Partition, now: boolean): void
+  /** Stores messages and acks in one step. By index: undefined for what is stored. */
+  ack(acks: readonly AckWithMessages[]): Promise<readonly AckResult[]>
+  /** Its fetches rest, or go on. */
+  rest(partition: Partition, rests: boolean): void
+  /** How many messages the broker has for these that have not come. */
+  behind(partitions: Iterable<Partition>): number | undefined
+  /** Gives the partitions back; resolves when the group knows. */
+  leave(subscription: KafkaSubscription): Promise<void>
+  readonly trouble: string | undefined
+}
+
+export interface SubscriptionParts {
+  readonly context: KafkaContext
+  readonly spec: SubscriptionSpec
+  readonly sink: DeliverySink
+  readonly publish: (batch: readonly OutgoingMessage[]) => Promise<readonly PublishOutcome[]>
+}
+
+/** One consumer's reading: the partitions that this member has of its topic, or of the topics of its pattern. */
+export class KafkaSubscription implements TransportSubscription {
+  readonly spec: SubscriptionSpec
+  readonly matches: (topic: string) => boolean
+  readonly #context: KafkaContext
+  readonly #sink: DeliverySink
+  readonly #credit: Credit
+  readonly #settlement: PartitionSettlement
+  readonly #delays: PartitionDelays
+  /** Those that are ours now. */
+  readonly #held = new Set<Partition>()
+  /** Handovers that wait for outstanding deliveries: called when one is settled or lost. */
+  readonly #handovers = new Set<() => void>()
+  readonly #unstored: Unstored = { count: 0 }
+  readonly #prefetch: number
+  reader: Reader | undefined
+  /** The group has told this member what it has. */
+  isAssigned = false
+  #closing: Promise<void> | undefined
+  #closed = false
+
+  constructor({ context, spec, sink, publish }: SubscriptionParts) {
+    this.spec = spec
+    this.matches = compilePattern(spec.topic)
+    this.#context = context
+    this.#sink = sink
+    this.#prefetch = spec.prefetch
+    const { clock } = context.host
+    this.#delays = new PartitionDelays(context, spec.prefetchBytes * DELAYED_SHARE, {
+      wake: (partition) => this.#credit.ready(partition),
+      changed: (partition) => this.reader?.changed(partition, false),
+      lost: (partition, offset, count) => this.#delayedLost(partition, offset, count),
+    })
+    this.#credit = new Credit(spec, {
+      now: () => clock.now(),
+      receive: (batch) => sink.receive(batch),
+      unstored: () => this.#unstored.count,
+      storeNow: () => this.#storeNow(),
+      reserve: (partition) => this.reader?.changed(partition, true),
+      changed: (partition) => this.reader?.changed(partition, false),
+      full: (partition) => this.#full(partition),
+      consumed: (partition) => this.#consumed(partition),
+      partitionCount: () => this.#held.size,
+      decode: (record, partition) => this.#decode(record, partition),
+      delay: (partition, delayed) => this.#delay(partition, delayed),
+      mayKeep: (bytes) => this.#delays.mayKeep(bytes),
+    })
+    this.#settlement = new PartitionSettlement({
+      now: () => clock.now(),
+      publish,
+      ack: (acks) => (this.reader as Reader).ack(acks),
+      putAside: (delivery, dueAt) => this.#putAside(delivery, dueAt),
+      changed: (partition, now) => {
+        this.reader?.changed(partition, now)
+        if (partition.hasWork) this.#credit.ready(partition)
+      },
+      settled: () => {
+        for (const check of this.#handovers) check()
+        this.#credit.wake()
+      },
+    })
+  }
+
+  get isPattern(): boolean {
+    return isPattern(this.spec.topic)
+  }
+
+  get isClosed(): boolean {
+    return this.#closing !== undefined
+  }
+
+  get partitions(): Iterable<Partition> {
+    return this.#held
+  }
+
+  // --- what the runtime calls --------------------------------------------------------------------------------------
+
+  request(credit: number, bytes: number): void {
+    this.#credit.request(credit, bytes)
+  }
+
+  /** Partitions stay ours, with everything that has come of them. */
+  pause(): void {
+    this.#credit.paused = true
+  }
+
+  resume(): void {
+    this.#credit.paused = false
+    this.#credit.wake()
+  }
+
+  async settle(batch: readonly Settlement[]): Promise<readonly SettlementFailure[]> {
+    if (this.#closed) {
+      const error = new StateError('The subscription is closed')
+      return batch.map((_, index) => ({ index, error: error as never }))
+    }
+    return this.#settlement.settle(batch)
+  }
+
+  noteAttempts(notes: readonly AttemptNote[]): Promise<void> {
+    return this.#settlement.note(notes)
+  }
+
+  async readyHere(): Promise<number | undefined> {
+    const behind = this.reader?.behind(this.#held)
+    if (behind === undefined) return undefined
+    let count = behind
+    for (const partition of this.#held) count += partition.unread
+    return count
+  }
+
+  state(): SubscriptionState {
+    const standby = !this.spec.ephemeral && this.isAssigned && this.#held.size === 0
+    return { standby, trouble: this.reader?.trouble }
+  }
+
+  async drain(): Promise<void> {
+    this.#credit.ended = true
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close()
+    return this.#closing
+  }
+
+  async #close(): Promise<void> {
+    await this.drain()
+    this.#closed = true
+    for (const partition of this.#held) partition.giveBack(this.#context.host.clock.now())
+    for (const check of this.#handovers) check()
+    await this.reader?.leave(this)
+    this.#delays.close()
+    for (const partition of this.#held) partition.lose()
+    this.#held.clear()
+  }
+
+  // --- what its reader calls ---------------------------------------------------------------------------------------
+
+  /** It is ours now, and was loaded. */
+  assigned(partition: Partition): void {
+    partition.unstored = this.#unstored
+    this.#held.add(partition)
+  }
+
+  /** Records have come, or what kept them from being handed out is over. */
+  arrived(partition: Partition): void {
+    if (partition.unread >= this.#most || partition.unreadBytes >= this.#mostBytes) this.#rest(partition, true)
+    this.#credit.ready(partition)
+  }
+
+  /** A commit was confirmed. */
+  stored(partition: Partition): void {
+    if (partition.hasWork) this.#credit.ready(partition)
+    else this.#credit.wake()
+  }
+
+  /**
+   * Hands nothing more of them out, and gives handlers time to finish: resolves when none has anything of these, or when the time is
+   * over, with those that were not settled given back.
+   */
+  async handOver(partitions: readonly Partition[], limitMs: number): Promise<void> {
+    const mine = partitions.filter((partition) => partition.mine)
+    const queued: Delivery[] = []
+    for (const partition of mine) {
+      partition.leaving = true
+      this.#credit.drop(partition)
+      queued.push(...partition.outstanding.toArray())
+    }
+    const isOver = (): boolean => this.#closed || mine.every(({ outstanding }) => outstanding.size === 0)
+    // Those that no handler has begun with.
+    if (queued.length > 0 && !this.#closed) this.#sink.recall(queued)
+    if (!isOver()) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      const timer = this.#context.host.clock.setTimer(limitMs, resolve)
+      const check = (): void => {
+        if (isOver()) resolve()
+      }
+      this.#handovers.add(check)
+      await promise
+      this.#handovers.delete(check)
+      timer.cancel()
+    }
+    const now = this.#context.host.clock.now()
+    const begun = mine.filter((partition) => partition.mine).flatMap((partition) => partition.giveBack(now))
+    this.#report(begun, 'its partition went to another member')
+  }
+
+  /** They are not ours any more. */
+  lost(partitions: readonly Partition[], reason: string): void {
+    const lost: PartitionDelivery[] = []
+    for (const partition of partitions) {
+      this.#credit.drop(partition)
+      this.#held.delete(partition)
+      lost.push(...partition.lose())
+    }
+    this.#delays.lost()
+    this.#report(lost, reason)
+    for (const check of this.#handovers) check()
+  }
+
+  #report(lost: readonly PartitionDelivery[], reason: string): void {
+    if (lost.length > 0 && !this.#closed) this.#sink.lost(lost, reason)
+  }
+
+  // --- records -----------------------------------------------------------------------------------------------------
+
+  #decode(record: KafkaRecord, { topic, index }: Partition): Decoded | undefined {
+    const decoded = this.#context.mapping.decode(record, topic, index)
+    const { group } = decoded
+    // A redrive for another group; a line in the log of removals of a dead-letter topic.
+    return (group !== undefined && group !== this.spec.group) || decoded.isRemoval ? undefined : decoded
+  }
+
+  #putAside(delivery: PartitionDelivery, dueAt: number): void {
+    const { owner } = delivery
+    this.#delay(owner, owner.putAside(delivery, dueAt, this.#delays.mayKeep(delivery.bytes)))
+  }
+
+  #delay(partition: Partition, delayed: Delayed): void {
+    this.#delays.add(partition, delayed)
+  }
+
+  #delayedLost({ topic, index }: Partition, offset: number, count: number): void {
+    const { events, name } = this.#context.host
+    const reason = 'retention has removed delayed messages before their time'
+    const position = positionOf(index, offset)
+    events.emit('loss', { transport: name, topic, group: this.spec.group, count, position, reason })
+  }
+
+  // --- room --------------------------------------------------------------------------------------------------------
+
+  /** Number of records of one partition that may wait here to be looked at. */
+  get #most(): number {
+    return Math.max(1, this.#prefetch)
+  }
+
+  /** All partitions together have no more than what may be handed out. */
+  get #mostBytes(): number {
+    return Math.max(LEAST_BYTES, this.spec.prefetchBytes / Math.max(1, this.#held.size))
+  }
+
+  #consumed(partition: Partition): void {
+    this.#delays.consumed(partition)
+    if (!partition.isPaused || partition.unread * 2 > this.#most) return
+    if (partition.unreadBytes * 2 <= this.#mostBytes) this.#rest(partition, false)
+  }
+
+  #rest(partition: Partition, rests: boolean): void {
+    if (partition.isPaused === rests) return
+    partition.isPaused = rests
+    this.reader?.rest(partition, rests)
+  }
+
+  #full(partition: Partition): void {
+    if (partition.unread === 0) return
+    if (partition.delayed.size >= MAX_DELAYED) {
+      this.#context.reports.warnOnce(
+        'delayed-full',
+        `${partition.name} has ${MAX_DELAYED} messages of group "${this.spec.group}" that wait for their time: what comes behind them waits until some are due`,
+      )
+      return
+    }
+    this.#context.reports.warnOnce(
+      'record-budget',
+      `${partition.name} has ${partition.held} unfinished messages of group "${this.spec.group}": no more fit into its commit, so later ones wait until some are finished`,
+    )
+    // What has ended since the last record makes room.
+    if (partition.stored < partition.changes) this.reader?.changed(partition, true)
+  }
+
+  #storeNow(): void {
+    for (const partition of this.#held) if (partition.hasUnstored) this.reader?.changed(partition, true)
+  }
+}
