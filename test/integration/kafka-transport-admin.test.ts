@@ -136,7 +136,10 @@ describe('the admin side of the Kafka transport', () => {
     ]
     const { offsets } = connected.admin()
     await offsets.alter(group, at(4))
-    const [behind] = await admin.groups(topic)
+    const [behind, ...others] = await admin.groups(topic, group)
+    expect(others).toEqual([])
+    expect(behind?.partitions?.map(({ inFlight }) => inFlight)).toEqual([0, 0])
+    expect(await admin.groups(topic, 'none')).toEqual([])
     expect(behind).toMatchObject({ topic, group, members: 0, oldestUnackedAt: 1_002 })
     // w2, w3, w8 and w9: w4 to w7 are finished ahead.
     expect(behind?.partitions?.map(({ lag }) => lag)).toEqual([2, 4])
