@@ -93,6 +93,7 @@ describe('the admin side of the Kafka transport', () => {
     expect(textOf(await admin.read(topic, { limit: 2 }))).toEqual(['a', 'b'])
     expect(textOf(await admin.read(topic, { after: b as never, limit: 10 }))).toEqual(['e'])
     expect(await admin.remove(topic, [c] as never)).toBe(0)
+    expect((await admin.topics()).find((each) => each.topic === topic)?.messages).toBe(3)
     const start = async (partition: number) =>
       (await setup.client.admin().records.offsets(topic, 'earliest')).find((each) => each.partition === partition)
         ?.offset

@@ -57,7 +57,7 @@ export function kafkaAdmin(context: () => KafkaContext): TransportAdmin {
   return withBusbarErrors({
     ensureTopic: (topic) => context().topics.ensure(topic),
     async topics() {
-      return topicInfos(clientAdmin(), (await clientAdmin().topics.list()).toSorted())
+      return topicInfos(context().client, (await clientAdmin().topics.list()).toSorted())
     },
     async groups(topic, group) {
       const { groupId, groupOf } = context()

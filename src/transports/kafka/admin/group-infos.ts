@@ -4,6 +4,7 @@ import { isMovesGroup } from '../consume/group-moves.ts'
 import { decodeRecord } from '../partitions/commit-record.ts'
 import { positionOf } from '../wire/mapping.ts'
 import { codeOf } from './error-code.ts'
+import { inTurns } from './in-turns.ts'
 
 interface TopicEnds {
   readonly starts: ReadonlyMap<number, number>
@@ -16,9 +17,6 @@ interface KafkaGroup {
   readonly members: readonly GroupMemberInfo[]
   readonly offsets: readonly GroupOffset[]
 }
-
-/** How many groups or partitions are asked about at a time. */
-const AT_ONCE = 50
 
 /** What is asked about. */
 export interface GroupQuestion {
@@ -171,13 +169,6 @@ function finishedAhead({ metadata, offset }: GroupOffset): number {
   if (record === undefined) return 0
   const open = record.open.reduce((sum, [first, last]) => sum + last - first + 1, 0)
   return Math.max(0, record.to - record.floor - open)
-}
-
-async function inTurns<T, R>(items: readonly T[], ask: (item: T) => Promise<R>): Promise<readonly R[]> {
-  const answers: R[] = []
-  for (let at = 0; at < items.length; at += AT_ONCE)
-    answers.push(...(await Promise.all(items.slice(at, at + AT_ONCE).map(ask))))
-  return answers
 }
 
 function compare(a: string, b: string): number {
