@@ -34,6 +34,10 @@ export const STRICT_NEEDS_ONE_PARTITION =
 export const ONE_OWNER =
   'a partition has one owner, whatever the order: what is behind a message that a member holds waits for that member, or for its partition to move'
 
+/** A scenario that waits for deliveries to be lost with a connection. */
+export const OUTLIVES_CONNECTIONS =
+  'a cut connection takes nothing back: partitions stay with their member for the length of its session, and its commits count on any connection'
+
 /** Whatever address the broker names, it is reached through the proxy. */
 export function through({ host, port }: Pick<TcpProxy, 'host' | 'port'>): OpenSocket {
   const open = nodeSockets()

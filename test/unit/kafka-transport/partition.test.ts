@@ -38,7 +38,7 @@ function hostOf(
 function recordOf(partition: Partition, free = false): CommitRecord {
   const record = { ...partition.record(free), owner: free ? '' : 'AAAAAAAA' }
   const text = fitRecord(record, MAX_RECORD_CHARACTERS)
-  partition.measured(text.length)
+  partition.measured(text.length, MAX_RECORD_CHARACTERS)
   return decodeRecord(text, record.floor) as CommitRecord
 }
 

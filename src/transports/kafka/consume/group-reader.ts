@@ -335,7 +335,10 @@ export class GroupReader implements Reader {
     const subscription = this.#subscriptionOf(topic)
     if (subscription === undefined) return { offset: committed?.offset ?? 0 }
     if (committed === undefined) {
-      const beginning = this.#options.beginning(topic, index)
+      const { lastFloor } = this.#partitionOf(topic, index)
+      // A broadcast goes on where it was: nobody else knows.
+      const isBack = this.#options.groupId === undefined && lastFloor >= 0
+      const beginning = isBack ? lastFloor : this.#options.beginning(topic, index)
       this.#load(subscription, topic, index, topicId, this.#newRecord(beginning))
       return { offset: beginning }
     }
@@ -411,10 +414,14 @@ export class GroupReader implements Reader {
     const revoked = this.#find(partitions)
     // A commit must still be possible: it takes a fraction of the time.
     const limitMs = Math.max(0, deadlineMs - Math.min(1_000, deadlineMs / 5))
+    const spans = new Map(revoked.map((partition) => [partition, partition.span]))
     const groups = Map.groupBy(revoked, (partition) => this.#ofPartition.get(partition))
     await Promise.all([...groups].map(async ([subscription, some]) => subscription?.handOver(some, limitMs)))
-    await this.#commits.free(revoked)
-    for (const [subscription, some] of groups) subscription?.lost(some, 'its partition went to another member')
+    // The group does not wait for ever: what it has taken, and perhaps given back, is no longer what this is about.
+    const isSame = (partition: Partition): boolean => partition.span === spans.get(partition)
+    await this.#commits.free(revoked.filter(isSame))
+    for (const [subscription, some] of groups)
+      subscription?.lost(some.filter(isSame), 'its partition went to another member')
     this.#report([], partitions)
   }
 
@@ -461,6 +468,7 @@ export class GroupReader implements Reader {
     partition.load({ ...newRecord(offset), topic: topicHash, partitions, moved }, 'clean')
     partition.isChecked = true
     subscription?.assigned(partition)
+    this.#consumer?.resume([placeOf(partition)])
     this.changed(partition, true)
   }
 

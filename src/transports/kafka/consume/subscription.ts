@@ -51,6 +51,7 @@ export interface SubscriptionParts {
   readonly spec: SubscriptionSpec
   readonly sink: DeliverySink
   readonly publish: (batch: readonly OutgoingMessage[]) => Promise<readonly PublishOutcome[]>
+  readonly onClosed: (subscription: KafkaSubscription) => void
 }
 
 /** One consumer's reading: the partitions that this member has of its topic, or of the topics of its pattern. */
@@ -68,13 +69,15 @@ export class KafkaSubscription implements TransportSubscription {
   readonly #handovers = new Set<() => void>()
   readonly #unstored: Unstored = { count: 0 }
   readonly #prefetch: number
+  readonly #onClosed: SubscriptionParts['onClosed']
   reader: Reader | undefined
   /** The group has told this member what it has. */
   isAssigned = false
   #closing: Promise<void> | undefined
   #closed = false
 
-  constructor({ context, spec, sink, publish }: SubscriptionParts) {
+  constructor({ context, spec, sink, publish, onClosed }: SubscriptionParts) {
+    this.#onClosed = onClosed
     this.spec = spec
     this.matches = compilePattern(spec.topic)
     this.#context = context
@@ -187,6 +190,7 @@ export class KafkaSubscription implements TransportSubscription {
     this.#delays.close()
     for (const partition of this.#held) partition.lose()
     this.#held.clear()
+    this.#onClosed(this)
   }
 
   // --- what its reader calls ---------------------------------------------------------------------------------------
