@@ -3,9 +3,10 @@ import type { TestSpecification } from 'vitest/node'
 
 /** Files that take half a minute or more on two cores, the longest first. */
 const LONGEST = [
-  /conformance\/(nats|rabbitmq|nats-2\.9)\.test/,
+  /unit\/.*(model|chaos|random|catches|faulty-broker)\.test/,
+  /conformance\/(nats|rabbitmq|kafka|sqlite|nats-2\.9)\.test/,
   /conformance\//,
-  /integration\/(sqlite-order|demo)\.test/,
+  /integration\/(sqlite-order|demo|kafka-[\w.-]+)\.test/,
   /fault\//,
   /soak\//,
   /package\//,

@@ -21,6 +21,9 @@ const TESTED = ['rabbitmq', 'nats', 'redis', 'postgres'] as const satisfies read
 /** Folders whose tests need no broker. */
 const BROKERLESS = ['test/unit', 'test/types'] as const
 
+/** Those of many short files: run in one process for each worker, they take a third of the CPU, which else goes to imports. */
+const SHORT = ['test/unit/nats', 'test/unit/rabbitmq', 'test/unit/redis'] as const
+
 const ENDING = ['SIGINT', 'SIGTERM'] as const
 
 let isInterrupted = false
@@ -34,7 +37,8 @@ const before = new Set(needed.filter((name) => sharedBroker(name) !== undefined)
 const starting = bringUp(needed, isWhole ? BROKER_NAMES : [])
 // What needs no broker runs while they are started, and while everything is installed that tests would else wait for.
 const fetching = isWhole ? Promise.allSettled([starting.then(fetchAhead), ensurePeers()]) : undefined
-let code = isWhole ? await runVitest([], BROKERLESS) : 0
+let code = isWhole ? await runVitest([], [...SHORT, '--no-isolate']) : 0
+if (isWhole && !isInterrupted) code = (await runVitest([], [...BROKERLESS, ...without(SHORT)])) || code
 const { failed } = await starting
 const missing = failed.map(({ broker }) => broker)
 if (!isInterrupted) code = (await runVitest(missing, isWhole ? without(BROKERLESS) : words)) || code

@@ -34,6 +34,7 @@ function makeBus(server: NatsBroker, leaseMs: number, partitions = 8): Bus {
 }
 
 describe('members of a group on NATS', () => {
+  // Its eight processes, one after another, take more than a minute to start on a busy machine; the promise is the bound at the end.
   test('one that dies again and again does not starve the others', { timeout: 180_000 }, async () => {
     const server = await startServer()
     const [topic, group] = [uniqueName('crash-loop'), 'g']

@@ -3,13 +3,24 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { brokerUrl } from '../../tools/brokers/index.ts'
-import type { BrokerName } from '../../tools/brokers/index.ts'
+import { brokerUrl, startPrivate } from '../../tools/brokers/index.ts'
+import type { BrokerName, KafkaBroker } from '../../tools/brokers/index.ts'
 import { skipIfMissing } from './broker-helpers.ts'
 
 const examples = join(import.meta.dirname, '../../examples/patterns')
 const folder = mkdtempSync(join(tmpdir(), 'busbar-patterns-test-'))
-afterAll(() => rmSync(folder, { recursive: true, force: true }))
+afterAll(async () => {
+  rmSync(folder, { recursive: true, force: true })
+  await (await kafkaBroker)?.stop()
+})
+
+let kafkaBroker: Promise<KafkaBroker> | undefined
+
+/** One of this file's own: its sessions may be as short as a test wants. */
+async function kafkaUrl(): Promise<string> {
+  kafkaBroker ??= startPrivate('kafka', { properties: { 'group.min.session.timeout.ms': '1000' } })
+  return (await kafkaBroker).url
+}
 
 /** Runs a pattern; resolves with the lines that it printed. Whatever is on stderr is a failure. */
 function run(file: string, url: string): Promise<readonly string[]> {
@@ -42,13 +53,19 @@ const EVERYWHERE: readonly Where[] = [
   { name: 'rabbitmq', parameters: '', broker: 'rabbitmq' },
   { name: 'nats', parameters: '?leaseMs=3000', broker: 'nats' },
   { name: 'redis', parameters: '?retention.maxMessages=100000&leaseMs=3000', broker: 'redis' },
+  {
+    name: 'kafka',
+    parameters: '?sessionTimeoutMs=3000&rebalanceTimeoutMs=6000&partitions=3',
+    broker: 'kafka',
+  },
 ]
 
 describe.each(EVERYWHERE)('the patterns on $name', ({ name, parameters, broker }) => {
   const url = async (context: Parameters<typeof skipIfMissing>[0]): Promise<string> => {
     if (name === 'memory') return 'memory:'
     if (broker === undefined) return `sqlite:./patterns.db${parameters}`
-    return `${await skipIfMissing(context, brokerUrl(broker))}${parameters}`
+    const started = broker === 'kafka' ? kafkaUrl() : brokerUrl(broker)
+    return `${await skipIfMissing(context, started)}${parameters}`
   }
 
   it('producer and consumer', { timeout: 60_000 }, async (context) => {

@@ -12,6 +12,7 @@ export interface ReadRange {
   readonly partition: number
   readonly offset: number
   readonly maxRecords: number
+  readonly maxBytes: number
   readonly isCommitted: boolean
 }
 
@@ -35,21 +36,27 @@ const FIRST_VERSION_WITH_IDS = 13
 const UNKNOWN_SERVER_ERROR = -1
 const NO_BYTES = Buffer.alloc(0)
 
-/** Reads from the leader, a request after the other, until there are enough records or the log ends. */
+/** What was read so far. */
+interface Found {
+  readonly records: KafkaRecord[]
+  bytes: number
+}
+
+/** Reads from the leader, a request after the other, until there are enough records or bytes, or the log ends. */
 export async function readRange(context: AdminContext, range: ReadRange): Promise<ReadRecords> {
-  const records: KafkaRecord[] = []
+  const found: Found = { records: [], bytes: 0 }
   let nextOffset = range.offset
   let endOffset = -1
-  while (records.length < range.maxRecords) {
+  while (!isEnough(found, range)) {
     const answer = await fetchOnce(context, range, nextOffset)
     if (endOffset < 0) endOffset = range.isCommitted ? answer.lastStableOffset : answer.highWatermark
-    const behind = await take(answer, range, nextOffset, records)
+    const behind = await take(answer, range, nextOffset, found)
     // Nothing is before the end but what was just compacted away.
     if (behind === nextOffset) break
     nextOffset = behind
     if (nextOffset >= endOffset) break
   }
-  return { records, nextOffset, endOffset }
+  return { records: found.records, nextOffset, endOffset }
 }
 
 function fetchOnce(context: AdminContext, range: ReadRange, offset: number): Promise<PartitionAnswer> {
@@ -74,16 +81,21 @@ function fetchOnce(context: AdminContext, range: ReadRange, offset: number): Pro
 }
 
 /** Adds the records of an answer; resolves with the offset behind what it has brought. */
-async function take(answer: PartitionAnswer, range: ReadRange, offset: number, into: KafkaRecord[]): Promise<number> {
+async function take(answer: PartitionAnswer, range: ReadRange, offset: number, into: Found): Promise<number> {
   const batches = scanBatches(answer.records ?? NO_BYTES).filter(({ lastOffset }) => lastOffset >= offset)
   for (const batch of visibleBatches(batches, range.isCommitted ? answer.abortedTransactions : null)) {
     for (const record of await readRecords(batch)) {
       if (record.offset < offset) continue
-      if (into.length === range.maxRecords) return record.offset
+      if (isEnough(into, range)) return record.offset
       // The answer that it came in can be freed.
-      into.push(record.copy())
+      into.records.push(record.copy())
+      into.bytes += Math.max(0, record.keySize) + Math.max(0, record.valueSize)
     }
   }
   const last = batches.at(-1)
   return last === undefined ? offset : last.lastOffset + 1
+}
+
+function isEnough({ records, bytes }: Found, { maxRecords, maxBytes }: ReadRange): boolean {
+  return records.length >= maxRecords || bytes >= maxBytes
 }

@@ -26,6 +26,8 @@ interface Answer {
 
 /** The answer leaves the partition out. */
 const UNANSWERED = -1
+/** Unless the caller wants more. */
+const MAX_READ_BYTES = 16 * 1024 * 1024
 const LATEST = -1
 const EARLIEST = -2
 const END = -1
@@ -96,23 +98,31 @@ export class RecordsAdmin {
   }
 
   /**
-   * Reads records of one partition from an offset on, without a group: up to `maxRecords`, or to where the log ended when reading
-   * began. They are in memory of their own. Rejects with OFFSET_OUT_OF_RANGE if the log does not have the offset.
+   * Reads records of one partition from an offset on, without a group: up to `maxRecords`, to the record with which they take
+   * `maxBytes`, or to where the log ended when reading began. They are in memory of their own. Rejects with OFFSET_OUT_OF_RANGE if the log does not have the offset.
    *
    * - `maxRecords`: 1 or more. @default 100
+   * - `maxBytes`: of keys and values. @default 16_777_216 (16 MiB)
    * - `committed`: leaves out records of transactions that are not committed. @default true
    */
   async read(
     place: { readonly topic: string; readonly partition: number; readonly offset: number },
-    options: { readonly maxRecords?: number | undefined; readonly committed?: boolean | undefined } = {},
+    options: {
+      readonly maxRecords?: number | undefined
+      readonly maxBytes?: number | undefined
+      readonly committed?: boolean | undefined
+    } = {},
   ): Promise<ReadRecords> {
     checkArguments('admin.records.read', {
       place: [place, only({ topic: topicName, partition: partitionIndex, offset: whole(0) })],
-      options: [options, only({ maxRecords: optional(whole(1)), committed: optional(trueOrFalse) })],
+      options: [
+        options,
+        only({ maxRecords: optional(whole(1)), maxBytes: optional(whole(1)), committed: optional(trueOrFalse) }),
+      ],
     })
-    const { maxRecords = 100, committed = true } = options
+    const { maxRecords = 100, maxBytes = MAX_READ_BYTES, committed = true } = options
     return this.#context.withTopics([place.topic], () =>
-      readRange(this.#context, { ...place, maxRecords, isCommitted: committed }),
+      readRange(this.#context, { ...place, maxRecords, maxBytes, isCommitted: committed }),
     )
   }
 

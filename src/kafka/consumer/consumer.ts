@@ -402,24 +402,30 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   #add(topic: string, partition: number): OwnedPartition {
+    const owned = this.#take(topic, partition)
+    void this.#begin(owned)
+    return owned
+  }
+
+  #take(topic: string, partition: number): OwnedPartition {
     const former = this.#owned.get(topic, partition)
     if (former !== undefined) this.#remove(former)
     const owned = new OwnedPartition(this.#fetcher.add(topic, partition))
     this.#owned.add(owned)
     this.#membership.begin(owned)
-    void this.#begin(owned)
     return owned
   }
 
-  /** Reading needs the topic's id. */
-  async #begin(owned: OwnedPartition): Promise<void> {
+  /** Reading needs the topic's id. What the group has committed is of another topic if this one is a new one of that name. */
+  async #begin(owned: OwnedPartition, isNewTopic = false): Promise<void> {
     const { cluster } = this.#context
     try {
       const topic = cluster.metadata.topic(owned.topic) ?? (await cluster.topic(owned.topic))
       if (owned.isOver) return
       owned.fetch.topicId = topic.id
       this.#firstCounts.set(owned.topic, this.#firstCounts.get(owned.topic) ?? topic.partitions.length)
-      this.#resolver.resolve(owned.fetch)
+      if (isNewTopic) this.#resolver.restart(owned.fetch)
+      else this.#resolver.resolve(owned.fetch)
     } catch (error) {
       if (!owned.isOver) this.#partitionFailed(owned.fetch, error as KafkaError)
     }
@@ -535,7 +541,15 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#firstCounts.set(topic, 0)
     // The group, or whoever assigns, takes back those that the new topic does not have.
     const count = this.#settings.group === undefined && !this.#isManual ? this.#countOf(topic) : Infinity
-    for (const { partition } of former) if (partition < count) this.#moveTo(this.#add(topic, partition), 0, -1)
+    const again = former
+      .filter(({ partition }) => partition < count)
+      .map(({ partition }) => this.#take(topic, partition))
+    if (again.length > 0)
+      void this.#emit(
+        'assigned',
+        again.map(({ partition }) => ({ topic, partition })),
+      )
+    for (const owned of again) void this.#begin(owned, true)
   }
 
   /** It is reported, and the partition rests until it is resumed. */

@@ -1,4 +1,4 @@
-import { UnsupportedError } from '../../core/errors.ts'
+import { ConfigurationError, UnsupportedError } from '../../core/errors.ts'
 import type { OutgoingMessage, Position } from '../../core/message.ts'
 import type {
   DeliverySink,
@@ -89,11 +89,16 @@ export class KafkaTransport {
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
+    if (spec.native !== undefined)
+      throw new ConfigurationError(`The consumer of "${spec.topic}"`, [
+        { path: 'native', message: 'has no options on Kafka: those of consumers are options of kafka({ … })' },
+      ])
     const subscription = new KafkaSubscription({
       context: this.context,
       spec,
       sink,
       publish: (batch) => this.#publisher.publish(batch, undefined),
+      onClosed: (closed) => void this.#subscriptions.delete(closed),
     })
     if (!subscription.isPattern) await this.#ensure(spec)
     this.#subscriptions.add(subscription)
@@ -101,8 +106,7 @@ export class KafkaTransport {
       await this.#readers.join(subscription)
     } catch (error) {
       await subscription.close()
-      this.#subscriptions.delete(subscription)
-      if (UnsupportedError.is(error)) throw error
+      if (UnsupportedError.is(error) || ConfigurationError.is(error)) throw error
       throw toBusbarError(error, `Subscribing to "${spec.topic}"`)
     }
     return subscription

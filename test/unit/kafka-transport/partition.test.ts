@@ -38,7 +38,7 @@ function hostOf(
 function recordOf(partition: Partition, free = false): CommitRecord {
   const record = { ...partition.record(free), owner: free ? '' : 'AAAAAAAA' }
   const text = fitRecord(record, MAX_RECORD_CHARACTERS)
-  partition.measured(text.length)
+  partition.measured(text.length, MAX_RECORD_CHARACTERS)
   return decodeRecord(text, record.floor) as CommitRecord
 }
 
@@ -116,6 +116,33 @@ describe('a partition', () => {
     partition.arrived([0, 2, 4, 6].map(recordAt), 8, 0, 8)
     partition.take(10, Infinity, NOW, hostOf([]))
     expect(recordOf(partition).open).toEqual([[0, 6]])
+  })
+
+  it('counts of what retention has removed only what was not finished, and keeps what it has', () => {
+    const record = {
+      ...NEW,
+      floor: 2,
+      to: 20,
+      claim: 20,
+      open: [
+        [2, 2],
+        [8, 9],
+        [15, 15],
+      ] as const,
+    }
+    const partition = loaded(record)
+    store(partition)
+    partition.arrived([recordAt(2)], 3, 0, 30)
+    const [first] = partition.take(1, Infinity, NOW, hostOf([]))
+    // 8 and 9 are lost; 3 to 7 were finished.
+    expect(partition.skipped(3, 12)).toBe(2)
+    partition.arrived([recordAt(12), recordAt(15), recordAt(20)], 21, 0, 30)
+    expect(partition.take(10, Infinity, NOW, hostOf([])).map(({ offset }) => offset)).toEqual([15, 20])
+    expect(recordOf(partition)).toMatchObject({ floor: 2, to: 21 })
+    partition.finish(first as PartitionDelivery)
+    expect(recordOf(partition)).toMatchObject({ floor: 15 })
+    // Beyond what the record knows, all of it was open.
+    expect(partition.skipped(21, 25)).toBe(4)
   })
 
   it('does not believe a record that knows more than the log has', () => {

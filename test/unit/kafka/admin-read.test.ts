@@ -37,6 +37,9 @@ describe('admin.records.read', () => {
       nextOffset: 10,
       endOffset: 10,
     })
+    const few = await sim.run(records.read({ ...PLACE, offset: 3 }, { maxBytes: 3 }))
+    expect(valuesOf(few)).toEqual(['v3', 'v4'])
+    expect(few.nextOffset).toBe(5)
     await sim.run(kafka.close())
   })
 

@@ -55,6 +55,14 @@ export class PositionResolver {
     if (!this.#isRunning) void this.#run()
   }
 
+  /** The topic was made again: nothing of it is committed, and all of it is new. */
+  restart(partition: FetchPartition): void {
+    // A seek may have come first.
+    if (this.#isClosed || partition.isStopped || partition.position.state !== 'unset') return
+    this.#start(partition, undefined, { offset: 0 })
+    if (this.#toReset.has(partition)) this.resolve(partition)
+  }
+
   close(): void {
     this.#isClosed = true
     this.#waiting.clear()
@@ -109,16 +117,24 @@ export class PositionResolver {
       // A seek may have come first.
       if (partition.isStopped || partition.position.state !== 'unset') continue
       const found = committed.get(partition)
-      let start: StartPosition | undefined
-      try {
-        start = this.#options.startAt(partition, found) ?? found
-      } catch (error) {
-        this.#fail(partition, asKafkaError(error))
-        continue
-      }
-      if (typeof start !== 'object' || 'timestampMs' in start) this.#toReset.set(partition, start)
-      else this.#found(partition, start.offset, start.leaderEpoch ?? -1, false)
+      this.#start(partition, found, found)
     }
+  }
+
+  #start(
+    partition: FetchPartition,
+    committed: CommittedPosition | undefined,
+    otherwise: StartPosition | undefined,
+  ): void {
+    let start: StartPosition | undefined
+    try {
+      start = this.#options.startAt(partition, committed) ?? otherwise
+    } catch (error) {
+      this.#fail(partition, asKafkaError(error))
+      return
+    }
+    if (typeof start !== 'object' || 'timestampMs' in start) this.#toReset.set(partition, start)
+    else this.#found(partition, start.offset, start.leaderEpoch ?? -1, false)
   }
 
   async #reset(partitions: readonly FetchPartition[]): Promise<void> {

@@ -23,7 +23,7 @@ export async function seekGroup(
   to: StartFrom,
 ): Promise<void> {
   const offsets = await startOffsets(admin, topic, to)
-  const moved = clock.now()
+  const moved = await nextMove(admin, clock, topic, groupId)
   const moves = [...offsets].map(([partition, offset]) => {
     const metadata = encodeRecord({
       floor: offset,
@@ -46,6 +46,16 @@ export async function seekGroup(
     await admin.offsets.alter(movesGroup(groupId), moves)
     await untilMoved(admin, clock, topic, groupId, moved)
   }
+}
+
+/** Greater than that of every move before, whatever clocks say. */
+async function nextMove(admin: Admin, clock: Clock, topic: string, groupId: string): Promise<number> {
+  const committed = await Promise.all([admin.offsets.list(groupId), admin.offsets.list(movesGroup(groupId))])
+  const moves = committed
+    .flat()
+    .filter((each) => each.topic === topic)
+    .map(({ metadata, offset }) => decodeRecord(metadata, offset)?.moved ?? 0)
+  return Math.max(clock.now(), 1 + Math.max(0, ...moves))
 }
 
 async function untilMoved(admin: Admin, clock: Clock, topic: string, groupId: string, moved: number): Promise<void> {

@@ -77,8 +77,9 @@ export class AckTransactions {
     const partitions = [...new Set(alive.map(({ delivery }) => delivery.owner))]
     try {
       await this.#transact(alive, partitions)
-      for (const { delivery } of alive) if (isOurs(delivery)) delivery.owner.finish(delivery)
-      for (const partition of partitions) this.#host.commits.confirmed(partition)
+      const ended = alive.map(({ delivery }) => delivery).filter(isOurs)
+      for (const [partition, some] of Map.groupBy(ended, ({ owner }) => owner))
+        this.#host.commits.confirmed(partition, some)
       for (const { done } of alive) done(undefined)
     } catch (error) {
       const outcome = error instanceof KafkaError ? error.outcome : 'not-sent'

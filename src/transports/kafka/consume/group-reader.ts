@@ -44,6 +44,8 @@ export interface GroupReaderOptions {
   readonly groupId: string | undefined
   /** Where a partition begins whose group has committed nothing there. */
   readonly beginning: (topic: string, partition: number) => number
+  /** A topic was made again: nothing that is known of it holds. */
+  readonly recreated: (topic: string) => void
   /** How many partitions a topic had when its group began; 0 if that is not known. */
   readonly partitionsOf: (topic: string) => number
   /** Nothing is read for anybody any more. */
@@ -234,7 +236,7 @@ export class GroupReader implements Reader {
     consumer.on('revoking', (partitions, { deadlineMs }) => this.#revoking(partitions, deadlineMs))
     consumer.on('lost', (partitions, reason) => {
       this.#lost(partitions, LOSSES[reason])
-      if (reason === 'recreated') this.#warnings.recreated(partitions)
+      if (reason === 'recreated') this.#recreated(partitions)
     })
     consumer.on('passed', (place, { to }) => this.#passed(place, to))
     consumer.on('reset', (place, { from, to }) => this.#reset(place, from, to))
@@ -333,19 +335,33 @@ export class GroupReader implements Reader {
     const subscription = this.#subscriptionOf(topic)
     if (subscription === undefined) return { offset: committed?.offset ?? 0 }
     if (committed === undefined) {
-      const beginning = this.#options.beginning(topic, index)
-      this.#load(subscription, topic, index, topicId, newRecord(beginning))
+      const { lastFloor } = this.#partitionOf(topic, index)
+      // A broadcast goes on where it was: nobody else knows.
+      const isBack = this.#options.groupId === undefined && lastFloor >= 0
+      const beginning = isBack ? lastFloor : this.#options.beginning(topic, index)
+      this.#load(subscription, topic, index, topicId, this.#newRecord(beginning))
       return { offset: beginning }
     }
     const { offset, leaderEpoch, metadata } = committed
     const record = decodeRecord(metadata, offset)
-    const isSame = record !== undefined && (record.topic === 0 || record.topic === topicHashOf(topicId))
-    if (isSame) this.#load(subscription, topic, index, topicId, record)
+    const hash = topicHashOf(topicId)
+    if (record !== undefined && record.topic !== 0 && hash !== 0 && record.topic !== hash) {
+      // It says nothing about a topic that was made again, and neither does its offset.
+      this.#warnings.recreated([{ topic, partition: index }])
+      this.#load(subscription, topic, index, topicId, this.#newRecord(0))
+      return { offset: 0 }
+    }
+    if (record !== undefined) this.#load(subscription, topic, index, topicId, record)
     else {
-      this.#load(subscription, topic, index, topicId, newRecord(offset))
+      this.#load(subscription, topic, index, topicId, this.#newRecord(offset))
       if (metadata !== '') this.#warnings.foreign(this.#partitionOf(topic, index))
     }
     return { offset, leaderEpoch }
+  }
+
+  /** Moves that were asked for before are not carried out: whether they were is not known any more. */
+  #newRecord(offset: number): CommitRecord {
+    return { ...newRecord(offset), moved: this.#context.host.clock.now() }
   }
 
   #load(
@@ -398,10 +414,14 @@ export class GroupReader implements Reader {
     const revoked = this.#find(partitions)
     // A commit must still be possible: it takes a fraction of the time.
     const limitMs = Math.max(0, deadlineMs - Math.min(1_000, deadlineMs / 5))
+    const spans = new Map(revoked.map((partition) => [partition, partition.span]))
     const groups = Map.groupBy(revoked, (partition) => this.#ofPartition.get(partition))
     await Promise.all([...groups].map(async ([subscription, some]) => subscription?.handOver(some, limitMs)))
-    await this.#commits.free(revoked)
-    for (const [subscription, some] of groups) subscription?.lost(some, 'its partition went to another member')
+    // The group does not wait for ever: what it has taken, and perhaps given back, is no longer what this is about.
+    const isSame = (partition: Partition): boolean => partition.span === spans.get(partition)
+    await this.#commits.free(revoked.filter(isSame))
+    for (const [subscription, some] of groups)
+      subscription?.lost(some.filter(isSame), 'its partition went to another member')
     this.#report([], partitions)
   }
 
@@ -416,9 +436,14 @@ export class GroupReader implements Reader {
   #reset(place: TopicPartition, from: number, to: number): void {
     const [partition] = this.#find([place])
     if (partition === undefined) return
-    this.#restart(partition, to, 'the log no longer has what was next')
-    const count = to > from ? to - from : undefined
-    this.#loss(partition, count, from, 'retention has removed messages before this group saw them')
+    if (to < from) {
+      this.#restart(partition, to, 'the log no longer has what was next')
+      this.#loss(partition, undefined, from, 'the log ends before what this group has seen')
+      return
+    }
+    const count = partition.skipped(from, to)
+    this.#ofPartition.get(partition)?.arrived(partition)
+    if (count > 0) this.#loss(partition, count, from, 'retention has removed messages before this group saw them')
   }
 
   /** There was nothing in the log up to there: the group has it behind itself, too. */
@@ -443,7 +468,24 @@ export class GroupReader implements Reader {
     partition.load({ ...newRecord(offset), topic: topicHash, partitions, moved }, 'clean')
     partition.isChecked = true
     subscription?.assigned(partition)
+    this.#consumer?.resume([placeOf(partition)])
     this.changed(partition, true)
+  }
+
+  /** The client begins with the new topic by itself, unless the group assigns it again. */
+  #recreated(partitions: readonly TopicPartition[]): void {
+    this.#warnings.recreated(partitions)
+    for (const topic of new Set(partitions.map((each) => each.topic))) this.#options.recreated(topic)
+    // It has begun when this event is over.
+    queueMicrotask(() => {
+      const held = new Set((this.#consumer?.assignment ?? []).map(({ topic, partition }) => keyOf(topic, partition)))
+      for (const { topic, partition: index } of partitions) {
+        const subscription = this.#subscriptionOf(topic)
+        const isMine = this.#partitions.get(keyOf(topic, index))?.mine === true
+        if (subscription === undefined || isMine || !held.has(keyOf(topic, index))) continue
+        this.#load(subscription, topic, index, undefined, this.#newRecord(0))
+      }
+    })
   }
 
   #loss({ topic, index }: Partition, count: number | undefined, offset: number, reason: string): void {

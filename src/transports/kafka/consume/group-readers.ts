@@ -96,6 +96,7 @@ export class GroupReaders {
       context: this.#context,
       groupId,
       beginning: (topic, partition) => starts.beginning(topic, partition),
+      recreated: (topic) => starts.forget(topic),
       partitionsOf: (topic) => starts.partitionsOf(topic),
       ended: () => {
         this.#readers.delete(reader)

@@ -40,6 +40,13 @@ export class GroupStarts {
     return this.#counts.get(topic) ?? 0
   }
 
+  /** It was made again: all that is in it is for the group. */
+  forget(topic: string): void {
+    for (let partition = 0; partition < this.partitionsOf(topic); partition++)
+      this.#offsets.delete(`${topic}/${partition}`)
+    this.#counts.delete(topic)
+  }
+
   /** Returns the topics that the group will have begun with only when its members have: `whenBegun` waits for that. */
   async prepare(wanted: readonly WantedTopic[]): Promise<readonly string[]> {
     const committed = this.#groupId === undefined ? [] : await this.#committed()

@@ -16,9 +16,11 @@ import type { OutgoingMessage } from '../../../core/message.ts'
 import type { KafkaRecord } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import { PartitionDelays } from '../delays/partition-delays.ts'
+import { MAX_DELAYED } from '../partitions/partition.ts'
 import type { Delayed, Partition, PartitionDelivery, Unstored } from '../partitions/partition.ts'
 import { PartitionSettlement } from '../partitions/settlement.ts'
 import type { AckWithMessages } from '../partitions/settlement.ts'
+import { positionOf } from '../wire/mapping.ts'
 import type { Decoded } from '../wire/mapping.ts'
 import type { AckResult } from './ack-transactions.ts'
 import { Credit } from './credit.ts'
@@ -49,6 +51,7 @@ export interface SubscriptionParts {
   readonly spec: SubscriptionSpec
   readonly sink: DeliverySink
   readonly publish: (batch: readonly OutgoingMessage[]) => Promise<readonly PublishOutcome[]>
+  readonly onClosed: (subscription: KafkaSubscription) => void
 }
 
 /** One consumer's reading: the partitions that this member has of its topic, or of the topics of its pattern. */
@@ -66,13 +69,15 @@ export class KafkaSubscription implements TransportSubscription {
   readonly #handovers = new Set<() => void>()
   readonly #unstored: Unstored = { count: 0 }
   readonly #prefetch: number
+  readonly #onClosed: SubscriptionParts['onClosed']
   reader: Reader | undefined
   /** The group has told this member what it has. */
   isAssigned = false
   #closing: Promise<void> | undefined
   #closed = false
 
-  constructor({ context, spec, sink, publish }: SubscriptionParts) {
+  constructor({ context, spec, sink, publish, onClosed }: SubscriptionParts) {
+    this.#onClosed = onClosed
     this.spec = spec
     this.matches = compilePattern(spec.topic)
     this.#context = context
@@ -82,6 +87,7 @@ export class KafkaSubscription implements TransportSubscription {
     this.#delays = new PartitionDelays(context, spec.prefetchBytes * DELAYED_SHARE, {
       wake: (partition) => this.#credit.ready(partition),
       changed: (partition) => this.reader?.changed(partition, false),
+      lost: (partition, offset, count) => this.#delayedLost(partition, offset, count),
     })
     this.#credit = new Credit(spec, {
       now: () => clock.now(),
@@ -184,6 +190,7 @@ export class KafkaSubscription implements TransportSubscription {
     this.#delays.close()
     for (const partition of this.#held) partition.lose()
     this.#held.clear()
+    this.#onClosed(this)
   }
 
   // --- what its reader calls ---------------------------------------------------------------------------------------
@@ -272,6 +279,13 @@ export class KafkaSubscription implements TransportSubscription {
     this.#delays.add(partition, delayed)
   }
 
+  #delayedLost({ topic, index }: Partition, offset: number, count: number): void {
+    const { events, name } = this.#context.host
+    const reason = 'retention has removed delayed messages before their time'
+    const position = positionOf(index, offset)
+    events.emit('loss', { transport: name, topic, group: this.spec.group, count, position, reason })
+  }
+
   // --- room --------------------------------------------------------------------------------------------------------
 
   /** Number of records of one partition that may wait here to be looked at. */
@@ -285,6 +299,7 @@ export class KafkaSubscription implements TransportSubscription {
   }
 
   #consumed(partition: Partition): void {
+    this.#delays.consumed(partition)
     if (!partition.isPaused || partition.unread * 2 > this.#most) return
     if (partition.unreadBytes * 2 <= this.#mostBytes) this.#rest(partition, false)
   }
@@ -297,6 +312,13 @@ export class KafkaSubscription implements TransportSubscription {
 
   #full(partition: Partition): void {
     if (partition.unread === 0) return
+    if (partition.delayed.size >= MAX_DELAYED) {
+      this.#context.reports.warnOnce(
+        'delayed-full',
+        `${partition.name} has ${MAX_DELAYED} messages of group "${this.spec.group}" that wait for their time: what comes behind them waits until some are due`,
+      )
+      return
+    }
     this.#context.reports.warnOnce(
       'record-budget',
       `${partition.name} has ${partition.held} unfinished messages of group "${this.spec.group}": no more fit into its commit, so later ones wait until some are finished`,

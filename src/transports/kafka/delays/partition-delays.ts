@@ -2,6 +2,8 @@ import { sleep } from '../../../core/clock.ts'
 import type { Timer } from '../../../core/clock.ts'
 import { messageBytes } from '../../../core/message.ts'
 import { DueHeap } from '../../../core/util/due-heap.ts'
+import { KafkaError } from '../../../kafka/index.ts'
+import type { ReadRecords } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import { KafkaDelivery } from '../partitions/kafka-delivery.ts'
 import type { Delayed, Partition } from '../partitions/partition.ts'
@@ -12,8 +14,36 @@ const MAX_WAIT_MS = 30_000
 const MAX_UNWANTED = 1_000
 /** Pause after records could not be read. */
 const AGAIN_MS = 500
-/** Records read at once: messages that were delayed together are often near each other. */
+/** Records read at once, and messages that may wait to be handed out: those delayed together are often near each other. */
 const MAX_READ = 500
+
+/** What is due of one partition and has to be read. */
+class DueEntries {
+  /** The last is the first in the log. */
+  readonly #entries: Entry[] = []
+  #isSorted = true
+
+  get size(): number {
+    return this.#entries.length
+  }
+
+  /** The first in the log. */
+  get first(): Entry | undefined {
+    if (!this.#isSorted) this.#entries.sort((a, b) => b.delayed.offset - a.delayed.offset)
+    this.#isSorted = true
+    return this.#entries.at(-1)
+  }
+
+  add(entry: Entry): void {
+    this.#entries.push(entry)
+    this.#isSorted = false
+  }
+
+  /** Takes away the first. */
+  shift(): void {
+    this.#entries.pop()
+  }
+}
 
 interface Entry {
   readonly partition: Partition
@@ -28,9 +58,12 @@ export class PartitionDelays {
   readonly #maxBytes: number
   readonly #wake: (partition: Partition) => void
   readonly #changed: (partition: Partition) => void
+  readonly #lost: (partition: Partition, offset: number, count: number) => void
   readonly #heap = new DueHeap<Entry>()
   /** Due, and to be read again; by partition. */
-  readonly #toRead = new Map<Partition, Entry[]>()
+  readonly #toRead = new Map<Partition, DueEntries>()
+  /** Partitions whose due messages are being read. */
+  readonly #reading = new Set<Partition>()
   /** Number of entries when all were wanted. */
   #wanted = 0
   #bytes = 0
@@ -40,12 +73,18 @@ export class PartitionDelays {
   constructor(
     context: KafkaContext,
     maxBytes: number,
-    host: { wake(partition: Partition): void; changed(partition: Partition): void },
+    host: {
+      wake(partition: Partition): void
+      changed(partition: Partition): void
+      /** Retention has removed messages that waited; `offset`: the first of them. */
+      lost(partition: Partition, offset: number, count: number): void
+    },
   ) {
     this.#context = context
     this.#maxBytes = maxBytes
     this.#wake = (partition) => host.wake(partition)
     this.#changed = (partition) => host.changed(partition)
+    this.#lost = (partition, offset, count) => host.lost(partition, offset, count)
   }
 
   /** Whether the body of another message may be kept. */
@@ -118,22 +157,29 @@ export class PartitionDelays {
   }
 
   #readLater(entry: Entry): void {
-    const waiting = this.#toRead.get(entry.partition)
-    if (waiting !== undefined) {
-      waiting.push(entry)
-      return
-    }
-    this.#toRead.set(entry.partition, [entry])
-    void this.#readAll(entry.partition)
+    let entries = this.#toRead.get(entry.partition)
+    if (entries === undefined) this.#toRead.set(entry.partition, (entries = new DueEntries()))
+    entries.add(entry)
+    this.consumed(entry.partition)
   }
 
-  /** Reads what is due of one partition, in the order of its offsets. */
+  /** Some of what the partition had to hand out is handed out: there may be room for more of what is due. */
+  consumed(partition: Partition): void {
+    if (this.#reading.has(partition) || !this.#toRead.has(partition)) return
+    this.#reading.add(partition)
+    void this.#readAll(partition).finally(() => this.#reading.delete(partition))
+  }
+
+  /** Reads what is due of one partition, in the order of its offsets, as far as there is room. */
   async #readAll(partition: Partition): Promise<void> {
-    const entries = this.#toRead.get(partition) ?? []
-    while (entries.length > 0 && partition.mine && !this.#closing.signal.aborted) {
-      entries.sort((a, b) => b.delayed.offset - a.delayed.offset)
+    // After what else is due in this turn.
+    await Promise.resolve()
+    const entries = this.#toRead.get(partition) ?? new DueEntries()
+    while (entries.size > 0 && partition.mine && !this.#closing.signal.aborted) {
+      const room = { records: MAX_READ - partition.toHandOut.count, bytes: this.#maxBytes - partition.toHandOut.bytes }
+      if (room.records <= 0 || room.bytes <= 0) return
       try {
-        await this.#read(partition, entries)
+        await this.#read(partition, entries, room)
       } catch (error) {
         this.#context.reports.error(error, `reading delayed messages of ${partition.name}`)
         await sleep(this.#context.host.clock, AGAIN_MS, this.#closing.signal).catch(() => {})
@@ -142,22 +188,36 @@ export class PartitionDelays {
     this.#toRead.delete(partition)
   }
 
-  /** The last of `entries` is the first in the log. */
-  async #read(partition: Partition, entries: Entry[]): Promise<void> {
+  async #read(
+    partition: Partition,
+    entries: DueEntries,
+    room: { readonly records: number; readonly bytes: number },
+  ): Promise<void> {
     const { client, mapping } = this.#context
     const { topic, index } = partition
-    const offset = (entries.at(-1) as Entry).delayed.offset
+    const offset = (entries.first as Entry).delayed.offset
     const place = { topic, partition: index, offset }
-    const { records, nextOffset } = await client.admin().records.read(place, { maxRecords: MAX_READ, committed: true })
+    const options = { maxRecords: room.records, maxBytes: room.bytes, committed: true }
+    const { records, nextOffset, isPassed } = await client
+      .admin()
+      .records.read(place, options)
+      .then(
+        (read) => ({ ...read, isPassed: false }),
+        (error: unknown) => this.#passed(error, place),
+      )
     const found = new Map(records.map((record) => [record.offset, record]))
     const end = Math.max(offset + 1, nextOffset)
-    for (let entry = entries.at(-1); entry !== undefined && entry.delayed.offset < end; entry = entries.at(-1)) {
-      entries.pop()
+    let lost = 0
+    let firstLost = 0
+    for (let { first } = entries; first !== undefined && first.delayed.offset < end; { first } = entries) {
+      const entry = first
+      entries.shift()
       if (!this.#isWanted(entry)) continue
       const { delayed } = entry
       const record = found.get(delayed.offset)
       if (record === undefined) {
-        // Retention, or compaction, has removed it.
+        // What compaction has removed was replaced by another message of its key.
+        if (isPassed && lost++ === 0) firstLost = delayed.offset
         partition.due(delayed)
         partition.changes++
         this.#changed(partition)
@@ -167,6 +227,18 @@ export class PartitionDelays {
       const bytes = messageBytes(message)
       partition.due(delayed, new KafkaDelivery(partition, message, delayed.offset, delayed.ordinal, bytes, delayed))
     }
+    if (lost > 0) this.#lost(partition, firstLost, lost)
     this.#wake(partition)
+  }
+
+  /** Retention has removed what was to be read: nothing is before where the log begins now. Throws every other error. */
+  async #passed(
+    error: unknown,
+    { topic, partition }: { readonly topic: string; readonly partition: number },
+  ): Promise<Pick<ReadRecords, 'records' | 'nextOffset'> & { readonly isPassed: boolean }> {
+    if (!(error instanceof KafkaError) || error.code !== 'OFFSET_OUT_OF_RANGE') throw error
+    const starts = await this.#context.client.admin().records.offsets(topic, 'earliest')
+    const start = starts.find((each) => each.partition === partition)?.offset ?? 0
+    return { records: [], nextOffset: start, isPassed: true }
   }
 }

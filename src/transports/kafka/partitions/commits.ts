@@ -2,7 +2,7 @@ import type { Clock, Timer } from '../../../core/clock.ts'
 import type { KafkaError, OffsetToCommit } from '../../../kafka/index.ts'
 import { MAX_RECORD_CHARACTERS } from './commit-record.ts'
 import { fitRecord } from './fit-record.ts'
-import type { Partition } from './partition.ts'
+import type { Partition, PartitionDelivery } from './partition.ts'
 
 /** Pause after a commit was refused. */
 const AGAIN_MS = 500
@@ -83,10 +83,9 @@ export class Commits {
     return this.#offset(partition, false)
   }
 
-  /** What was made for it last by `offsetOf` is committed. */
-  confirmed(partition: Partition): void {
-    if (!partition.mine) return
-    partition.committed()
+  /** What was made for it last by `offsetOf` is committed, and these are finished with it. */
+  confirmed(partition: Partition, ended: readonly PartitionDelivery[]): void {
+    partition.endedWith(ended)
     this.#host.stored(partition)
   }
 
@@ -149,31 +148,36 @@ export class Commits {
   #offset(partition: Partition, free: boolean): OffsetToCommit {
     const record = { ...partition.record(free), owner: this.#host.owner }
     const metadata = fitRecord(record, this.#maxCharacters)
-    partition.measured(metadata.length)
+    partition.measured(metadata.length, this.#maxCharacters)
     const { topic, index, leaderEpoch } = partition
     return { topic, partition: index, offset: record.floor, leaderEpoch, metadata }
   }
 
   /** Never rejects. */
   async #write(partitions: readonly Partition[], free: boolean): Promise<void> {
+    const maxCharacters = this.#maxCharacters
+    const spans = partitions.map(({ span }) => span)
     const results = await this.#host.commit(partitions.map((partition) => this.#offset(partition, free)))
     for (const [index, partition] of partitions.entries()) {
-      if (!partition.mine) continue
+      // It has gone meanwhile, and perhaps come back.
+      if (!partition.mine || partition.span !== spans[index]) continue
       const error = results[index]
       if (error === undefined) {
         partition.committed()
         this.#host.stored(partition)
         if (partition.stored < partition.changes && !free) this.#waiting.add(partition)
-      } else this.#refused(partition, error)
+      } else this.#refused(partition, error, maxCharacters)
     }
   }
 
-  #refused(partition: Partition, error: KafkaError): void {
+  /** `maxCharacters`: what the request was made with. */
+  #refused(partition: Partition, error: KafkaError, maxCharacters: number): void {
     // It is reported as lost, or will be.
     if (error.action === 'rejoin' || error.code === 'CLOSED') return
     this.#waiting.add(partition)
     if (error.code === 'OFFSET_METADATA_TOO_LARGE') {
-      this.#maxCharacters >>= 1
+      // Once, however many partitions were in the request.
+      this.#maxCharacters = Math.min(this.#maxCharacters, maxCharacters >> 1)
       this.#host.tooLarge(partition, this.#maxCharacters)
       return
     }

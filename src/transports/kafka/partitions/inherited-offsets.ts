@@ -65,6 +65,13 @@ export class InheritedOffsets {
     return this.#notes.slice(this.#notesAt).filter((note) => note.offset >= offset)
   }
 
+  /** How many offsets from `from` to `to` the record does not know to be finished. */
+  openBetween(from: number, to: number): number {
+    let count = Math.max(0, to - Math.max(from, this.#record.to))
+    for (const [first, last] of this.#open) count += Math.max(0, Math.min(last + 1, to) - Math.max(first, from))
+    return count
+  }
+
   /** The next record was read; undefined when it is finished. */
   next(offset: number): Known | undefined {
     while (this.#notesAt < this.#notes.length && (this.#notes[this.#notesAt] as OffsetNote).offset < offset)

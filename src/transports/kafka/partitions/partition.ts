@@ -12,8 +12,8 @@ import type { DeliveryOwner, Known } from './kafka-delivery.ts'
 
 /** How far beyond `to` the least claim goes. */
 const LEAST_AHEAD = 64
-/** Base64 makes four characters of three bytes; the prefix takes four. */
-const MAX_RECORD_BYTES = Math.floor(((MAX_RECORD_CHARACTERS - 4) * 3) / 4)
+/** Messages of one partition that wait for their time: about 300 bytes each, without their bodies. */
+export const MAX_DELAYED = 50_000
 /** Owner, offsets, and the like. */
 const FIXED_BYTES = 64
 
@@ -68,6 +68,10 @@ export class Partition implements DeliveryOwner {
   mine = false
   /** Being handed over: nothing more of it is handed out. */
   leaving = false
+  /** Changes whenever it comes or goes: what began before says nothing about it now. */
+  span = 0
+  /** The first unfinished when it was lost last; -1 before. */
+  lastFloor = -1
   /** Where the group is moved to is known: nothing is handed out before. */
   isChecked = false
   /** Its fetches rest because there is no room for more. */
@@ -112,6 +116,7 @@ export class Partition implements DeliveryOwner {
   #ordinal = 0
   /** Size of the last record, and how many records were opened since. */
   #recordBytes = FIXED_BYTES
+  #maxRecordBytes = bytesOf(MAX_RECORD_CHARACTERS)
   #openedSince = 0
   #writingClaim = 0
   #claimedFrom = 0
@@ -137,6 +142,7 @@ export class Partition implements DeliveryOwner {
 
   /** Starts from what the owner before has left. */
   load(record: Omit<CommitRecord, 'owner' | 'free'>, how: Acquired): void {
+    this.span++
     this.mine = true
     this.leaving = false
     this.isChecked = false
@@ -166,6 +172,8 @@ export class Partition implements DeliveryOwner {
 
   /** Everything that is here was lost; returns what was handed out. */
   lose(): PartitionDelivery[] {
+    if (this.mine) this.lastFloor = this.record(false).floor
+    this.span++
     this.mine = false
     this.leaving = false
     const lost = this.outstanding.toArray()
@@ -216,6 +224,12 @@ export class Partition implements DeliveryOwner {
     for (const { keySize, valueSize } of records) this.#incomingBytes += Math.max(0, keySize) + Math.max(0, valueSize)
   }
 
+  /** The log no longer has what is between: returns how much of that was not finished. What came before stays. */
+  skipped(from: number, to: number): number {
+    this.#incoming.push({ records: [], nextOffset: to, leaderEpoch: -1, at: 0 })
+    return this.#inherited.openBetween(from, to)
+  }
+
   /** A record that knows more than the log has is of another log, or made up: then everything is handled from the floor on. */
   #compare(end: number): void {
     if (end < 0) return
@@ -247,6 +261,13 @@ export class Partition implements DeliveryOwner {
 
   // --- handing out -------------------------------------------------------------------------------------------------
 
+  /** What has come back, or become due, and waits to be handed out. */
+  get toHandOut(): { readonly count: number; readonly bytes: number } {
+    let bytes = 0
+    for (const delivery of this.#returned) bytes += delivery.bytes
+    return { count: this.#returned.length, bytes }
+  }
+
   /** What is left can't be handed out before the next record is stored. */
   get isHeldUp(): boolean {
     const [incoming] = this.#incoming
@@ -254,9 +275,10 @@ export class Partition implements DeliveryOwner {
     return this.#returned.length === 0 && next !== undefined && next.offset >= this.reserved
   }
 
-  /** Whether one more unfinished record would still fit into the commit. */
+  /** Whether one more unfinished record would still fit into the commit, and into memory if it is delayed. */
   get hasRoom(): boolean {
-    return this.#recordBytes + RESERVED_PER_DELIVERY * (this.#openedSince + 1) <= MAX_RECORD_BYTES
+    if (this.delayed.size >= MAX_DELAYED) return false
+    return this.#recordBytes + RESERVED_PER_DELIVERY * (this.#openedSince + 1) <= this.#maxRecordBytes
   }
 
   /** Hands out up to `count` messages, in order, until they take `bytes`; the last one may be larger. */
@@ -393,6 +415,18 @@ export class Partition implements DeliveryOwner {
     this.#waiters.splice(0, count)
   }
 
+  /**
+   * They are finished, and the record that was made last, which has them as finished, is stored: with nothing else since, it is all there
+   * is to store.
+   */
+  endedWith(ended: readonly PartitionDelivery[]): void {
+    const isCurrent = this.changes === this.#writing
+    for (const delivery of ended) this.finish(delivery)
+    if (isCurrent) this.#writing = this.changes
+    this.#writingFinished += ended.length
+    this.committed()
+  }
+
   /** Nothing is stored anywhere, for nobody takes over: what happens here is all there is. */
   keep(): void {
     this.#writing = this.changes
@@ -458,9 +492,10 @@ export class Partition implements DeliveryOwner {
     }
   }
 
-  /** The record has that size, in characters. */
-  measured(characters: number): void {
-    this.#recordBytes = Math.ceil((characters * 3) / 4)
+  /** The record has that size, and may have that much, in characters. */
+  measured(characters: number, maxCharacters: number): void {
+    this.#recordBytes = bytesOf(characters)
+    this.#maxRecordBytes = bytesOf(maxCharacters)
   }
 
   /** Twice as far as was handed out since the last record, so that the next one comes in time. */
@@ -474,6 +509,11 @@ export class Partition implements DeliveryOwner {
   get held(): number {
     return this.outstanding.size + this.#returned.length + this.delayed.size
   }
+}
+
+/** Base64 makes four characters of three bytes; the prefix takes four. */
+function bytesOf(characters: number): number {
+  return Math.floor(((characters - 4) * 3) / 4)
 }
 
 /** Consecutive ones become one run: offsets between them have no record. */

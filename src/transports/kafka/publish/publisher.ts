@@ -1,6 +1,6 @@
 import type { OutgoingMessage } from '../../../core/message.ts'
 import { PublishError } from '../../../core/errors.ts'
-import { tooLarge } from '../../../core/publish/size-limit.ts'
+import { isCopy, tooLarge } from '../../../core/publish/size-limit.ts'
 import type { PublishOutcome } from '../../../core/transport.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
 import { KafkaError, SendManyError } from '../../../kafka/index.ts'
@@ -15,6 +15,8 @@ type Outcomes = (PublishOutcome | undefined)[]
 /** Indexes of one batch's messages for one topic. */
 interface TopicPart {
   readonly topic: string
+  /** A source is settled when it is confirmed: no leader alone may have it. */
+  readonly isCopy: boolean
   readonly indexes: number[]
 }
 
@@ -22,6 +24,7 @@ interface TopicPart {
 export class KafkaPublisher {
   readonly #context: KafkaContext
   readonly #producer: Producer
+  #copies: Producer | undefined
   /** What waits for a topic that is being made, in order: later batches wait behind it, or they would overtake. */
   readonly #preparing = new Map<string, Promise<void>>()
 
@@ -42,8 +45,10 @@ export class KafkaPublisher {
         outcomes[index] = { error }
         continue
       }
-      const part = parts.get(topic)
-      if (part === undefined) parts.set(topic, { topic, indexes: [index] })
+      const isSafe = isCopy(message)
+      const name = isSafe ? `${topic} copies` : topic
+      const part = parts.get(name)
+      if (part === undefined) parts.set(name, { topic, isCopy: isSafe, indexes: [index] })
       else part.indexes.push(index)
     }
     const done = Promise.all([...parts.values()].map((part) => this.#publishTo(part, batch, outcomes, signal)))
@@ -51,7 +56,16 @@ export class KafkaPublisher {
   }
 
   close(deadlineMs: number): Promise<void> {
-    return this.#producer.close({ deadlineMs })
+    const producers = this.#copies === undefined ? [this.#producer] : [this.#producer, this.#copies]
+    return Promise.all(producers.map((producer) => producer.close({ deadlineMs }))).then(() => {})
+  }
+
+  /** What `acks` says is for what users publish: dead letters and redrives are confirmed by all replicas. */
+  #producerFor(isCopy: boolean): Producer {
+    const { client, options } = this.#context
+    if (!isCopy || options.producer.acks === 'all') return this.#producer
+    this.#copies ??= client.producer({ ...options.producer, acks: 'all' })
+    return this.#copies
   }
 
   #publishTo(
@@ -83,7 +97,7 @@ export class KafkaPublisher {
   }
 
   async #send(
-    { topic, indexes }: TopicPart,
+    { topic, indexes, isCopy: isSafe }: TopicPart,
     batch: readonly OutgoingMessage[],
     outcomes: Outcomes,
     signal: AbortSignal | undefined,
@@ -95,7 +109,7 @@ export class KafkaPublisher {
       return isLetters ? { ...record, partition: LETTERS_PARTITION } : record
     })
     try {
-      confirm(await this.#producer.sendMany(topic, records, { signal }), indexes, outcomes)
+      confirm(await this.#producerFor(isSafe).sendMany(topic, records, { signal }), indexes, outcomes)
     } catch (error) {
       if (error instanceof SendManyError) {
         confirm(error.sent, indexes, outcomes)

@@ -2,6 +2,7 @@ import type { Msg } from '@nats-io/transport-node'
 import { ERR, JetStreamError, toBusbarError } from '../../errors.ts'
 import type { ConsumerConfig, ConsumerInfo, StoredNative, StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session } from '../../connection/session.ts'
+import { Turns } from './turns.ts'
 
 interface Asking {
   readonly repeat?: boolean
@@ -23,6 +24,8 @@ export interface DirectRecord {
 }
 
 const NOT_FOUND = 404
+/** More calls at once than the server answers in time would only time out, and be sent again: a process may have thousands of groups. */
+const AT_ONCE = 128
 
 /** To create what may be there already. It may take the server a while, so it is not sent again soon. */
 const CREATING = { repeat: true, againMs: 2_500 } as const
@@ -38,6 +41,7 @@ export class JetStreamApi {
   readonly timeoutMs: number
   readonly #session: Session
   readonly #prefix: string
+  readonly #turns = new Turns(AT_ONCE)
 
   constructor(session: Session, timeoutMs: number) {
     const { domain } = session.options
@@ -217,9 +221,12 @@ export class JetStreamApi {
     const text = body === undefined ? '' : JSON.stringify(body)
     const options = { timeout: how.timeoutMs ?? this.timeoutMs }
     try {
-      return await (how.repeat === true
-        ? this.#session.requestAgain(to, text, options, how.againMs)
-        : this.#session.request(to, text, options))
+      // The time for the answer begins with the turn.
+      return await this.#turns.run(() =>
+        how.repeat === true
+          ? this.#session.requestAgain(to, text, options, how.againMs)
+          : this.#session.request(to, text, options),
+      )
     } catch (error) {
       throw toBusbarError(error, doing)
     }
