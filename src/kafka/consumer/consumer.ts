@@ -416,16 +416,15 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     return owned
   }
 
-  /** Reading needs the topic's id. What the group has committed is of another topic if this one is a new one of that name. */
-  async #begin(owned: OwnedPartition, isNewTopic = false): Promise<void> {
+  /** Reading needs the topic's id. */
+  async #begin(owned: OwnedPartition): Promise<void> {
     const { cluster } = this.#context
     try {
       const topic = cluster.metadata.topic(owned.topic) ?? (await cluster.topic(owned.topic))
       if (owned.isOver) return
       owned.fetch.topicId = topic.id
       this.#firstCounts.set(owned.topic, this.#firstCounts.get(owned.topic) ?? topic.partitions.length)
-      if (isNewTopic) this.#resolver.restart(owned.fetch)
-      else this.#resolver.resolve(owned.fetch)
+      this.#resolver.resolve(owned.fetch)
     } catch (error) {
       if (!owned.isOver) this.#partitionFailed(owned.fetch, error as KafkaError)
     }
@@ -549,7 +548,10 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
         'assigned',
         again.map(({ partition }) => ({ topic, partition })),
       )
-    for (const owned of again) void this.#begin(owned, true)
+    for (const owned of again) {
+      owned.fetch.isOfNewTopic = true
+      void this.#begin(owned)
+    }
   }
 
   /** It is reported, and the partition rests until it is resumed. */

@@ -55,14 +55,6 @@ export class PositionResolver {
     if (!this.#isRunning) void this.#run()
   }
 
-  /** The topic was made again: nothing of it is committed, and all of it is new. */
-  restart(partition: FetchPartition): void {
-    // A seek may have come first.
-    if (this.#isClosed || partition.isStopped || partition.position.state !== 'unset') return
-    this.#start(partition, undefined, { offset: 0 })
-    if (this.#toReset.has(partition)) this.resolve(partition)
-  }
-
   close(): void {
     this.#isClosed = true
     this.#waiting.clear()
@@ -90,7 +82,9 @@ export class PositionResolver {
     const unset = waiting.filter((each) => each.position.state === 'unset' && !this.#toReset.has(each))
     const validating = waiting.filter((each) => each.position.state === 'validating')
     const resetting = waiting.filter((each) => each.position.state === 'outOfRange' || this.#toReset.has(each))
-    await Promise.all([this.#askGroup(unset), this.#validate(validating), this.#reset(resetting)])
+    for (const each of unset) if (each.isOfNewTopic) this.#start(each, undefined, { offset: 0 })
+    const ofOld = unset.filter((each) => !each.isOfNewTopic)
+    await Promise.all([this.#askGroup(ofOld), this.#validate(validating), this.#reset(resetting)])
     if (unset.some((each) => this.#toReset.has(each)) || this.#waiting.size < before) {
       this.#failures = 0
       return
