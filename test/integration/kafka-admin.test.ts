@@ -136,6 +136,11 @@ describe('the admin client', () => {
     expect(await admin.offsets.list('classic')).toContainEqual(
       expect.objectContaining({ partition: 0, offset: 7, metadata: 'm' }),
     )
+    const partitions = [
+      { topic: 'grouped', partition: 1 },
+      { topic: 'none', partition: 0 },
+    ]
+    expect(await admin.offsets.list('classic', { partitions })).toMatchObject([{ topic: 'grouped', partition: 1 }])
     await admin.offsets.delete('classic', [{ topic: 'grouped', partition: 1 }])
     expect(await list()).toEqual(['0: 7'])
 

@@ -93,6 +93,7 @@ describe('the admin side of the Kafka transport', () => {
     expect(textOf(await admin.read(topic, { limit: 2 }))).toEqual(['a', 'b'])
     expect(textOf(await admin.read(topic, { after: b as never, limit: 10 }))).toEqual(['e'])
     expect(await admin.remove(topic, [c] as never)).toBe(0)
+    expect((await admin.topics()).find((each) => each.topic === topic)?.messages).toBe(3)
     const start = async (partition: number) =>
       (await setup.client.admin().records.offsets(topic, 'earliest')).find((each) => each.partition === partition)
         ?.offset
@@ -136,7 +137,10 @@ describe('the admin side of the Kafka transport', () => {
     ]
     const { offsets } = connected.admin()
     await offsets.alter(group, at(4))
-    const [behind] = await admin.groups(topic)
+    const [behind, ...others] = await admin.groups(topic, group)
+    expect(others).toEqual([])
+    expect(behind?.partitions?.map(({ inFlight }) => inFlight)).toEqual([0, 0])
+    expect(await admin.groups(topic, 'none')).toEqual([])
     expect(behind).toMatchObject({ topic, group, members: 0, oldestUnackedAt: 1_002 })
     // w2, w3, w8 and w9: w4 to w7 are finished ahead.
     expect(behind?.partitions?.map(({ lag }) => lag)).toEqual([2, 4])

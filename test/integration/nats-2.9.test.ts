@@ -35,3 +35,33 @@ test('starts on an empty server at once, and makes the state stream again when i
   await bus.publish(topic, 1, { key: 'k' })
   await waitUntil(() => seen.length === 1, { timeoutMs: 5_000 })
 })
+
+// It does not say either when all that a request asked for has been sent.
+test('partitions are read on at once behind much that is settled, by their next owner', async (context) => {
+  const server = await skipIfMissing(context, startPrivate('nats', { version: 'debian' }))
+  onEnd(() => server.stop())
+  // What is done three times per lease would be too late.
+  const options = { url: server.url, stream: { name: streamName() }, partitions: 1, leaseMs: 60_000 }
+  const stuck = Promise.withResolvers<void>()
+  const first = makeBus(options)
+  let handled = 0
+  const isOpen = ({ data }: { readonly data: unknown }): Promise<void> | undefined =>
+    data === 'stuck' ? stuck.promise : void handled++
+  first.consume('t', isOpen, { group: 'g' })
+  await first.start()
+  await first.publish('t', 'stuck', { key: 'k' })
+  await first.publishMany(
+    't',
+    Array.from({ length: 2_000 }, (_, data) => ({ data, key: `k${data % 50}` })),
+  )
+  await waitUntil(() => handled === 2_000)
+  await first.close({ timeoutMs: 100 })
+  const second = makeBus(options)
+  const seen: unknown[] = []
+  second.consume('t', ({ data }) => void seen.push(data), { group: 'g', prefetch: 32 })
+  await second.start()
+  await second.publish('t', 'new', { key: 'n' })
+  await waitUntil(() => seen.includes('new'), { describe: () => JSON.stringify(seen) })
+  assert.deepEqual(seen, ['stuck', 'new'])
+  stuck.resolve()
+})

@@ -72,11 +72,26 @@ export class GroupOffsetsAdmin {
   }
 
   /**
-   * All committed offsets of a group, by topic and partition; empty if the group doesn't exist. Waits for open
-   * transactions that commit offsets.
+   * Committed offsets of a group, by topic and partition; empty if the group doesn't exist. Waits for open transactions that
+   * commit offsets.
+   *
+   * - `partitions`: only of these. @default all that the group has committed
    */
-  async list(groupId: string): Promise<readonly GroupOffset[]> {
-    checkArguments('admin.offsets.list', { groupId: [groupId, groupName] })
+  async list(
+    groupId: string,
+    options: {
+      readonly partitions?: readonly { readonly topic: string; readonly partition: number }[] | undefined
+    } = {},
+  ): Promise<readonly GroupOffset[]> {
+    checkArguments('admin.offsets.list', {
+      groupId: [groupId, groupName],
+      options: [options, only({ partitions: optional(topicPartitions) })],
+    })
+    const { partitions: wanted } = options
+    const topics =
+      wanted === undefined
+        ? null
+        : byTopic(wanted).map(([name, some]) => ({ name, partitionIndexes: some.map(({ partition }) => partition) }))
     const what = `list offsets of group ${groupId}`
     return this.#context.read(what, async () => {
       // By name: version 10 would answer with ids.
@@ -86,8 +101,8 @@ export class GroupOffsetsAdmin {
         'OffsetFetch',
         (version) =>
           version < FIRST_VERSION_OF_GROUPS
-            ? { groupId, topics: null, requireStable: version === 7 }
-            : { groups: [{ groupId, topics: null }], requireStable: true },
+            ? { groupId, topics, requireStable: version === 7 }
+            : { groups: [{ groupId, topics }], requireStable: true },
         { maxVersion: 9 },
       )
       const group = response.groups[0] ?? response

@@ -16,7 +16,7 @@ export interface ConsumerEvents {
   ) => void | Promise<void>
   /**
    * These partitions were lost without warning: other members may already be working on them. `recreated`: the topic
-   * was deleted and recreated.
+   * was deleted and recreated; `assigned` follows for the partitions of the new one.
    */
   readonly lost: (partitions: readonly TopicPartition[], reason: LossReason | 'recreated') => void
   /**

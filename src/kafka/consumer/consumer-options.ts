@@ -61,8 +61,8 @@ export interface ConsumerOptions {
   readonly onReset?: ResetPolicy | undefined
   /**
    * Decides where to start reading a partition that this consumer gets, given what the group has committed for it:
-   * returns an offset, a policy, or undefined for the committed offset (without one, `onReset` applies). If it
-   * throws, the partition is not read until it is resumed. @default none
+   * returns an offset, a policy, or undefined for the committed offset (without one, `onReset` applies; a recreated
+   * topic is read from its start). If it throws, the partition is not read until it is resumed. @default none
    */
   readonly startAt?:
     ((partition: StartingPartition, committed: CommittedPosition | undefined) => StartPosition | undefined) | undefined

@@ -402,12 +402,17 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   #add(topic: string, partition: number): OwnedPartition {
+    const owned = this.#take(topic, partition)
+    void this.#begin(owned)
+    return owned
+  }
+
+  #take(topic: string, partition: number): OwnedPartition {
     const former = this.#owned.get(topic, partition)
     if (former !== undefined) this.#remove(former)
     const owned = new OwnedPartition(this.#fetcher.add(topic, partition))
     this.#owned.add(owned)
     this.#membership.begin(owned)
-    void this.#begin(owned)
     return owned
   }
 
@@ -535,7 +540,18 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#firstCounts.set(topic, 0)
     // The group, or whoever assigns, takes back those that the new topic does not have.
     const count = this.#settings.group === undefined && !this.#isManual ? this.#countOf(topic) : Infinity
-    for (const { partition } of former) if (partition < count) this.#moveTo(this.#add(topic, partition), 0, -1)
+    const again = former
+      .filter(({ partition }) => partition < count)
+      .map(({ partition }) => this.#take(topic, partition))
+    if (again.length > 0)
+      void this.#emit(
+        'assigned',
+        again.map(({ partition }) => ({ topic, partition })),
+      )
+    for (const owned of again) {
+      owned.fetch.isOfNewTopic = true
+      void this.#begin(owned)
+    }
   }
 
   /** It is reported, and the partition rests until it is resumed. */

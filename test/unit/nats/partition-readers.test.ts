@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import { manualClock } from 'busbar/testing'
-import type { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
+import { Incoming } from '../../../src/transports/nats/connection/incoming.ts'
 import type { Session } from '../../../src/transports/nats/connection/session.ts'
 import { Partition } from '../../../src/transports/nats/jetstream/partitions/partition.ts'
 import type { PartitionReader } from '../../../src/transports/nats/jetstream/partitions/partition-reader.ts'
@@ -24,6 +24,8 @@ class Bench {
   readonly changed: string[] = []
   readonly made: string[] = []
   readonly listening = new Set<string>()
+  wakes = 0
+  receive: (message: Incoming) => void = () => undefined
   failures = 0
   epoch = 0
   isConnected = true
@@ -44,8 +46,9 @@ class Bench {
       connection: { isClosed: () => false },
       isOlderThan: () => false,
       inbox: () => `inbox-${this.#inboxes++}`,
-      subscribe: (subject: string, _receive: (message: Incoming) => void) => {
+      subscribe: (subject: string, receive: (message: Incoming) => void) => {
         this.listening.add(subject)
+        this.receive = receive
         return { unsubscribe: () => this.listening.delete(subject) }
       },
       writeBuffer: { publish: () => undefined },
@@ -70,7 +73,7 @@ class Bench {
       missing: () => Promise.resolve(),
       checkStream: () => Promise.resolve(),
       trouble: () => undefined,
-      wake: () => undefined,
+      wake: () => void this.wakes++,
     })
     for (const partition of this.partitions) partition.load(NOTHING_LEFT, 'clean')
   }
@@ -97,6 +100,23 @@ describe('the readers of partitions', () => {
     await settled()
     assert.deepEqual([first.to, second.to], [7, 7])
     assert.deepEqual(bench.changed, ['0', '1'])
+    bench.readers.end()
+  })
+
+  test('ask for more when all that was asked for has come, also if none of it is to be handed out', async () => {
+    const bench = new Bench()
+    const reader = await bench.start()
+    const count = 4
+    reader.pulls.ask(count, 0)
+    bench.wakes = 0
+    for (let seq = 1; seq <= count; seq++) {
+      const message = new Incoming()
+      message.subject = 'busbar.0.orders'
+      message.reply = `$JS.ACK.s.c.1.${seq}.${seq}.1700000000000000000.100`
+      bench.receive(message)
+    }
+    assert.equal(reader.pulls.asked, 0)
+    assert.ok(bench.wakes > 0)
     bench.readers.end()
   })
 

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { ftruncateSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
@@ -82,5 +83,16 @@ test('without a folder, or while the disk takes nothing, bodies stay in memory; 
   await clock.advance(60_000)
   arrive('e')
   assert.equal(said.length, 2)
+  budget.close()
+})
+
+test('a body that can not be read goes back, and does not go to that disk again when it comes again', () => {
+  const { budget, arrive } = made()
+  const [a, b, c] = arrive('a', 'b', 'c') as [RabbitMqDelivery, RabbitMqDelivery, RabbitMqDelivery]
+  budget.left(a)
+  ftruncateSync(c.place?.part.file as number)
+  assert.throws(() => budget.load(c), /the file ends before the body does/)
+  for (const delivery of [b, c]) budget.left(delivery)
+  assert.deepEqual(isOnDisk(arrive('a', 'b', 'c')), [false, false, false])
   budget.close()
 })

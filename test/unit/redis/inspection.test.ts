@@ -8,7 +8,7 @@ import type { InspectionParts } from '../../../src/transports/redis/partitions/i
 import { PartitionState } from '../../../src/transports/redis/partitions/partition-state.ts'
 import type { PartitionHost } from '../../../src/transports/redis/partitions/partition-state.ts'
 import { INSPECT } from '../../../src/transports/redis/scripts/group.ts'
-import { LOOK, STREAM_STATES } from '../../../src/transports/redis/scripts/look.ts'
+import { LOOK, PENDING_ELSEWHERE, STREAM_STATES } from '../../../src/transports/redis/scripts/look.ts'
 
 const LEASE_MS = 1_000
 
@@ -86,4 +86,41 @@ test('a server that does not count what it adds, as before Redis 7, is looked at
   assert.equal(await sweep(), 0)
   answers.state = 'after'
   assert.equal(await sweep(), 1)
+})
+
+test('what a look has found is reported, though the partition was lost before its reply came', async () => {
+  const losses: unknown[] = []
+  const asked = Promise.withResolvers<unknown>()
+  const member = {
+    context: {
+      host: {
+        name: 'main',
+        clock: manualClock(),
+        events: { emit: (_: string, { count }: { count: number }) => losses.push(count) },
+      },
+      options: { retention: { keepUnacked: true } },
+      scripts: {
+        run(script: unknown) {
+          if (script === PENDING_ELSEWHERE) return Promise.resolve(0)
+          assert.equal(script, LOOK)
+          return asked.promise
+        },
+      },
+    },
+    spec: { group: 'g' },
+  } as unknown as MemberContext
+  const partition = new PartitionState(
+    { topic: 't', partition: 0, stream: 's' } as never,
+    { meta: 'm' } as never,
+    {} as PartitionHost,
+  )
+  partition.generation = 'one'
+  const looking = new LossDetector(member).lookForLoss(partition, true)
+  partition.generation = ''
+  partition.takeBack()
+  // The server has corrected its count: 20 of 30 were removed unread.
+  asked.resolve([Buffer.from('5-0'), 30, 30, 10, Buffer.from('server')])
+  assert.equal(await looking, false)
+  await turn()
+  assert.deepEqual(losses, [20])
 })

@@ -19,6 +19,8 @@ export class FetchPartition {
   broker: FetchedBroker | undefined
   /** Undefined if the cluster is too old to have ids, or the topic is not known yet. */
   topicId: string | undefined
+  /** It took the place of another topic of this name: what is committed may be of that one. */
+  isOfNewTopic = false
   readonly position: Position = new Position()
   readonly buffer: PartitionBuffer
   isPaused = false

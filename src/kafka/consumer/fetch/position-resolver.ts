@@ -82,7 +82,9 @@ export class PositionResolver {
     const unset = waiting.filter((each) => each.position.state === 'unset' && !this.#toReset.has(each))
     const validating = waiting.filter((each) => each.position.state === 'validating')
     const resetting = waiting.filter((each) => each.position.state === 'outOfRange' || this.#toReset.has(each))
-    await Promise.all([this.#askGroup(unset), this.#validate(validating), this.#reset(resetting)])
+    for (const each of unset) if (each.isOfNewTopic) this.#start(each, undefined, { offset: 0 })
+    const ofOld = unset.filter((each) => !each.isOfNewTopic)
+    await Promise.all([this.#askGroup(ofOld), this.#validate(validating), this.#reset(resetting)])
     if (unset.some((each) => this.#toReset.has(each)) || this.#waiting.size < before) {
       this.#failures = 0
       return
@@ -109,16 +111,24 @@ export class PositionResolver {
       // A seek may have come first.
       if (partition.isStopped || partition.position.state !== 'unset') continue
       const found = committed.get(partition)
-      let start: StartPosition | undefined
-      try {
-        start = this.#options.startAt(partition, found) ?? found
-      } catch (error) {
-        this.#fail(partition, asKafkaError(error))
-        continue
-      }
-      if (typeof start !== 'object' || 'timestampMs' in start) this.#toReset.set(partition, start)
-      else this.#found(partition, start.offset, start.leaderEpoch ?? -1, false)
+      this.#start(partition, found, found)
     }
+  }
+
+  #start(
+    partition: FetchPartition,
+    committed: CommittedPosition | undefined,
+    otherwise: StartPosition | undefined,
+  ): void {
+    let start: StartPosition | undefined
+    try {
+      start = this.#options.startAt(partition, committed) ?? otherwise
+    } catch (error) {
+      this.#fail(partition, asKafkaError(error))
+      return
+    }
+    if (typeof start !== 'object' || 'timestampMs' in start) this.#toReset.set(partition, start)
+    else this.#found(partition, start.offset, start.leaderEpoch ?? -1, false)
   }
 
   async #reset(partitions: readonly FetchPartition[]): Promise<void> {

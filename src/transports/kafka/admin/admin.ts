@@ -11,7 +11,7 @@ import { placeOf, positionOf } from '../wire/mapping.ts'
 import { adminOf } from './client-admin.ts'
 import { DeadLetterLog, REMOVALS } from './dead-letter-log.ts'
 import { codeOf } from './error-code.ts'
-import { groupInfos } from './group-infos.ts'
+import { groupIdsOf, groupInfos } from './group-infos.ts'
 import { seekGroup } from './seek-group.ts'
 import { readStoredRange } from './stored-range.ts'
 import type { PlacedRecord } from './stored-range.ts'
@@ -57,11 +57,18 @@ export function kafkaAdmin(context: () => KafkaContext): TransportAdmin {
   return withBusbarErrors({
     ensureTopic: (topic) => context().topics.ensure(topic),
     async topics() {
-      return topicInfos(clientAdmin(), (await clientAdmin().topics.list()).toSorted())
+      return topicInfos(context().client, (await clientAdmin().topics.list()).toSorted())
     },
-    async groups(topic) {
-      const topics = (await clientAdmin().topics.list()).filter((name) => topic === undefined || name === topic)
-      return groupInfos(clientAdmin(), topics, context().groupOf)
+    async groups(topic, group) {
+      const { groupId, groupOf } = context()
+      const partitions = topic === undefined ? undefined : await partitionsOf(topic)
+      if (partitions?.length === 0) return []
+      const question = {
+        groupIds: group === undefined ? await groupIdsOf(clientAdmin()) : [groupId(group)],
+        topics: topic === undefined ? await clientAdmin().topics.list() : [topic],
+        partitions: partitions?.map((partition) => ({ topic: topic as string, partition })),
+      }
+      return groupInfos(clientAdmin(), question, groupOf)
     },
     async seek(topic, group, to) {
       const { topics, groupId, host } = context()
@@ -127,7 +134,7 @@ function withBusbarErrors(admin: TransportAdmin): TransportAdmin {
   return {
     ensureTopic: (topic) => converted(`Creating "${topic}" failed`, admin.ensureTopic(topic)),
     topics: () => converted('Listing topics failed', admin.topics()),
-    groups: (topic) => converted('Listing groups failed', admin.groups(topic)),
+    groups: (topic, group) => converted('Listing groups failed', admin.groups(topic, group)),
     seek: (topic, group, to) => converted(`Moving the group "${group}" failed`, admin.seek(topic, group, to)),
     read: (topic, options) => converted(`Reading "${topic}" failed`, admin.read(topic, options)),
     remove: (topic, positions) => converted(`Removing from "${topic}" failed`, admin.remove(topic, positions)),

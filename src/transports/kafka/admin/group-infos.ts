@@ -1,9 +1,10 @@
 import type { GroupInfo, PartitionInfo } from '../../../core/transport.ts'
-import type { Admin, GroupMemberInfo, GroupOffset } from '../../../kafka/index.ts'
+import type { Admin, GroupMemberInfo, GroupOffset, TopicPartition } from '../../../kafka/index.ts'
 import { isMovesGroup } from '../consume/group-moves.ts'
 import { decodeRecord } from '../partitions/commit-record.ts'
 import { positionOf } from '../wire/mapping.ts'
 import { codeOf } from './error-code.ts'
+import { inTurns } from './in-turns.ts'
 
 interface TopicEnds {
   readonly starts: ReadonlyMap<number, number>
@@ -17,16 +18,25 @@ interface KafkaGroup {
   readonly offsets: readonly GroupOffset[]
 }
 
-/** How many groups or partitions are asked about at a time. */
-const AT_ONCE = 50
+/** What is asked about. */
+export interface GroupQuestion {
+  readonly groupIds: readonly string[]
+  readonly topics: readonly string[]
+  /** The partitions of these topics, where they are few: then a group is not asked for all that it has. */
+  readonly partitions?: readonly TopicPartition[] | undefined
+}
 
-/** Groups that have a position in one of these topics. One request for each group, whatever number of topics it reads. */
+/** Groups that have a position in one of these topics. Two requests for each group, whatever number of topics it reads. */
 export async function groupInfos(
   admin: Admin,
-  topics: readonly string[],
+  { groupIds, topics, partitions }: GroupQuestion,
   groupOf: (groupId: string) => string,
 ): Promise<readonly GroupInfo[]> {
-  const groups = await consumerGroups(admin)
+  const groups = await inTurns(groupIds, async (groupId) => ({
+    groupId,
+    members: await membersOf(admin, groupId),
+    offsets: await admin.offsets.list(groupId, { partitions }),
+  }))
   const infos = await inTurns(topics, async (topic) => {
     const ofTopic = groups.filter(
       (each) => each.offsets.some((offset) => offset.topic === topic) || holders(each, topic) > 0,
@@ -38,17 +48,13 @@ export async function groupInfos(
   return infos.flat().sort((a, b) => compare(a.topic, b.topic) || compare(a.group, b.group))
 }
 
-async function consumerGroups(admin: Admin): Promise<readonly KafkaGroup[]> {
+/** All groups of consumers. */
+export async function groupIdsOf(admin: Admin): Promise<readonly string[]> {
   const listed = await admin.groups.list()
-  const names = listed
+  return listed
     .filter(({ type, protocolType }) => type !== 'share' && (protocolType === 'consumer' || protocolType === ''))
     .filter(({ groupId }) => !isMovesGroup(groupId))
     .map(({ groupId }) => groupId)
-  return inTurns(names, async (groupId) => ({
-    groupId,
-    members: await membersOf(admin, groupId),
-    offsets: await admin.offsets.list(groupId),
-  }))
 }
 
 /** One that has been deleted since it was listed has none. */
@@ -63,6 +69,12 @@ async function membersOf(admin: Admin, groupId: string): Promise<readonly GroupM
 
 function holders({ members }: KafkaGroup, topic: string): number {
   return members.filter(({ assignment }) => assignment.some((each) => each.topic === topic)).length
+}
+
+function isHeld({ members }: KafkaGroup, topic: string, partition: number): boolean {
+  return members.some(({ assignment }) =>
+    assignment.some((each) => each.topic === topic && each.partitions.includes(partition)),
+  )
 }
 
 async function endsOf(admin: Admin, topic: string): Promise<TopicEnds> {
@@ -88,6 +100,7 @@ async function groupInfo(
       name: `${topic}/${partition}`,
       start: starts.get(partition) ?? 0,
       end: ends.get(partition) ?? 0,
+      isHeld: isHeld(of, topic, partition),
     }),
   )
   const oldest = partitions.map(({ oldestUnackedAt }) => oldestUnackedAt).filter((time) => time !== undefined)
@@ -107,6 +120,8 @@ interface Log {
   readonly name: string
   readonly start: number
   readonly end: number
+  /** A member of the group has it. */
+  readonly isHeld: boolean
 }
 
 /** A partition without a commit is one that the group has not begun with: it will read all of it. */
@@ -114,7 +129,7 @@ async function partitionInfo(
   admin: Admin,
   topic: string,
   committed: GroupOffset | undefined,
-  { partition, name, start, end }: Log,
+  { partition, name, start, end, isHeld: mayBeInFlight }: Log,
 ): Promise<PartitionInfo> {
   const floor = Math.max(start, committed?.offset ?? start)
   const next = floor < end ? await nextRecord(admin, { topic, partition, offset: floor }) : undefined
@@ -125,7 +140,8 @@ async function partitionInfo(
   return {
     partition: name,
     lag: Math.max(0, end - settled - ahead),
-    inFlight: undefined,
+    // Only its member knows.
+    inFlight: mayBeInFlight ? undefined : 0,
     position: settled > 0 ? at(settled - 1) : undefined,
     head: end > start ? at(end - 1) : undefined,
     start: end > start ? at(start) : undefined,
@@ -153,13 +169,6 @@ function finishedAhead({ metadata, offset }: GroupOffset): number {
   if (record === undefined) return 0
   const open = record.open.reduce((sum, [first, last]) => sum + last - first + 1, 0)
   return Math.max(0, record.to - record.floor - open)
-}
-
-async function inTurns<T, R>(items: readonly T[], ask: (item: T) => Promise<R>): Promise<readonly R[]> {
-  const answers: R[] = []
-  for (let at = 0; at < items.length; at += AT_ONCE)
-    answers.push(...(await Promise.all(items.slice(at, at + AT_ONCE).map(ask))))
-  return answers
 }
 
 function compare(a: string, b: string): number {

@@ -1,23 +1,33 @@
 import type { RetentionInfo, TopicInfo } from '../../../core/transport.ts'
-import type { Admin, ConfigEntry } from '../../../kafka/index.ts'
+import { isDeadLetterTopic } from '../../../core/topic.ts'
+import type { Admin, ConfigEntry, KafkaClient } from '../../../kafka/index.ts'
 import { isAuthorization } from '../errors.ts'
+import { adminOf } from './client-admin.ts'
+import { DeadLetterLog, REMOVALS } from './dead-letter-log.ts'
+import { inTurns } from './in-turns.ts'
 
 const RETENTION = ['retention.ms', 'retention.bytes', 'cleanup.policy']
 
 /** Sizes, ages and limits of topics. */
-export async function topicInfos(admin: Admin, topics: readonly string[]): Promise<readonly TopicInfo[]> {
+export async function topicInfos(client: KafkaClient, topics: readonly string[]): Promise<readonly TopicInfo[]> {
+  const admin = adminOf(client)
   const sizes = await bytesByTopic(admin)
-  return Promise.all(topics.map((topic) => topicInfo(admin, topic, sizes?.get(topic))))
+  return inTurns(topics, (topic) => topicInfo(client, topic, sizes?.get(topic)))
 }
 
-async function topicInfo(admin: Admin, topic: string, bytes: number | undefined): Promise<TopicInfo> {
-  const [starts, ends, configs] = await Promise.all([
+async function topicInfo(client: KafkaClient, topic: string, bytes: number | undefined): Promise<TopicInfo> {
+  const admin = adminOf(client)
+  const isLetters = isDeadLetterTopic(topic)
+  const [starts, ends, configs, removed] = await Promise.all([
     admin.records.offsets(topic, 'earliest'),
     admin.records.offsets(topic, 'latest'),
     admin.configs.describe({ type: 'topic', name: topic }, RETENTION),
+    isLetters ? new DeadLetterLog(client, topic).removed() : undefined,
   ])
   const endOf = new Map(ends.map(({ partition, offset }) => [partition, offset]))
-  const filled = starts.filter(({ partition, offset }) => (endOf.get(partition) ?? 0) > offset)
+  const filled = starts
+    .filter(({ partition }) => !isLetters || partition !== REMOVALS)
+    .filter(({ partition, offset }) => (endOf.get(partition) ?? 0) > offset)
   const messages = filled.reduce((sum, { partition, offset }) => sum + (endOf.get(partition) ?? 0) - offset, 0)
   const oldest = await Promise.all(
     filled.map(
@@ -27,7 +37,7 @@ async function topicInfo(admin: Admin, topic: string, bytes: number | undefined)
   const times = oldest.filter((time) => time !== undefined && time >= 0) as number[]
   return {
     topic,
-    messages,
+    messages: Math.max(0, messages - (removed?.size ?? 0)),
     bytes,
     oldestAt: times.length === 0 ? undefined : Math.min(...times),
     retention: retentionOf(configs, starts.length),

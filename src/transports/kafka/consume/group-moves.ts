@@ -6,6 +6,10 @@ import type { Partition } from '../partitions/partition.ts'
 
 /** How often it is looked whether somebody has moved the group. */
 const LOOK_MS = 1_000
+/** The same where this client may not look there: somebody may have allowed it. */
+const REFUSED_LOOK_MS = 300_000
+/** How long one look may take. New partitions wait for it, and then are handed out anyway. */
+const LOOK_TIMEOUT_MS = 2_000
 /** What was committed there for a group says where it was moved to while it had members. */
 const SUFFIX = '.busbar-moves'
 
@@ -40,6 +44,7 @@ export class GroupMoves {
   /** Those that are ours. */
   readonly #partitions = new Set<Partition>()
   #isLooking = false
+  #lookMs = LOOK_MS
   #mustLookAgain = false
   #timer: Timer | undefined
   #isClosed = false
@@ -74,7 +79,7 @@ export class GroupMoves {
     }
     this.#isLooking = false
     if (this.#isClosed || this.#partitions.size === 0) return
-    this.#timer = this.#options.context.host.clock.setTimer(LOOK_MS, () => {
+    this.#timer = this.#options.context.host.clock.setTimer(this.#lookMs, () => {
       this.#timer = undefined
       this.#mustLookAgain = true
       void this.#look()
@@ -84,10 +89,11 @@ export class GroupMoves {
   async #lookOnce(partitions: readonly Partition[]): Promise<void> {
     if (partitions.length === 0) return
     const { context, groupId, checked, moved } = this.#options
-    let isKnown = true
     try {
-      const moves = await context.client.admin().offsets.list(movesGroup(groupId))
+      const admin = context.client.admin({ timeoutMs: LOOK_TIMEOUT_MS })
+      const moves = await admin.offsets.list(movesGroup(groupId))
       if (this.#isClosed) return
+      this.#lookMs = LOOK_MS
       const byName = new Map(moves.map((move) => [`${move.topic}/${move.partition}`, move]))
       for (const partition of partitions) {
         const found = byName.get(partition.name)
@@ -97,10 +103,22 @@ export class GroupMoves {
       }
     } catch (error) {
       if (this.#isClosed) return
-      context.reports.error(error, `looking whether group "${groupId}" was moved`)
-      // One that may not look there is never moved while it runs.
-      isKnown = isAuthorization(error)
+      this.#failed(error)
     }
-    if (isKnown) checked(partitions.filter(({ mine, isChecked }) => mine && !isChecked))
+    // What could not be seen now is carried out when it can.
+    checked(partitions.filter(({ mine, isChecked }) => mine && !isChecked))
+  }
+
+  #failed(error: unknown): void {
+    const { context, groupId } = this.#options
+    if (!isAuthorization(error)) {
+      context.reports.error(error, `looking whether group "${groupId}" was moved`)
+      return
+    }
+    this.#lookMs = REFUSED_LOOK_MS
+    context.reports.warnOnce(
+      'moves-not-readable',
+      `group "${groupId}" can't be moved while it is running: an ACL must allow Describe on the group "${movesGroup(groupId)}"`,
+    )
   }
 }

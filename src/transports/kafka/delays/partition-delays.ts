@@ -167,7 +167,7 @@ export class PartitionDelays {
   consumed(partition: Partition): void {
     if (this.#reading.has(partition) || !this.#toRead.has(partition)) return
     this.#reading.add(partition)
-    void this.#readAll(partition).finally(() => this.#reading.delete(partition))
+    void this.#readAll(partition)
   }
 
   /** Reads what is due of one partition, in the order of its offsets, as far as there is room. */
@@ -176,8 +176,13 @@ export class PartitionDelays {
     await Promise.resolve()
     const entries = this.#toRead.get(partition) ?? new DueEntries()
     while (entries.size > 0 && partition.mine && !this.#closing.signal.aborted) {
-      const room = { records: MAX_READ - partition.toHandOut.count, bytes: this.#maxBytes - partition.toHandOut.bytes }
-      if (room.records <= 0 || room.bytes <= 0) return
+      const { count, bytes } = partition.toHandOut
+      const room = { records: MAX_READ - count, bytes: this.#maxBytes - bytes }
+      if (room.records <= 0 || room.bytes <= 0) {
+        // In the same step: what is handed out from now on makes it go on.
+        this.#reading.delete(partition)
+        return
+      }
       try {
         await this.#read(partition, entries, room)
       } catch (error) {
@@ -186,6 +191,7 @@ export class PartitionDelays {
       }
     }
     this.#toRead.delete(partition)
+    this.#reading.delete(partition)
   }
 
   async #read(

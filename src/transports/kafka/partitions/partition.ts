@@ -12,8 +12,8 @@ import type { DeliveryOwner, Known } from './kafka-delivery.ts'
 
 /** How far beyond `to` the least claim goes. */
 const LEAST_AHEAD = 64
-/** Messages of one partition that wait for their time: about 300 bytes each, without their bodies. */
-export const MAX_DELAYED = 50_000
+/** Messages of one partition that wait for their time: about 300 bytes each, without their bodies, and each commit names all of them. */
+export const MAX_DELAYED = 10_000
 /** Owner, offsets, and the like. */
 const FIXED_BYTES = 64
 

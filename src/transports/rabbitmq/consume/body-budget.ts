@@ -64,7 +64,14 @@ export class BodyBudget {
       this.#isWanted = true
       return false
     }
-    const body = (this.#file as OverflowFile).take(place)
+    let body: Uint8Array
+    try {
+      body = (this.#file as OverflowFile).take(place)
+    } catch (error) {
+      // Or it would go there again when it comes again.
+      this.#diskAt = this.#clock.monotonic() + DISK_AGAIN_MS
+      throw error
+    }
     delivery.message = { ...delivery.message, body }
     delivery.place = undefined
     this.#stored--

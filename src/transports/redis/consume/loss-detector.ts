@@ -40,16 +40,20 @@ export class LossDetector {
       [spec.group, generation],
     )) as ReadStateReply
     const state = readStateOf(reply)
-    if (reply.length === 0 || partition.generation !== generation) return false
+    if (reply.length === 0) return false
     // The server does not count: there is nothing that could be compared.
-    if (state === undefined) return true
-    if (alone) return reads.heard(state, resets)
-    // Several members read: only the server knows how much. It has been corrected, so no other member reports it too.
-    reads.reset()
+    if (state === undefined) return partition.generation === generation
+    const isCurrent = partition.generation === generation && reads.resets === resets
+    if (isCurrent && alone) {
+      const isCompared = reads.heard(state, resets)
+      if (isCompared || reads.isCounting) return isCompared
+    } else if (isCurrent) reads.reset()
+    // Several members read, or it was lost since it was asked: only the server knows how much was read. Its count has been corrected,
+    // so no other look will find this.
     const { passed, read, last } = state
     if (passed !== undefined && read !== undefined && passed > read)
       this.reportRemoved(partition, { count: passed - read, since: last })
-    return true
+    return isCurrent && !alone
   }
 
   reportRemoved(partition: PartitionState, { count, since, unless }: Gap): void {

@@ -62,6 +62,11 @@ export class ReadCount {
     this.#report = report
   }
 
+  /** It knows how many entries were read: a later answer of the server will do as well. */
+  get isCounting(): boolean {
+    return this.#count !== undefined
+  }
+
   /** The server's last answer waits for the end of a read. */
   get isOpen(): boolean {
     return this.#open !== undefined

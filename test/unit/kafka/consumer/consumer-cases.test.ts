@@ -7,10 +7,15 @@ import { ConsumerSim, numbers, read } from './sim-consumer.ts'
 /** Collects what handlers are given, in the background. */
 function collect(consumer: Consumer): string[] {
   const values: string[] = []
+  void collectInto(consumer, values)
+  return values
+}
+
+/** Until an error, which it swallows: the test looks at the values. */
+async function collectInto(consumer: Consumer, values: string[]): Promise<void> {
   const handler = (record: { readonly valueText: string | null }, { partition }: { readonly partition: number }) =>
     void values.push(`${partition}:${record.valueText}`)
-  void consumer.run({ handler })
-  return values
+  await consumer.run({ handler }).catch(() => undefined)
 }
 
 async function nextOf(sim: ConsumerSim, consumer: Consumer): Promise<ConsumerBatch> {
@@ -48,6 +53,75 @@ describe('C10: a topic is deleted and made again', () => {
       sim.closeClients()
     },
   )
+
+  it.each(['classic', 'consumer', undefined] as const)(
+    '%s: what was lost is assigned again, and startAt is asked without what was committed',
+    async (protocol) => {
+      const sim = new ConsumerSim({ brokers: 1 })
+      sim.createTopic('t', 2)
+      sim.append('t', 0, numbers(50))
+      const seen: string[] = []
+      const group = protocol === undefined ? { group: undefined } : { protocol }
+      const consumer = sim.consumer({
+        ...group,
+        topics: ['t'],
+        commitIntervalMs: 100,
+        startAt: ({ topic, partition }, committed) => {
+          seen.push(`start ${partition} ${committed?.offset}`)
+          return topic === 't' && partition === 0 && committed === undefined ? { offset: 2 } : undefined
+        },
+      })
+      const see = (name: string, partitions: readonly { readonly partition: number }[]) =>
+        void seen.push(`${name} ${partitions.map(({ partition }) => partition).join(',')}`)
+      consumer.on('lost', (partitions) => see('lost', partitions))
+      consumer.on('assigned', (partitions) => see('assigned', partitions))
+      const values = collect(consumer)
+      await sim.advance(5_000)
+      expect(values.length).toBe(48)
+      seen.length = values.length = 0
+      sim.recreateTopic('t')
+      sim.append('t', 0, numbers(10))
+      sim.append('t', 1, ['x'])
+      await sim.advance(15_000)
+      expect(seen).toEqual(['lost 0,1', 'assigned 0,1', 'start 0 undefined', 'start 1 undefined'])
+      expect(values.toSorted()).toEqual(['0:2', '0:3', '0:4', '0:5', '0:6', '0:7', '0:8', '0:9', '1:x'])
+      await sim.run(consumer.close())
+      sim.closeClients()
+    },
+  )
+})
+
+it('C10: what kept a recreated topic from being read does not bring back the former commit', async () => {
+  const sim = new ConsumerSim({ brokers: 1 })
+  sim.createTopic('t', 1)
+  sim.append('t', 0, numbers(50))
+  let isRefused = false
+  const consumer = sim.consumer({
+    protocol: 'classic',
+    commitIntervalMs: 100,
+    startAt: () => {
+      if (isRefused) throw new Error('not now')
+      return undefined
+    },
+  })
+  const values = collect(consumer)
+  await sim.advance(5_000)
+  expect(values.length).toBe(50)
+  values.length = 0
+  isRefused = true
+  sim.recreateTopic('t')
+  // The coordinator was away when the former topic was deleted.
+  sim.groups.offsets('g').commit('t', 0, { offset: 50, leaderEpoch: -1, metadata: '' })
+  sim.append('t', 0, numbers(60))
+  await sim.advance(5_000)
+  expect(values.length).toBe(0)
+  isRefused = false
+  consumer.resume()
+  void collectInto(consumer, values)
+  await sim.advance(5_000)
+  expect(values.length).toBe(60)
+  await sim.run(consumer.close())
+  sim.closeClients()
 })
 
 describe('C14: fetch sessions', () => {

@@ -203,6 +203,8 @@ export class PartitionReader {
     this.#consumerSeq = consumerSeq
     this.arrivedAt = now
     this.#host.read(native, this.#reply, this)
+    // Also when nothing of it is handed out: it is settled, or no message of this group.
+    if (this.pulls.hungry) this.#host.wake()
     if (pending === 0) this.#host.caughtUp(this)
   }
 
