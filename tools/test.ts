@@ -47,6 +47,8 @@ if (isWhole && !isInterrupted) code = (await runVitest(missing, ['.alone.test.ts
 for (const name of needed) if (!before.has(name)) await stopShared(name)
 if (!isInterrupted) await fetching
 process.exitCode = conclude(code, failed)
+// What is being fetched would hold up the end of a run that was interrupted.
+if (isInterrupted) process.exit()
 
 /** The files of the named transports, or all. Options are passed on. */
 function conformanceFiles(): readonly string[] {
