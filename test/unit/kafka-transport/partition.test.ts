@@ -188,6 +188,33 @@ describe('a partition', () => {
   })
 })
 
+describe('a record', () => {
+  it('has room for the attempts of all that was handed out', () => {
+    const partition = loaded()
+    store(partition)
+    const count = 20_000
+    partition.arrived(
+      Array.from({ length: count }, (_, at) => recordAt(at)),
+      count,
+      0,
+      count,
+    )
+    for (;;) {
+      const some = partition.take(200, Infinity, NOW, hostOf([]))
+      // One of three hangs.
+      for (const delivery of some) if (delivery.offset % 3 > 0) partition.finish(delivery)
+      if (some.length > 0 || partition.isHeldUp) store(partition)
+      else break
+    }
+    for (const delivery of partition.outstanding.toArray()) {
+      delivery.used = 1
+      delivery.running = true
+    }
+    const { to, notes } = recordOf(partition)
+    expect([to, notes.length]).toEqual([partition.to, partition.outstanding.size])
+  })
+})
+
 /** What one message has been through, as the world outside of its owners knows. */
 interface Story {
   /** Handed out by somebody. */

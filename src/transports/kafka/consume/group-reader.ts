@@ -69,6 +69,7 @@ export class GroupReader implements Reader {
   readonly #moves: GroupMoves | undefined
   readonly #transactions: AckTransactions
   readonly #closing = new AbortController()
+  readonly #ended = Promise.withResolvers<void>()
   #consumer: Consumer | undefined
   #resuming: Timer | undefined
   #failures = 0
@@ -108,14 +109,19 @@ export class GroupReader implements Reader {
     return this.#trouble
   }
 
-  get isEmpty(): boolean {
-    return this.#subscriptions.size === 0
+  /** Resolves when it has left the group. */
+  get ended(): Promise<void> {
+    return this.#ended.promise
   }
 
-  /** Reads for these, too. Resolves when it does, which is not before the partitions of a former one were given back. */
-  async join(subscriptions: readonly KafkaSubscription[]): Promise<void> {
+  /**
+   * Reads for these, too. Resolves when it does, which is not before the partitions of a former one were given back: with false
+   * when it reads for nobody any more, because its last subscription has left. Another reader may begin when it has `ended`.
+   */
+  async join(subscriptions: readonly KafkaSubscription[]): Promise<boolean> {
     const former = [...this.#leaving].filter(([old]) => subscriptions.some((each) => overlaps(old, each)))
     await Promise.all(former.map(([, left]) => left.promise))
+    if (this.#closing.signal.aborted) return false
     for (const subscription of subscriptions) {
       if (subscription.isClosed) continue
       subscription.reader = this
@@ -123,6 +129,7 @@ export class GroupReader implements Reader {
       if (!subscription.isPattern) this.#byTopic.set(subscription.spec.topic, subscription)
     }
     this.#subscribe()
+    return true
   }
 
   /**
@@ -201,6 +208,7 @@ export class GroupReader implements Reader {
   /** Ends at once what the client does: the transport is closed by force. */
   abort(): void {
     this.#closing.abort()
+    this.#ended.resolve()
   }
 
   get #isMember(): boolean {
@@ -319,6 +327,7 @@ export class GroupReader implements Reader {
     this.#commits.close()
     for (const left of this.#leaving.values()) left.resolve()
     this.#options.ended(this)
+    this.#ended.resolve()
   }
 
   #endOf(consumer: Consumer, topic: string, index: number): number {
