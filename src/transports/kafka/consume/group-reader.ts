@@ -481,20 +481,12 @@ export class GroupReader implements Reader {
     this.changed(partition, true)
   }
 
-  /** The client begins with the new topic by itself, unless the group assigns it again. */
+  /** The client asks where to begin with the new topic. */
   #recreated(partitions: readonly TopicPartition[]): void {
     this.#warnings.recreated(partitions)
     for (const topic of new Set(partitions.map((each) => each.topic))) this.#options.recreated(topic)
-    // It has begun when this event is over.
-    queueMicrotask(() => {
-      const held = new Set((this.#consumer?.assignment ?? []).map(({ topic, partition }) => keyOf(topic, partition)))
-      for (const { topic, partition: index } of partitions) {
-        const subscription = this.#subscriptionOf(topic)
-        const isMine = this.#partitions.get(keyOf(topic, index))?.mine === true
-        if (subscription === undefined || isMine || !held.has(keyOf(topic, index))) continue
-        this.#load(subscription, topic, index, undefined, this.#newRecord(0))
-      }
-    })
+    // How far a broadcast had read the old one says nothing about it.
+    for (const { topic, partition } of partitions) this.#partitionOf(topic, partition).lastFloor = -1
   }
 
   #loss({ topic, index }: Partition, count: number | undefined, offset: number, reason: string): void {

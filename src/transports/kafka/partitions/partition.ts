@@ -172,7 +172,7 @@ export class Partition implements DeliveryOwner {
 
   /** Everything that is here was lost; returns what was handed out. */
   lose(): PartitionDelivery[] {
-    if (this.mine) this.lastFloor = this.record(false).floor
+    if (this.mine) this.lastFloor = this.#floor
     this.span++
     this.mine = false
     this.leaving = false
@@ -186,6 +186,17 @@ export class Partition implements DeliveryOwner {
     this.#stored(this.#finished)
     for (const { done } of this.#waiters.splice(0)) done(false)
     return lost
+  }
+
+  /** The first that is not finished. */
+  get #floor(): number {
+    let floor =
+      this.#inherited.runsFrom(this.to)[0]?.[0] ?? (this.#isTrusted ? Math.max(this.to, this.#inherited.to) : this.to)
+    for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next)
+      floor = Math.min(floor, delivery.offset)
+    for (const { offset } of this.#returned) floor = Math.min(floor, offset)
+    for (const offset of this.delayed.keys()) floor = Math.min(floor, offset)
+    return floor
   }
 
   /** A partition may be lost because nothing could be stored: then only we know of these attempts, should it come back. */
