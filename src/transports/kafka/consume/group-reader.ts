@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { sleep } from '../../../core/clock.ts'
 import type { Timer } from '../../../core/clock.ts'
+import { ConfigurationError } from '../../../core/errors.ts'
 import { growingDelay, halfRandom } from '../../../core/util/backoff.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
 import { KafkaError } from '../../../kafka/index.ts'
@@ -74,6 +75,8 @@ export class GroupReader implements Reader {
   #resuming: Timer | undefined
   #failures = 0
   #trouble: string | undefined
+  /** Why it does not come back: another process would have to go for it, and would come back in turn. */
+  #stopped: ConfigurationError | undefined
 
   constructor(options: GroupReaderOptions) {
     const { context, groupId } = options
@@ -122,6 +125,7 @@ export class GroupReader implements Reader {
     const former = [...this.#leaving].filter(([old]) => subscriptions.some((each) => overlaps(old, each)))
     await Promise.all(former.map(([, left]) => left.promise))
     if (this.#closing.signal.aborted) return false
+    if (this.#stopped !== undefined) throw this.#stopped
     for (const subscription of subscriptions) {
       if (subscription.isClosed) continue
       subscription.reader = this
@@ -146,6 +150,7 @@ export class GroupReader implements Reader {
       return subscription.isClosed || clock.monotonic() - memberSince >= STANDBY_MS
     }
     while (clock.monotonic() < end && !this.#closing.signal.aborted) {
+      if (this.#stopped !== undefined) throw this.#stopped
       if (memberSince === Infinity && this.#isMember) memberSince = clock.monotonic()
       if (memberSince !== Infinity && subscriptions.every(isReading)) {
         if (this.#options.groupId !== undefined) for (const each of subscriptions) this.#warnings.partitionsOf(each)
@@ -224,7 +229,7 @@ export class GroupReader implements Reader {
   // --- the consumer ------------------------------------------------------------------------------------------------
 
   #subscribe(): void {
-    if (this.#closing.signal.aborted || this.#subscriptions.size === 0) return
+    if (this.#closing.signal.aborted || this.#stopped !== undefined || this.#subscriptions.size === 0) return
     const topics = [...this.#subscriptions].map(({ spec }) => topicExpression(spec.topic))
     if (this.#consumer === undefined) this.#start(topics)
     else this.#consumer.subscribe(topics)
@@ -275,6 +280,7 @@ export class GroupReader implements Reader {
         this.#ofPartition.get(partition)?.arrived(partition)
       } catch (error) {
         if (this.#closing.signal.aborted || this.#consumer !== consumer) return
+        if (error instanceof KafkaError && error.code === 'FENCED_INSTANCE_ID') return void this.#stop(consumer, error)
         // One that has ended says so again and again.
         if (error === last) return void this.#replace(consumer, error)
         last = error
@@ -300,12 +306,30 @@ export class GroupReader implements Reader {
   async #replace(consumer: Consumer, error: unknown): Promise<void> {
     const { clock } = this.#context.host
     this.#trouble = `its group can't be read: ${error instanceof Error ? error.message : String(error)}`
-    this.#lost([...this.#partitions.values()].filter(({ mine }) => mine).map(placeOf), 'its consumer has ended')
-    await consumer.close({ deadlineMs: 0 }).catch(() => {})
-    if (this.#consumer === consumer) this.#consumer = undefined
+    await this.#dismiss(consumer)
     const pauseMs = halfRandom(growingDelay(AGAIN, this.#failures++))
     await sleep(clock, pauseMs, this.#closing.signal).catch(() => {})
     this.#subscribe()
+  }
+
+  /** Another process has joined as this one. Coming back would throw that one out, which would come back in turn. */
+  async #stop(consumer: Consumer, error: KafkaError): Promise<void> {
+    const { options, reports } = this.#context
+    const problem = `another process has joined group "${this.#options.groupId ?? ''}" with the same instanceId, "${options.consumer.instanceId ?? ''}"`
+    this.#stopped = new ConfigurationError(
+      'kafka()',
+      [{ path: 'instanceId', message: `must be different in each process: ${problem}, so this one no longer reads` }],
+      { cause: error },
+    )
+    this.#trouble = this.#stopped.message
+    reports.error(this.#stopped, `reading for group "${this.#options.groupId ?? ''}"`)
+    await this.#dismiss(consumer)
+  }
+
+  async #dismiss(consumer: Consumer): Promise<void> {
+    this.#lost([...this.#partitions.values()].filter(({ mine }) => mine).map(placeOf), 'its consumer has ended')
+    await consumer.close({ deadlineMs: 0 }).catch(() => {})
+    if (this.#consumer === consumer) this.#consumer = undefined
   }
 
   /** Only the group knows what was committed: this member comes back, and reads that. */
