@@ -52,6 +52,7 @@ class ReaderSim {
       admin: () => ({
         offsets: { list: async () => this.moves, alter: async () => {} },
         records: { offsets: async () => [{ partition: 0, offset: 0 }] },
+        topics: { describe: async () => [] },
       }),
     }
     const { protocol = 'classic' } = options
@@ -231,7 +232,14 @@ describe.each(['classic', 'consumer'] as const)('a reader of a %s group', (proto
     for (const value of numbers(100)) sim.append('t', 0, [value])
     // 10 and 90 are open, everything else is finished.
     const record = { topic: 0, owner: 'AAAAAAAA', free: true, moved: 0, partitions: 1, floor: 10, to: 100, claim: 100 }
-    const metadata = encodeRecord({ ...record, open: [[10, 10], [90, 90]], notes: [] })
+    const metadata = encodeRecord({
+      ...record,
+      open: [
+        [10, 10],
+        [90, 90],
+      ],
+      notes: [],
+    })
     const other = sim.consumer({ protocol, autoCommit: false })
     void other.next()
     await sim.advance(10_000)
@@ -257,7 +265,16 @@ describe.each(['classic', 'consumer'] as const)('a reader of a %s group', (proto
     await sim.run(other.commitOffsets([{ topic: 't', partition: 0, offset: 15, metadata: '' }]))
     await sim.run(other.close())
     // A move of last week, which was carried out then.
-    const record = { topic: 0, owner: '', free: true, moved: 1_600_000_000_000, partitions: 1, floor: 0, to: 0, claim: 0 }
+    const record = {
+      topic: 0,
+      owner: '',
+      free: true,
+      moved: 1_600_000_000_000,
+      partitions: 1,
+      floor: 0,
+      to: 0,
+      claim: 0,
+    }
     world.moves = [{ topic: 't', partition: 0, offset: 0, metadata: encodeRecord({ ...record, open: [], notes: [] }) }]
     await reader.join([subscription])
     subscription.request(1_000, 1_000_000)
@@ -273,7 +290,16 @@ describe.each(['classic', 'consumer'] as const)('a reader of a %s group', (proto
     const other = sim.consumer({ protocol, autoCommit: false })
     void other.next()
     await sim.advance(10_000)
-    const record = { topic: 12_345, owner: 'AAAAAAAA', free: true, moved: 0, partitions: 1, floor: 10, to: 10, claim: 10 }
+    const record = {
+      topic: 12_345,
+      owner: 'AAAAAAAA',
+      free: true,
+      moved: 0,
+      partitions: 1,
+      floor: 10,
+      to: 10,
+      claim: 10,
+    }
     const metadata = encodeRecord({ ...record, open: [], notes: [] })
     await sim.run(other.commitOffsets([{ topic: 't', partition: 0, offset: 10, metadata }]))
     await sim.run(other.close())
