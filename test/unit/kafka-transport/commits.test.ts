@@ -15,6 +15,7 @@ it('halves what a broker takes once, however many records of a request were too 
     commit: async (offsets) => offsets.map(() => (isRefused ? error : undefined)),
     stored: () => {},
     refused: () => {},
+    cut: () => {},
     tooLarge: (_, maxCharacters) => void tooLarge.push(maxCharacters),
   })
   const partitions = Array.from({ length: 6 }, (_, index) => new Partition('t', index))

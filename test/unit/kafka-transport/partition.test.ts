@@ -37,7 +37,7 @@ function hostOf(
 
 function recordOf(partition: Partition, free = false): CommitRecord {
   const record = { ...partition.record(free), owner: free ? '' : 'AAAAAAAA' }
-  const text = fitRecord(record, MAX_RECORD_CHARACTERS)
+  const { text } = fitRecord(record, MAX_RECORD_CHARACTERS)
   partition.measured(text.length, MAX_RECORD_CHARACTERS)
   return decodeRecord(text, record.floor) as CommitRecord
 }
@@ -179,7 +179,7 @@ describe('a partition', () => {
     expect(partition.hasRoom).toBe(false)
     expect(taken.length).toBeLessThan(6_000)
     const { open, to } = recordOf(partition)
-    expect([open.length, to]).toEqual([partition.held, partition.to])
+    expect([open.length, to]).toEqual([partition.outstanding.size, partition.to])
     const before = taken.length
     for (const delivery of partition.outstanding.toArray()) partition.finish(delivery)
     store(partition)

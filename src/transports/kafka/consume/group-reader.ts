@@ -91,6 +91,7 @@ export class GroupReader implements Reader {
       stored: (partition) => this.#ofPartition.get(partition)?.stored(partition),
       refused: (partition, error) => context.reports.error(error, `committing for ${partition.name}`),
       tooLarge: (partition, maxCharacters) => this.#warnings.recordsTooLarge(partition, maxCharacters),
+      cut: (partition) => this.#warnings.recordCut(partition),
     })
     this.#transactions = new AckTransactions({
       context,
