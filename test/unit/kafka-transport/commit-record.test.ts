@@ -161,7 +161,8 @@ describe('a commit record', () => {
   it('forgets what is furthest ahead when it does not fit, and never the floor', () => {
     for (const limit of [MAX_RECORD_CHARACTERS, 1_024, 128]) {
       const record = randomRecord(2_000, 2_000)
-      const text = fitRecord(record, limit)
+      const { text, isCut } = fitRecord(record, limit)
+      expect(isCut).toBe(true)
       const read = decodeRecord(text, record.floor) as CommitRecord
       expect(text.length).toBeLessThanOrEqual(limit)
       expect(read.to).toBeLessThanOrEqual(record.to)

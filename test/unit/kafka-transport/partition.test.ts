@@ -37,7 +37,7 @@ function hostOf(
 
 function recordOf(partition: Partition, free = false): CommitRecord {
   const record = { ...partition.record(free), owner: free ? '' : 'AAAAAAAA' }
-  const text = fitRecord(record, MAX_RECORD_CHARACTERS)
+  const { text } = fitRecord(record, MAX_RECORD_CHARACTERS)
   partition.measured(text.length, MAX_RECORD_CHARACTERS)
   return decodeRecord(text, record.floor) as CommitRecord
 }
@@ -179,12 +179,39 @@ describe('a partition', () => {
     expect(partition.hasRoom).toBe(false)
     expect(taken.length).toBeLessThan(6_000)
     const { open, to } = recordOf(partition)
-    expect([open.length, to]).toEqual([partition.held, partition.to])
+    expect([open.length, to]).toEqual([partition.outstanding.size, partition.to])
     const before = taken.length
     for (const delivery of partition.outstanding.toArray()) partition.finish(delivery)
     store(partition)
     takeAll()
     expect(taken.length).toBeGreaterThan(before)
+  })
+})
+
+describe('a record', () => {
+  it('has room for the attempts of all that was handed out', () => {
+    const partition = loaded()
+    store(partition)
+    const count = 20_000
+    partition.arrived(
+      Array.from({ length: count }, (_, at) => recordAt(at)),
+      count,
+      0,
+      count,
+    )
+    for (;;) {
+      const some = partition.take(200, Infinity, NOW, hostOf([]))
+      // One of three hangs.
+      for (const delivery of some) if (delivery.offset % 3 > 0) partition.finish(delivery)
+      if (some.length > 0 || partition.isHeldUp) store(partition)
+      else break
+    }
+    for (const delivery of partition.outstanding.toArray()) {
+      delivery.used = 1
+      delivery.running = true
+    }
+    const { to, notes } = recordOf(partition)
+    expect([to, notes.length]).toEqual([partition.to, partition.outstanding.size])
   })
 })
 

@@ -7,6 +7,7 @@ import { movesGroup } from '../consume/group-moves.ts'
 import { decodeRecord, encodeRecord } from '../partitions/commit-record.ts'
 import { codeOf } from './error-code.ts'
 import { startOffsets } from './start-offsets.ts'
+import { topicHashes } from './topic-hashes.ts'
 
 /** How long running members may take. They look for moves every second. */
 const MEMBERS_MS = 10_000
@@ -23,11 +24,11 @@ export async function seekGroup(
   to: StartFrom,
 ): Promise<void> {
   const offsets = await startOffsets(admin, topic, to)
-  const moved = await nextMove(admin, clock, topic, groupId)
+  const [moved, hashes] = await Promise.all([nextMove(admin, clock, topic, groupId), topicHashes(admin, [topic])])
   const moves = [...offsets].map(([partition, offset]) => {
     const metadata = encodeRecord({
       floor: offset,
-      topic: 0,
+      topic: hashes.get(topic) ?? 0,
       owner: '',
       free: true,
       to: offset,

@@ -97,9 +97,11 @@ export class GroupMoves {
       const byName = new Map(moves.map((move) => [`${move.topic}/${move.partition}`, move]))
       for (const partition of partitions) {
         const found = byName.get(partition.name)
-        const id = found === undefined ? 0 : (decodeRecord(found.metadata, found.offset)?.moved ?? 0)
-        if (found !== undefined && id > partition.moved && partition.mine)
-          moved(partition, { offset: found.offset, id })
+        const move = found === undefined ? undefined : decodeRecord(found.metadata, found.offset)
+        if (move === undefined || move.moved <= partition.moved || !partition.mine) continue
+        // Of a former topic of that name.
+        if (move.topic !== 0 && partition.topicHash !== 0 && move.topic !== partition.topicHash) continue
+        moved(partition, { offset: move.floor, id: move.moved })
       }
     } catch (error) {
       if (this.#isClosed) return

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { sleep } from '../../../core/clock.ts'
 import type { Timer } from '../../../core/clock.ts'
+import { ConfigurationError } from '../../../core/errors.ts'
 import { growingDelay, halfRandom } from '../../../core/util/backoff.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
 import { KafkaError } from '../../../kafka/index.ts'
@@ -69,10 +70,13 @@ export class GroupReader implements Reader {
   readonly #moves: GroupMoves | undefined
   readonly #transactions: AckTransactions
   readonly #closing = new AbortController()
+  readonly #ended = Promise.withResolvers<void>()
   #consumer: Consumer | undefined
   #resuming: Timer | undefined
   #failures = 0
   #trouble: string | undefined
+  /** Why it does not come back: another process would have to go for it, and would come back in turn. */
+  #stopped: ConfigurationError | undefined
 
   constructor(options: GroupReaderOptions) {
     const { context, groupId } = options
@@ -87,6 +91,7 @@ export class GroupReader implements Reader {
       stored: (partition) => this.#ofPartition.get(partition)?.stored(partition),
       refused: (partition, error) => context.reports.error(error, `committing for ${partition.name}`),
       tooLarge: (partition, maxCharacters) => this.#warnings.recordsTooLarge(partition, maxCharacters),
+      cut: (partition) => this.#warnings.recordCut(partition),
     })
     this.#transactions = new AckTransactions({
       context,
@@ -108,14 +113,20 @@ export class GroupReader implements Reader {
     return this.#trouble
   }
 
-  get isEmpty(): boolean {
-    return this.#subscriptions.size === 0
+  /** Resolves when it has left the group. */
+  get ended(): Promise<void> {
+    return this.#ended.promise
   }
 
-  /** Reads for these, too. Resolves when it does, which is not before the partitions of a former one were given back. */
-  async join(subscriptions: readonly KafkaSubscription[]): Promise<void> {
+  /**
+   * Reads for these, too. Resolves when it does, which is not before the partitions of a former one were given back: with false
+   * when it reads for nobody any more, because its last subscription has left. Another reader may begin when it has `ended`.
+   */
+  async join(subscriptions: readonly KafkaSubscription[]): Promise<boolean> {
     const former = [...this.#leaving].filter(([old]) => subscriptions.some((each) => overlaps(old, each)))
     await Promise.all(former.map(([, left]) => left.promise))
+    if (this.#closing.signal.aborted) return false
+    if (this.#stopped !== undefined) throw this.#stopped
     for (const subscription of subscriptions) {
       if (subscription.isClosed) continue
       subscription.reader = this
@@ -123,6 +134,7 @@ export class GroupReader implements Reader {
       if (!subscription.isPattern) this.#byTopic.set(subscription.spec.topic, subscription)
     }
     this.#subscribe()
+    return true
   }
 
   /**
@@ -139,6 +151,7 @@ export class GroupReader implements Reader {
       return subscription.isClosed || clock.monotonic() - memberSince >= STANDBY_MS
     }
     while (clock.monotonic() < end && !this.#closing.signal.aborted) {
+      if (this.#stopped !== undefined) throw this.#stopped
       if (memberSince === Infinity && this.#isMember) memberSince = clock.monotonic()
       if (memberSince !== Infinity && subscriptions.every(isReading)) {
         if (this.#options.groupId !== undefined) for (const each of subscriptions) this.#warnings.partitionsOf(each)
@@ -201,6 +214,7 @@ export class GroupReader implements Reader {
   /** Ends at once what the client does: the transport is closed by force. */
   abort(): void {
     this.#closing.abort()
+    this.#ended.resolve()
   }
 
   get #isMember(): boolean {
@@ -216,7 +230,7 @@ export class GroupReader implements Reader {
   // --- the consumer ------------------------------------------------------------------------------------------------
 
   #subscribe(): void {
-    if (this.#closing.signal.aborted || this.#subscriptions.size === 0) return
+    if (this.#closing.signal.aborted || this.#stopped !== undefined || this.#subscriptions.size === 0) return
     const topics = [...this.#subscriptions].map(({ spec }) => topicExpression(spec.topic))
     if (this.#consumer === undefined) this.#start(topics)
     else this.#consumer.subscribe(topics)
@@ -267,6 +281,7 @@ export class GroupReader implements Reader {
         this.#ofPartition.get(partition)?.arrived(partition)
       } catch (error) {
         if (this.#closing.signal.aborted || this.#consumer !== consumer) return
+        if (error instanceof KafkaError && error.code === 'FENCED_INSTANCE_ID') return void this.#stop(consumer, error)
         // One that has ended says so again and again.
         if (error === last) return void this.#replace(consumer, error)
         last = error
@@ -292,12 +307,30 @@ export class GroupReader implements Reader {
   async #replace(consumer: Consumer, error: unknown): Promise<void> {
     const { clock } = this.#context.host
     this.#trouble = `its group can't be read: ${error instanceof Error ? error.message : String(error)}`
-    this.#lost([...this.#partitions.values()].filter(({ mine }) => mine).map(placeOf), 'its consumer has ended')
-    await consumer.close({ deadlineMs: 0 }).catch(() => {})
-    if (this.#consumer === consumer) this.#consumer = undefined
+    await this.#dismiss(consumer)
     const pauseMs = halfRandom(growingDelay(AGAIN, this.#failures++))
     await sleep(clock, pauseMs, this.#closing.signal).catch(() => {})
     this.#subscribe()
+  }
+
+  /** Another process has joined as this one. Coming back would throw that one out, which would come back in turn. */
+  async #stop(consumer: Consumer, error: KafkaError): Promise<void> {
+    const { options, reports } = this.#context
+    const problem = `another process has joined group "${this.#options.groupId ?? ''}" with the same instanceId, "${options.consumer.instanceId ?? ''}"`
+    this.#stopped = new ConfigurationError(
+      'kafka()',
+      [{ path: 'instanceId', message: `must be different in each process: ${problem}, so this one no longer reads` }],
+      { cause: error },
+    )
+    this.#trouble = this.#stopped.message
+    reports.error(this.#stopped, `reading for group "${this.#options.groupId ?? ''}"`)
+    await this.#dismiss(consumer)
+  }
+
+  async #dismiss(consumer: Consumer): Promise<void> {
+    this.#lost([...this.#partitions.values()].filter(({ mine }) => mine).map(placeOf), 'its consumer has ended')
+    await consumer.close({ deadlineMs: 0 }).catch(() => {})
+    if (this.#consumer === consumer) this.#consumer = undefined
   }
 
   /** Only the group knows what was committed: this member comes back, and reads that. */
@@ -319,6 +352,7 @@ export class GroupReader implements Reader {
     this.#commits.close()
     for (const left of this.#leaving.values()) left.resolve()
     this.#options.ended(this)
+    this.#ended.resolve()
   }
 
   #endOf(consumer: Consumer, topic: string, index: number): number {
@@ -472,20 +506,12 @@ export class GroupReader implements Reader {
     this.changed(partition, true)
   }
 
-  /** The client begins with the new topic by itself, unless the group assigns it again. */
+  /** The client asks where to begin with the new topic. */
   #recreated(partitions: readonly TopicPartition[]): void {
     this.#warnings.recreated(partitions)
     for (const topic of new Set(partitions.map((each) => each.topic))) this.#options.recreated(topic)
-    // It has begun when this event is over.
-    queueMicrotask(() => {
-      const held = new Set((this.#consumer?.assignment ?? []).map(({ topic, partition }) => keyOf(topic, partition)))
-      for (const { topic, partition: index } of partitions) {
-        const subscription = this.#subscriptionOf(topic)
-        const isMine = this.#partitions.get(keyOf(topic, index))?.mine === true
-        if (subscription === undefined || isMine || !held.has(keyOf(topic, index))) continue
-        this.#load(subscription, topic, index, undefined, this.#newRecord(0))
-      }
-    })
+    // How far a broadcast had read the old one says nothing about it.
+    for (const { topic, partition } of partitions) this.#partitionOf(topic, partition).lastFloor = -1
   }
 
   #loss({ topic, index }: Partition, count: number | undefined, offset: number, reason: string): void {

@@ -83,11 +83,23 @@ export class GroupReaders {
       else wanted.push({ topic: spec.topic, from: spec.from })
     }
     const begunLater = await group.starts.prepare(wanted)
-    this.#closing.signal.throwIfAborted()
-    group.reader ??= this.#newReader(group, groupId)
-    await group.reader.join(subscriptions)
+    const reader = await this.#join(group, groupId, subscriptions)
     if (groupId !== undefined) await group.starts.whenBegun(begunLater, this.#closing.signal)
-    await group.reader.whenReading(subscriptions)
+    await reader.whenReading(subscriptions)
+  }
+
+  async #join(
+    group: ReadGroup,
+    groupId: string | undefined,
+    subscriptions: readonly KafkaSubscription[],
+  ): Promise<GroupReader> {
+    for (;;) {
+      this.#closing.signal.throwIfAborted()
+      const reader = (group.reader ??= this.#newReader(group, groupId))
+      if (await reader.join(subscriptions)) return reader
+      // One that leaves is out of the group before the next one joins: with a static id, that would throw it out.
+      await reader.ended
+    }
   }
 
   #newReader(group: ReadGroup, groupId: string | undefined): GroupReader {

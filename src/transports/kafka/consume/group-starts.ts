@@ -3,6 +3,7 @@ import type { StartFrom, SubscriptionSpec } from '../../../core/transport.ts'
 import { KafkaError } from '../../../kafka/index.ts'
 import type { GroupOffset, NewGroupOffset } from '../../../kafka/index.ts'
 import { startOffsets } from '../admin/start-offsets.ts'
+import { topicHashes } from '../admin/topic-hashes.ts'
 import type { KafkaContext } from '../context.ts'
 import { decodeRecord, encodeRecord } from '../partitions/commit-record.ts'
 
@@ -50,27 +51,26 @@ export class GroupStarts {
   /** Returns the topics that the group will have begun with only when its members have: `whenBegun` waits for that. */
   async prepare(wanted: readonly WantedTopic[]): Promise<readonly string[]> {
     const committed = this.#groupId === undefined ? [] : await this.#committed()
-    const starts: NewGroupOffset[] = []
-    const topics: string[] = []
+    const begun = new Map<string, ReadonlyMap<number, number>>()
     await Promise.all(
       wanted.map(async ({ topic, from }) => {
         const known = committed.filter((each) => each.topic === topic)
         const covered = coveredBy(known)
-        const found = await startOffsets(this.#context.client.admin(), topic, from)
+        // A group that is known has missed all of a partition where it has committed nothing: one that came later, or had no message.
+        const begins = known.length > 0 ? 'earliest' : from
+        const found = await startOffsets(this.#context.client.admin(), topic, begins)
         this.#counts.set(topic, covered === 0 ? found.size : covered)
-        for (const [partition, offset] of found) {
-          // One that came later than the group has nothing that the group has not missed.
-          const isLater = known.length > 0 && partition >= covered
-          this.#offsets.set(`${topic}/${partition}`, isLater ? 0 : offset)
-          if (known.some((each) => each.partition === partition) || isLater) continue
-          starts.push(this.#start(topic, partition, offset, found.size))
-          if (!topics.includes(topic)) topics.push(topic)
-        }
+        for (const [partition, offset] of found) this.#offsets.set(`${topic}/${partition}`, offset)
+        if (known.length === 0) begun.set(topic, found)
       }),
     )
-    if (this.#groupId === undefined || starts.length === 0) return []
+    if (this.#groupId === undefined || begun.size === 0) return []
+    const topics = [...begun.keys()]
+    const admin = this.#context.client.admin()
+    const hashes = await topicHashes(admin, topics)
     try {
-      await this.#context.client.admin().offsets.alter(this.#groupId, starts)
+      const starts = [...begun].flatMap(([topic, offsets]) => this.#startsOf(topic, hashes.get(topic) ?? 0, offsets))
+      await admin.offsets.alter(this.#groupId, starts)
       return []
     } catch (error) {
       if (error instanceof KafkaError && error.code === 'NON_EMPTY_GROUP') return topics
@@ -96,9 +96,14 @@ export class GroupStarts {
     return this.#context.client.admin().offsets.list(this.#groupId ?? '')
   }
 
-  #start(topic: string, partition: number, offset: number, partitions: number): NewGroupOffset {
-    const record = { floor: offset, topic: 0, owner: '', free: true, to: offset, claim: offset, moved: 0, partitions }
-    return { topic, partition, offset, metadata: encodeRecord({ ...record, open: [], notes: [] }) }
+  #startsOf(topic: string, hash: number, offsets: ReadonlyMap<number, number>): NewGroupOffset[] {
+    // Moves that were asked for before this are of a former group of that name.
+    const moved = this.#context.host.clock.now()
+    const common = { topic: hash, owner: '', free: true, moved, partitions: offsets.size, open: [], notes: [] }
+    return [...offsets].map(([partition, offset]) => {
+      const metadata = encodeRecord({ ...common, floor: offset, to: offset, claim: offset })
+      return { topic, partition, offset, metadata }
+    })
   }
 }
 

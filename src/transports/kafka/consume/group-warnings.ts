@@ -67,6 +67,13 @@ export class GroupWarnings {
     )
   }
 
+  recordCut({ name }: Partition): void {
+    this.#reports.warnOnce(
+      'record-cut',
+      `what group "${this.#groupId}" has to remember of ${name} does not fit into its commit: should this process die now, messages that are finished may be handled again, and attempts that failed may count anew`,
+    )
+  }
+
   recordsTooLarge({ name }: Partition, maxCharacters: number): void {
     this.#reports.warnOnce(
       'record-budget',

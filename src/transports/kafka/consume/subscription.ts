@@ -319,12 +319,15 @@ export class KafkaSubscription implements TransportSubscription {
       )
       return
     }
+    // What has ended since the last record makes room.
+    if (partition.stored < partition.changes) {
+      this.reader?.changed(partition, true)
+      return
+    }
     this.#context.reports.warnOnce(
       'record-budget',
-      `${partition.name} has ${partition.held} unfinished messages of group "${this.spec.group}": no more fit into its commit, so later ones wait until some are finished`,
+      `${partition.name} has so many unfinished messages of group "${this.spec.group}" that no more fit into its commit: later ones wait until some are finished`,
     )
-    // What has ended since the last record makes room.
-    if (partition.stored < partition.changes) this.reader?.changed(partition, true)
   }
 
   #storeNow(): void {

@@ -7,6 +7,11 @@ const PREFIX = 'bb1.'
 export const MAX_RECORD_CHARACTERS = 4_096
 /** What one delivery that is handed out may add: a gap in a run, and its attempts. */
 export const RESERVED_PER_DELIVERY = 12
+/**
+ * What one delivery that the record has may add later: that its handler has begun, or the gap that it leaves. The time of a retry, of which
+ * most deliveries have none, takes three bytes more.
+ */
+export const RESERVED_PER_NOTE = 5
 const OWNER_BYTES = 6
 const CRC_BYTES = 4
 

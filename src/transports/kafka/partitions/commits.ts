@@ -20,6 +20,8 @@ export interface CommitsHost {
   refused(partition: Partition, error: KafkaError): void
   /** Records are larger than the broker takes. */
   tooLarge(partition: Partition, maxCharacters: number): void
+  /** The record of a partition had no room for everything: some of it is forgotten. */
+  cut(partition: Partition): void
 }
 
 /**
@@ -147,7 +149,8 @@ export class Commits {
 
   #offset(partition: Partition, free: boolean): OffsetToCommit {
     const record = { ...partition.record(free), owner: this.#host.owner }
-    const metadata = fitRecord(record, this.#maxCharacters)
+    const { text: metadata, isCut } = fitRecord(record, this.#maxCharacters)
+    if (isCut) this.#host.cut(partition)
     partition.measured(metadata.length, this.#maxCharacters)
     const { topic, index, leaderEpoch } = partition
     return { topic, partition: index, offset: record.floor, leaderEpoch, metadata }

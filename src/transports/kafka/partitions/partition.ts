@@ -3,7 +3,7 @@ import { messageBytes } from '../../../core/message.ts'
 import { LinkedList } from '../../../core/util/linked-list.ts'
 import type { KafkaRecord } from '../../../kafka/index.ts'
 import type { Decoded } from '../wire/mapping.ts'
-import { MAX_RECORD_CHARACTERS, RESERVED_PER_DELIVERY } from './commit-record.ts'
+import { MAX_RECORD_CHARACTERS, RESERVED_PER_DELIVERY, RESERVED_PER_NOTE } from './commit-record.ts'
 import type { CommitRecord, OffsetNote, OpenRun } from './commit-record.ts'
 import { early, InheritedOffsets } from './inherited-offsets.ts'
 import type { Acquired } from './inherited-offsets.ts'
@@ -118,6 +118,8 @@ export class Partition implements DeliveryOwner {
   #recordBytes = FIXED_BYTES
   #maxRecordBytes = bytesOf(MAX_RECORD_CHARACTERS)
   #openedSince = 0
+  /** Of the last record: deliveries that were handed out, and of which nothing is noted yet. */
+  #unnoted = 0
   #writingClaim = 0
   #claimedFrom = 0
   /** Since another member had it: how far it was handed out here, how it came, and up to where an owner that died had it. */
@@ -167,12 +169,13 @@ export class Partition implements DeliveryOwner {
     this.reserved = how === 'clean' ? 0 : record.claim
     this.#claimedFrom = this.to
     this.#openedSince = 0
+    this.#unnoted = 0
     this.changes++
   }
 
   /** Everything that is here was lost; returns what was handed out. */
   lose(): PartitionDelivery[] {
-    if (this.mine) this.lastFloor = this.record(false).floor
+    if (this.mine) this.lastFloor = this.#floor
     this.span++
     this.mine = false
     this.leaving = false
@@ -186,6 +189,17 @@ export class Partition implements DeliveryOwner {
     this.#stored(this.#finished)
     for (const { done } of this.#waiters.splice(0)) done(false)
     return lost
+  }
+
+  /** The first that is not finished. */
+  get #floor(): number {
+    let floor =
+      this.#inherited.runsFrom(this.to)[0]?.[0] ?? (this.#isTrusted ? Math.max(this.to, this.#inherited.to) : this.to)
+    for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next)
+      floor = Math.min(floor, delivery.offset)
+    for (const { offset } of this.#returned) floor = Math.min(floor, offset)
+    for (const offset of this.delayed.keys()) floor = Math.min(floor, offset)
+    return floor
   }
 
   /** A partition may be lost because nothing could be stored: then only we know of these attempts, should it come back. */
@@ -278,7 +292,9 @@ export class Partition implements DeliveryOwner {
   /** Whether one more unfinished record would still fit into the commit, and into memory if it is delayed. */
   get hasRoom(): boolean {
     if (this.delayed.size >= MAX_DELAYED) return false
-    return this.#recordBytes + RESERVED_PER_DELIVERY * (this.#openedSince + 1) <= this.#maxRecordBytes
+    // Handlers that hang are noted later than that their messages were handed out.
+    const reserved = RESERVED_PER_DELIVERY * (this.#openedSince + 1) + RESERVED_PER_NOTE * this.#unnoted
+    return this.#recordBytes + reserved <= this.#maxRecordBytes
   }
 
   /** Hands out up to `count` messages, in order, until they take `bytes`; the last one may be larger. */
@@ -432,7 +448,7 @@ export class Partition implements DeliveryOwner {
     this.#writing = this.changes
     this.#writingFinished = this.#finished
     this.#writingClaim = Infinity
-    this.#openedSince = 0
+    this.#maxRecordBytes = Infinity
     this.committed()
   }
 
@@ -452,6 +468,7 @@ export class Partition implements DeliveryOwner {
     this.#writing = this.changes
     this.#writingFinished = this.#finished
     this.#openedSince = 0
+    this.#unnoted = 0
     const open: { readonly offset: number; readonly ordinal: number }[] = [...this.#returned, ...this.delayed.values()]
     const notes: OffsetNote[] = []
     for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next) {
@@ -460,6 +477,7 @@ export class Partition implements DeliveryOwner {
       const { offset, history, used, running, notedBefore: notBefore } = delivery
       if (used > 0 || running || notBefore !== undefined || history === 'died' || (free && history === 'unknown'))
         notes.push({ offset, history, used, running, notBefore, inOrder: notBefore !== undefined })
+      else this.#unnoted++
     }
     for (const { offset, history, used, running, notBefore, inOrder } of this.#returned)
       if (used > 0 || notBefore !== undefined || history === 'died' || (free && history === 'unknown'))
@@ -503,11 +521,6 @@ export class Partition implements DeliveryOwner {
     const ahead = Math.max(LEAST_AHEAD, 2 * (this.to - this.#claimedFrom))
     this.#claimedFrom = this.to
     return Math.max(this.reserved, this.#suspectTo, this.to + ahead)
-  }
-
-  /** Number of records that were looked at and are not settled. */
-  get held(): number {
-    return this.outstanding.size + this.#returned.length + this.delayed.size
   }
 }
 

@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest'
+import { GroupStarts } from '../../../src/transports/kafka/consume/group-starts.ts'
+import type { KafkaContext } from '../../../src/transports/kafka/context.ts'
+import { decodeRecord, encodeRecord, hashOfTopic } from '../../../src/transports/kafka/partitions/commit-record.ts'
+
+interface Committed {
+  readonly topic: string
+  readonly partition: number
+  readonly offset: number
+  readonly metadata: string
+}
+
+const NOW = 1_700_000_000_000
+const ENDS = { earliest: 3, latest: 9 }
+
+/** Of group `g`, which has committed that; topic `t` has three partitions. What is committed goes into `altered`. */
+function startsOf(committed: readonly Committed[]): { readonly starts: GroupStarts; readonly altered: Committed[] } {
+  const altered: Committed[] = []
+  const client = {
+    admin: () => ({
+      offsets: {
+        list: async () => committed,
+        alter: async (_: string, offsets: readonly Committed[]) => void altered.push(...offsets),
+      },
+      records: {
+        offsets: async (_: string, at: keyof typeof ENDS) =>
+          [0, 1, 2].map((partition) => ({ partition, offset: ENDS[at] })),
+      },
+      topics: { describe: async (names: readonly string[]) => names.map((name) => ({ name, id: `id of ${name}` })) },
+    }),
+  }
+  const host = { clock: { now: () => NOW } }
+  return { starts: new GroupStarts({ client, host } as unknown as KafkaContext, 'g'), altered }
+}
+
+describe('a group', () => {
+  it('begins at the start where it is known and has committed nothing', async () => {
+    // Of another program: 1 had no message when it ran.
+    const { starts, altered } = startsOf(
+      [0, 2].map((partition) => ({ topic: 't', partition, offset: 5, metadata: '' })),
+    )
+    await starts.prepare([{ topic: 't', from: 'latest' }])
+    expect(altered).toEqual([])
+    expect(starts.beginning('t', 1)).toBe(3)
+  })
+
+  it('begins at the start where its own records say that it began with more partitions than it has committed', async () => {
+    const record = { floor: 5, topic: 0, owner: '', free: true, to: 5, claim: 5, moved: 0, partitions: 3 }
+    const metadata = encodeRecord({ ...record, open: [], notes: [] })
+    const { starts } = startsOf([{ topic: 't', partition: 0, offset: 5, metadata }])
+    await starts.prepare([{ topic: 't', from: 'latest' }])
+    expect([starts.beginning('t', 1), starts.partitionsOf('t')]).toEqual([3, 3])
+  })
+
+  it('that is new begins where it was told, for that topic alone, with no move that was asked for before', async () => {
+    const { starts, altered } = startsOf([])
+    await starts.prepare([{ topic: 't', from: 'latest' }])
+    expect(altered.map(({ partition, offset }) => [partition, offset])).toEqual([
+      [0, 9],
+      [1, 9],
+      [2, 9],
+    ])
+    const records = altered.map(({ metadata, offset }) => decodeRecord(metadata, offset))
+    for (const record of records)
+      expect(record).toMatchObject({ moved: NOW, topic: hashOfTopic('id of t'), partitions: 3, to: 9 })
+  })
+})
