@@ -2,13 +2,20 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import * as vitest from 'vitest'
 import { createBus } from 'busbar'
 import { rabbitmq } from '../../src/transports/rabbitmq/index.ts'
-import { conformance, tcpProxy } from 'busbar/testing'
+import { allScenarios, conformance, tcpProxy } from 'busbar/testing'
 import type { Runner } from 'busbar/testing'
 import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
 import { plainClient, sweep } from './rabbitmq-sweep.ts'
 
 /** RabbitMQ forgets the leader of a queue whose node is killed sooner after its creation. */
 const YOUNG_MS = 1_500
+
+/** The broker should not have to start with the queues of all scenarios before. */
+const RESTARTS = new Set<string | undefined>(
+  allScenarios
+    .filter(({ needs = [] }) => needs.includes('fault:restartBroker') || needs.includes('fault:killBroker'))
+    .map(({ id }) => id),
+)
 
 /** The whole suite on a broker that is stopped afterwards. */
 export async function rabbitMqConformance(name: string, broker: RabbitMqBroker): Promise<void> {
@@ -23,8 +30,13 @@ export async function rabbitMqConformance(name: string, broker: RabbitMqBroker):
       body()
       vitest.afterAll(() => sweep(broker))
     })
+  const it: Runner['it'] = (title, options, body) =>
+    vitest.it(title, options, async (context) => {
+      if (RESTARTS.has(title.split(' ')[0])) await sweep(broker)
+      await body(context)
+    })
   conformance(
-    { ...vitest, describe },
+    { ...vitest, describe, it },
     {
       name,
       version: broker.version,

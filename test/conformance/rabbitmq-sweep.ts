@@ -4,7 +4,7 @@ import type { RabbitMqBroker } from '../../tools/brokers/index.ts'
 
 /**
  * Deletes all groups with their messages and dead letters. A run of the suite makes thousands of queues, and a broker takes
- * long to start with them. After each group of scenarios: listing the queues starts an Erlang VM, a second of a core.
+ * long to start with them. Not after each scenario: listing the queues starts an Erlang VM, a second of a core.
  */
 export async function sweep(broker: RabbitMqBroker): Promise<void> {
   const names = (await broker.ctl('-q', 'list_queues', 'name')).split('\n').map((name) => name.trim())
