@@ -410,6 +410,7 @@ export class GroupReader implements Reader {
     const partitions = record.partitions === 0 ? this.#options.partitionsOf(topic) : record.partitions
     partition.load({ ...record, topic: topicHashOf(topicId), partitions }, how)
     this.#ofPartition.set(partition, subscription)
+    if (subscription.spec.order === 'strict' && index > 0) this.#warnings.notStrict(partition)
     subscription.assigned(partition)
     if (this.#moves === undefined) this.#checked([partition])
     else this.#moves.check(partition)
