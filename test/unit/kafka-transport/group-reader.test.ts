@@ -393,3 +393,19 @@ it('does not carry out a move of a former topic of that name', async () => {
   await sim.advance(10_000)
   expect(world.values).toEqual(numbers(20))
 })
+
+it('counts what the broker has for a subscription, anew when some time has passed', async () => {
+  const world = new ReaderSim({ spec: { prefetch: 10 } })
+  const { sim, subscription, reader } = world
+  sim.createTopic('t', 1)
+  for (const value of numbers(50)) sim.append('t', 0, [value])
+  await reader.join([subscription])
+  subscription.request(5, 1_000_000)
+  await sim.advance(10_000)
+  await expect(subscription.readyHere()).resolves.toBe(45)
+  await world.ackAll()
+  subscription.request(30, 1_000_000)
+  await sim.advance(10_000)
+  expect(world.handled.length).toBeGreaterThan(5)
+  await expect(subscription.readyHere()).resolves.toBe(50 - world.handled.length)
+})
