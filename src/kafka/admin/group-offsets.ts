@@ -15,6 +15,7 @@ import {
   topicName,
   topicNames,
   topicPartitions,
+  trueOrFalse,
   whole,
 } from './arguments.ts'
 import { byTopic } from './by-topic.ts'
@@ -72,22 +73,24 @@ export class GroupOffsetsAdmin {
   }
 
   /**
-   * Committed offsets of a group, by topic and partition; empty if the group doesn't exist. Waits for open transactions that
-   * commit offsets.
+   * Committed offsets of a group, by topic and partition; empty if the group doesn't exist.
    *
    * - `partitions`: only of these. @default all that the group has committed
+   * - `requireStable`: waits for open transactions that commit offsets of the group. Without it, what was committed before
+   *   them is the answer, at once: enough to watch a group, but not to continue where it is. @default true
    */
   async list(
     groupId: string,
     options: {
       readonly partitions?: readonly { readonly topic: string; readonly partition: number }[] | undefined
+      readonly requireStable?: boolean | undefined
     } = {},
   ): Promise<readonly GroupOffset[]> {
     checkArguments('admin.offsets.list', {
       groupId: [groupId, groupName],
-      options: [options, only({ partitions: optional(topicPartitions) })],
+      options: [options, only({ partitions: optional(topicPartitions), requireStable: optional(trueOrFalse) })],
     })
-    const { partitions: wanted } = options
+    const { partitions: wanted, requireStable = true } = options
     const topics =
       wanted === undefined
         ? null
@@ -101,8 +104,8 @@ export class GroupOffsetsAdmin {
         'OffsetFetch',
         (version) =>
           version < FIRST_VERSION_OF_GROUPS
-            ? { groupId, topics, requireStable: version === 7 }
-            : { groups: [{ groupId, topics }], requireStable: true },
+            ? { groupId, topics, requireStable: requireStable && version === 7 }
+            : { groups: [{ groupId, topics }], requireStable },
         { maxVersion: 9 },
       )
       const group = response.groups[0] ?? response

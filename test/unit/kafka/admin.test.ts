@@ -42,6 +42,28 @@ describe('offsets of a topic', () => {
   })
 })
 
+describe('offsets of a group', () => {
+  it('that a transaction may still change are waited for, or those before it are the answer at once', async () => {
+    const { sim, kafka } = setUp()
+    const { offsets } = kafka.admin()
+    const at = (offset: number) => ({ topic: 't', partition: 0, offset })
+    await sim.run(offsets.alter('g', [at(3)]))
+    // The transaction has been committed, and the group has not been told yet.
+    sim.transactions.completionMs = 5_000
+    const producer = kafka.producer({ transactionalId: true })
+    const group = { groupId: 'g', generationId: -1, memberId: '' }
+    await sim.run(producer.transaction((tx) => tx.offsets(group, [at(7)])))
+    const stable = watch(sim, offsets.list('g'))
+    const start = sim.clock.now()
+    expect(await sim.run(offsets.list('g', { requireStable: false }))).toMatchObject([at(3)])
+    expect(sim.clock.now() - start).toBeLessThan(1_000)
+    expect(stable).toEqual({})
+    await sim.advance(10_000)
+    expect(stable.value).toMatchObject([at(7)])
+    await sim.run(kafka.close())
+  })
+})
+
 describe('an admin call that the cluster refuses', () => {
   it('has certainly not been carried out when the topic does not exist', async () => {
     const { sim, kafka } = setUp()

@@ -35,7 +35,8 @@ export async function groupInfos(
   const groups = await inTurns(groupIds, async (groupId) => ({
     groupId,
     members: await membersOf(admin, groupId),
-    offsets: await admin.offsets.list(groupId, { partitions }),
+    // A transaction that is open for long must not hold up who only watches.
+    offsets: await admin.offsets.list(groupId, { partitions, requireStable: false }),
   }))
   const infos = await inTurns(topics, async (topic) => {
     const ofTopic = groups.filter(
