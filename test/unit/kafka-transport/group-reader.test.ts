@@ -353,6 +353,14 @@ it('refuses one subscription by what is wrong with it, and not those that join b
   expect(world.values).toEqual(numbers(5))
 })
 
+it('refuses a broadcast that can not begin where it was told', async () => {
+  const world = new ReaderSim()
+  world.sim.createTopic('t', 1)
+  const bad = world.another({ ephemeral: true, from: { position: {} } })
+  const [result] = await world.sim.run(Promise.allSettled([new GroupReaders(world.context).join(bad)]))
+  expect(result).toMatchObject({ status: 'rejected', reason: { code: 'BUSBAR_CONFIGURATION' } })
+})
+
 it('refuses strict order for a pattern that has found a topic with several partitions', async () => {
   const world = new ReaderSim()
   const { sim } = world

@@ -33,7 +33,7 @@ export class GroupReaders {
   /** Resolves when everything that is published from then on reaches the group. */
   join(subscription: KafkaSubscription): Promise<void> {
     const { ephemeral, group } = subscription.spec
-    if (ephemeral) return this.#begin(this.#newGroup(undefined), undefined, [subscription])
+    if (ephemeral) return this.#joinAlone(subscription)
     const groupId = this.#context.groupId(group)
     let read = this.#groups.get(groupId)
     if (read === undefined) this.#groups.set(groupId, (read = this.#newGroup(groupId)))
@@ -51,6 +51,11 @@ export class GroupReaders {
 
   #newGroup(groupId: string | undefined): ReadGroup {
     return { starts: new GroupStarts(this.#context, groupId), reader: undefined, joining: [], isJoining: false }
+  }
+
+  async #joinAlone(subscription: KafkaSubscription): Promise<void> {
+    const refused = await this.#begin(this.#newGroup(undefined), undefined, [subscription])
+    if (refused.has(subscription)) throw refused.get(subscription)
   }
 
   async #joinAll(groupId: string, group: ReadGroup): Promise<void> {
