@@ -38,6 +38,13 @@ export const ONE_OWNER =
 export const OUTLIVES_CONNECTIONS =
   'a cut connection takes nothing back: partitions stay with their member for the length of its session, and its commits count on any connection'
 
+/**
+ * Scenarios that stop the only broker while transactions end. The broker logs each marker that it leaves out: "Couldn't find leader endpoint
+ * for partitions … these partitions are likely deleted already and hence can be skipped".
+ */
+export const SKIPPED_MARKERS =
+  'Kafka 4.3.1 completes a transaction without the markers of partitions that have no leader at that moment, as when the only broker stops or starts; readers wait for those markers for good'
+
 /** Whatever address the broker names, it is reached through the proxy. */
 export function through({ host, port }: Pick<TcpProxy, 'host' | 'port'>): OpenSocket {
   const open = nodeSockets()

@@ -10,6 +10,7 @@ import {
   OUTLIVES_CONNECTIONS,
   QUICK,
   QUICK_PROPERTIES,
+  SKIPPED_MARKERS,
   STRICT_NEEDS_ONE_PARTITION,
   through,
 } from './kafka-suite.ts'
@@ -32,6 +33,10 @@ conformance(vitest, {
     'back-pressure/pause-resume': ONE_OWNER,
     'lifecycle/drain': ONE_OWNER,
     'reconnect/old-settles': OUTLIVES_CONNECTIONS,
+    'transactions/restart-under-load': SKIPPED_MARKERS,
+    'transactions/kill-under-load': SKIPPED_MARKERS,
+    'transactions/exactly-once-restart': SKIPPED_MARKERS,
+    'transactions/exactly-once-kill': SKIPPED_MARKERS,
   },
 })
 

@@ -12,8 +12,8 @@ export const systemClock: Clock = {
   now: () => performance.now(),
   setTimer: (run, delayMs) => {
     if (delayMs === Infinity) return () => {}
-    // Node makes 1 ms of what is longer than it can wait.
-    const timer = setTimeout(run, Math.min(MAX_MS, Math.ceil(delayMs)))
+    // Node makes 1 ms of what is longer than it can wait, and warns of what is due already.
+    const timer = setTimeout(run, Math.min(MAX_MS, Math.max(0, Math.ceil(delayMs))))
     return () => clearTimeout(timer)
   },
 }

@@ -9,11 +9,11 @@ import type {
   TransportHost,
   TransportSubscription,
 } from '../../core/transport.ts'
-import { isDeadLetterTopic } from '../../core/topic.ts'
 import { settledWithin } from '../../core/util/settled-within.ts'
 import { createClient } from '../../kafka/index.ts'
 import { Connectivity } from './connectivity.ts'
 import { GroupReaders } from './consume/group-readers.ts'
+import { checkStrictOrder } from './consume/strict-order.ts'
 import { KafkaSubscription } from './consume/subscription.ts'
 import type { KafkaContext } from './context.ts'
 import { toBusbarError } from './errors.ts'
@@ -137,15 +137,9 @@ export class KafkaTransport {
   }
 
   async #ensure({ topic, order }: SubscriptionSpec): Promise<void> {
-    const { topics, client } = this.context
     try {
-      await topics.ensure(topic)
-      if (order !== 'strict' || isDeadLetterTopic(topic)) return
-      const [found] = await client.admin().topics.describe([topic])
-      if (found === undefined || found.partitions.length === 1) return
-      throw new UnsupportedError(
-        `order: 'strict' needs a topic with one partition, and "${topic}" has ${found.partitions.length}: Kafka keeps no order between partitions. Use order: 'key', or make the topic with one partition (partitions: { '${topic}': 1 })`,
-      )
+      await this.context.topics.ensure(topic)
+      if (order === 'strict') await checkStrictOrder(this.context, [topic])
     } catch (error) {
       if (UnsupportedError.is(error)) throw error
       throw toBusbarError(error, `Subscribing to "${topic}"`)

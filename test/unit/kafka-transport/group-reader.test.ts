@@ -27,7 +27,7 @@ class ReaderSim {
   readonly reader: GroupReader
   readonly subscription: KafkaSubscription
   /** Of the same topic and group. */
-  readonly another: () => KafkaSubscription
+  readonly another: (other?: Partial<SubscriptionSpec>) => KafkaSubscription
 
   constructor(
     options: {
@@ -52,7 +52,11 @@ class ReaderSim {
       admin: () => ({
         offsets: { list: async () => this.moves, alter: async () => {} },
         records: { offsets: async () => [{ partition: 0, offset: 0 }] },
-        topics: { describe: async () => [] },
+        topics: {
+          list: async () => ['t'],
+          describe: async (names: readonly string[]) =>
+            names.map((name) => ({ name, partitions: Array.from({ length: sim.topic(name).partitions.length }) })),
+        },
       }),
     }
     const { protocol = 'classic' } = options
@@ -87,7 +91,14 @@ class ReaderSim {
       lost: (deliveries: readonly Delivery[]) => void this.lost.push(...deliveries),
       recall: () => {},
     }
-    this.another = () => new KafkaSubscription({ context, spec, sink, publish: async () => [], onClosed: () => {} })
+    this.another = (other) =>
+      new KafkaSubscription({
+        context,
+        spec: { ...spec, ...other },
+        sink,
+        publish: async () => [],
+        onClosed: () => {},
+      })
     this.subscription = this.another()
     this.reader = new GroupReader({
       context,
@@ -324,4 +335,85 @@ it('a broadcast reads a topic that is made again from its start', async () => {
   sim.append('t', 0, numbers(10, 100))
   await sim.advance(20_000)
   expect(world.values.slice(5)).toEqual(numbers(10, 100))
+})
+
+it('refuses one subscription by what is wrong with it, and not those that join beside it', async () => {
+  const world = new ReaderSim()
+  const { sim } = world
+  sim.createTopic('t', 1)
+  sim.append('t', 0, numbers(5))
+  const readers = new GroupReaders(world.context)
+  const bad = world.another({ from: { position: {} } })
+  const joining = Promise.allSettled([readers.join(bad), readers.join(world.subscription)])
+  const results = await sim.run(joining)
+  expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled'])
+  expect((results[0] as PromiseRejectedResult).reason).toMatchObject({ code: 'BUSBAR_CONFIGURATION' })
+  world.subscription.request(100, 1_000_000)
+  await sim.advance(10_000)
+  expect(world.values).toEqual(numbers(5))
+})
+
+it('refuses a broadcast that can not begin where it was told', async () => {
+  const world = new ReaderSim()
+  world.sim.createTopic('t', 1)
+  const bad = world.another({ ephemeral: true, from: { position: {} } })
+  const [result] = await world.sim.run(Promise.allSettled([new GroupReaders(world.context).join(bad)]))
+  expect(result).toMatchObject({ status: 'rejected', reason: { code: 'BUSBAR_CONFIGURATION' } })
+})
+
+it('refuses strict order for a pattern that has found a topic with several partitions', async () => {
+  const world = new ReaderSim()
+  const { sim } = world
+  sim.createTopic('t', 2)
+  const readers = new GroupReaders(world.context)
+  const [result] = await sim.run(Promise.allSettled([readers.join(world.another({ topic: '*', order: 'strict' }))]))
+  expect(result).toMatchObject({ status: 'rejected', reason: { code: 'BUSBAR_UNSUPPORTED' } })
+})
+
+it('warns of strict order in a topic that has several partitions now', async () => {
+  const world = new ReaderSim({ spec: { order: 'strict' } })
+  world.sim.createTopic('t', 2)
+  await world.reader.join([world.subscription])
+  await world.sim.advance(10_000)
+  expect(world.warnings()).toEqual(['strict-partitions'])
+})
+
+it('does not carry out a move of a former topic of that name', async () => {
+  const world = new ReaderSim()
+  const { sim, subscription, reader } = world
+  sim.createTopic('t', 1)
+  sim.append('t', 0, numbers(20))
+  await reader.join([subscription])
+  subscription.request(1_000, 1_000_000)
+  await sim.advance(10_000)
+  await world.ackAll()
+  const record = {
+    topic: 12_345,
+    owner: '',
+    free: true,
+    moved: 1_800_000_000_000,
+    partitions: 1,
+    floor: 5,
+    to: 5,
+    claim: 5,
+  }
+  world.moves = [{ topic: 't', partition: 0, offset: 5, metadata: encodeRecord({ ...record, open: [], notes: [] }) }]
+  await sim.advance(10_000)
+  expect(world.values).toEqual(numbers(20))
+})
+
+it('counts what the broker has for a subscription, anew when some time has passed', async () => {
+  const world = new ReaderSim({ spec: { prefetch: 10 } })
+  const { sim, subscription, reader } = world
+  sim.createTopic('t', 1)
+  for (const value of numbers(50)) sim.append('t', 0, [value])
+  await reader.join([subscription])
+  subscription.request(5, 1_000_000)
+  await sim.advance(10_000)
+  await expect(subscription.readyHere()).resolves.toBe(45)
+  await world.ackAll()
+  subscription.request(30, 1_000_000)
+  await sim.advance(10_000)
+  expect(world.handled.length).toBeGreaterThan(5)
+  await expect(subscription.readyHere()).resolves.toBe(50 - world.handled.length)
 })

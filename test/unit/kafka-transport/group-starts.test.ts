@@ -64,4 +64,12 @@ describe('a group', () => {
     for (const record of records)
       expect(record).toMatchObject({ moved: NOW, topic: hashOfTopic('id of t'), partitions: 3, to: 9 })
   })
+
+  it('begins with the others where the beginning of one topic can not be told', async () => {
+    const { starts, altered } = startsOf([])
+    const bad = { topic: 'bad', from: { position: {} } }
+    const { failed } = await starts.prepare([bad, { topic: 't', from: 'latest' }])
+    expect([...failed.keys()]).toEqual([bad])
+    expect(new Set(altered.map(({ topic }) => topic))).toEqual(new Set(['t']))
+  })
 })

@@ -37,6 +37,8 @@ const OWNER_BYTES = 6
 const LOOK_MS = 20
 /** How long the first partitions are waited for; and how long by a member that has none. */
 const READING_MS = 5_000
+/** How long what the client has not delivered is taken for current. */
+const BEHIND_MS = 100
 const STANDBY_MS = 500
 
 export interface GroupReaderOptions {
@@ -72,6 +74,9 @@ export class GroupReader implements Reader {
   readonly #closing = new AbortController()
   readonly #ended = Promise.withResolvers<void>()
   #consumer: Consumer | undefined
+  /** By partition, and when it was looked up: all subscriptions are asked in one round, and the client lists all partitions at once. */
+  #behind: ReadonlyMap<string, number> | undefined
+  #behindAt = 0
   #resuming: Timer | undefined
   #failures = 0
   #trouble: string | undefined
@@ -203,11 +208,13 @@ export class GroupReader implements Reader {
 
   behind(partitions: Iterable<Partition>): number | undefined {
     if (this.#consumer === undefined) return undefined
-    const wanted = new Set<string>()
-    for (const { topic, index } of partitions) wanted.add(keyOf(topic, index))
+    const now = this.#context.host.clock.monotonic()
+    if (this.#behind === undefined || now - this.#behindAt >= BEHIND_MS) {
+      this.#behind = behindOf(this.#consumer)
+      this.#behindAt = now
+    }
     let count = 0
-    for (const { topic, partition, delivered, end } of this.#consumer.positions)
-      if (wanted.has(keyOf(topic, partition)) && delivered >= 0 && end > delivered) count += end - delivered
+    for (const { topic, index } of partitions) count += this.#behind.get(keyOf(topic, index)) ?? 0
     return count
   }
 
@@ -410,6 +417,7 @@ export class GroupReader implements Reader {
     const partitions = record.partitions === 0 ? this.#options.partitionsOf(topic) : record.partitions
     partition.load({ ...record, topic: topicHashOf(topicId), partitions }, how)
     this.#ofPartition.set(partition, subscription)
+    if (subscription.spec.order === 'strict' && index > 0) this.#warnings.notStrict(partition)
     subscription.assigned(partition)
     if (this.#moves === undefined) this.#checked([partition])
     else this.#moves.check(partition)
@@ -603,6 +611,14 @@ function newRecord(offset: number): CommitRecord {
 
 function topicHashOf(topicId: string | undefined): number {
   return topicId === undefined ? 0 : hashOfTopic(topicId)
+}
+
+/** What the client has not delivered yet, where that is anything. */
+function behindOf(consumer: Consumer): ReadonlyMap<string, number> {
+  const behind = new Map<string, number>()
+  for (const { topic, partition, delivered, end } of consumer.positions)
+    if (delivered >= 0 && end > delivered) behind.set(keyOf(topic, partition), end - delivered)
+  return behind
 }
 
 function overlaps(a: KafkaSubscription, b: KafkaSubscription): boolean {

@@ -2,6 +2,7 @@ import type { KafkaContext } from '../context.ts'
 import { GroupReader } from './group-reader.ts'
 import { GroupStarts, topicsOf } from './group-starts.ts'
 import type { WantedTopic } from './group-starts.ts'
+import { checkStrictOrder } from './strict-order.ts'
 import type { KafkaSubscription } from './subscription.ts'
 
 /** A group of the broker, and what this process reads of it. */
@@ -32,7 +33,7 @@ export class GroupReaders {
   /** Resolves when everything that is published from then on reaches the group. */
   join(subscription: KafkaSubscription): Promise<void> {
     const { ephemeral, group } = subscription.spec
-    if (ephemeral) return this.#begin(this.#newGroup(undefined), undefined, [subscription])
+    if (ephemeral) return this.#joinAlone(subscription)
     const groupId = this.#context.groupId(group)
     let read = this.#groups.get(groupId)
     if (read === undefined) this.#groups.set(groupId, (read = this.#newGroup(groupId)))
@@ -52,6 +53,11 @@ export class GroupReaders {
     return { starts: new GroupStarts(this.#context, groupId), reader: undefined, joining: [], isJoining: false }
   }
 
+  async #joinAlone(subscription: KafkaSubscription): Promise<void> {
+    const refused = await this.#begin(this.#newGroup(undefined), undefined, [subscription])
+    if (refused.has(subscription)) throw refused.get(subscription)
+  }
+
   async #joinAll(groupId: string, group: ReadGroup): Promise<void> {
     if (group.isJoining) return
     group.isJoining = true
@@ -59,12 +65,15 @@ export class GroupReaders {
     while (group.joining.length > 0) {
       const joining = group.joining.splice(0)
       try {
-        await this.#begin(
+        const refused = await this.#begin(
           group,
           groupId,
           joining.map(({ subscription }) => subscription),
         )
-        for (const { joined } of joining) joined.resolve()
+        for (const { subscription, joined } of joining) {
+          if (refused.has(subscription)) joined.reject(refused.get(subscription))
+          else joined.resolve()
+        }
       } catch (error) {
         for (const { joined } of joining) joined.reject(error)
       }
@@ -72,20 +81,44 @@ export class GroupReaders {
     group.isJoining = false
   }
 
+  /** Returns those that can't begin, and why: the others do. */
   async #begin(
     group: ReadGroup,
     groupId: string | undefined,
     subscriptions: readonly KafkaSubscription[],
-  ): Promise<void> {
-    const wanted: WantedTopic[] = []
-    for (const { spec, isPattern, matches } of subscriptions) {
-      if (isPattern) wanted.push(...(await topicsOf(this.#context, spec, matches)))
-      else wanted.push({ topic: spec.topic, from: spec.from })
+  ): Promise<ReadonlyMap<KafkaSubscription, unknown>> {
+    const topics = new Map<KafkaSubscription, readonly WantedTopic[]>()
+    const refused = new Map<KafkaSubscription, unknown>()
+    for (const subscription of subscriptions) {
+      try {
+        topics.set(subscription, await this.#topicsOf(subscription))
+      } catch (error) {
+        refused.set(subscription, error)
+      }
     }
-    const begunLater = await group.starts.prepare(wanted)
-    const reader = await this.#join(group, groupId, subscriptions)
+    const { begunLater, failed } = await group.starts.prepare([...topics.values()].flat())
+    for (const [subscription, wanted] of topics) {
+      const unclear = wanted.find((each) => failed.has(each))
+      if (unclear !== undefined) refused.set(subscription, failed.get(unclear))
+    }
+    const accepted = subscriptions.filter((subscription) => !refused.has(subscription))
+    if (accepted.length === 0) return refused
+    const reader = await this.#join(group, groupId, accepted)
     if (groupId !== undefined) await group.starts.whenBegun(begunLater, this.#closing.signal)
-    await reader.whenReading(subscriptions)
+    await reader.whenReading(accepted)
+    return refused
+  }
+
+  /** Those of a pattern that are there already. */
+  async #topicsOf({ spec, isPattern, matches }: KafkaSubscription): Promise<readonly WantedTopic[]> {
+    if (!isPattern) return [{ topic: spec.topic, from: spec.from }]
+    const wanted = await topicsOf(this.#context, spec, matches)
+    if (spec.order === 'strict')
+      await checkStrictOrder(
+        this.#context,
+        wanted.map(({ topic }) => topic),
+      )
+    return wanted
   }
 
   async #join(

@@ -17,6 +17,14 @@ export interface WantedTopic {
   readonly from: StartFrom
 }
 
+/** What came of preparing topics. */
+export interface PreparedStarts {
+  /** The group will have begun with these only when its members have: `whenBegun` waits for that. */
+  readonly begunLater: readonly string[]
+  /** Where these begin can't be told, and why. */
+  readonly failed: ReadonlyMap<WantedTopic, unknown>
+}
+
 /**
  * Where a group begins in topics that are new to it. Decided when a member subscribes, so that what is published from then on is
  * for the group, and committed at once where that is possible: while the group has no members.
@@ -48,22 +56,39 @@ export class GroupStarts {
     this.#counts.delete(topic)
   }
 
-  /** Returns the topics that the group will have begun with only when its members have: `whenBegun` waits for that. */
-  async prepare(wanted: readonly WantedTopic[]): Promise<readonly string[]> {
+  async prepare(wanted: readonly WantedTopic[]): Promise<PreparedStarts> {
     const committed = this.#groupId === undefined ? [] : await this.#committed()
     const begun = new Map<string, ReadonlyMap<number, number>>()
+    const failed = new Map<WantedTopic, unknown>()
     await Promise.all(
-      wanted.map(async ({ topic, from }) => {
-        const known = committed.filter((each) => each.topic === topic)
-        const covered = coveredBy(known)
-        // A group that is known has missed all of a partition where it has committed nothing: one that came later, or had no message.
-        const begins = known.length > 0 ? 'earliest' : from
-        const found = await startOffsets(this.#context.client.admin(), topic, begins)
-        this.#counts.set(topic, covered === 0 ? found.size : covered)
-        for (const [partition, offset] of found) this.#offsets.set(`${topic}/${partition}`, offset)
-        if (known.length === 0) begun.set(topic, found)
+      wanted.map(async (each) => {
+        try {
+          await this.#prepareOne(each, committed, begun)
+        } catch (error) {
+          failed.set(each, error)
+        }
       }),
     )
+    return { begunLater: await this.#commit(begun), failed }
+  }
+
+  async #prepareOne(
+    { topic, from }: WantedTopic,
+    committed: readonly GroupOffset[],
+    begun: Map<string, ReadonlyMap<number, number>>,
+  ): Promise<void> {
+    const known = committed.filter((each) => each.topic === topic)
+    const covered = coveredBy(known)
+    // A group that is known has missed all of a partition where it has committed nothing: one that came later, or had no message.
+    const begins = known.length > 0 ? 'earliest' : from
+    const found = await startOffsets(this.#context.client.admin(), topic, begins)
+    this.#counts.set(topic, covered === 0 ? found.size : covered)
+    for (const [partition, offset] of found) this.#offsets.set(`${topic}/${partition}`, offset)
+    if (known.length === 0) begun.set(topic, found)
+  }
+
+  /** Returns those that only a member can commit. */
+  async #commit(begun: ReadonlyMap<string, ReadonlyMap<number, number>>): Promise<readonly string[]> {
     if (this.#groupId === undefined || begun.size === 0) return []
     const topics = [...begun.keys()]
     const admin = this.#context.client.admin()

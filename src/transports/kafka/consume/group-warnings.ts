@@ -1,3 +1,4 @@
+import { isDeadLetterTopic } from '../../../core/topic.ts'
 import type { TransportHost } from '../../../core/transport.ts'
 import type { TopicPartition } from '../../../kafka/index.ts'
 import type { Partition } from '../partitions/partition.ts'
@@ -64,6 +65,15 @@ export class GroupWarnings {
     this.#reports.warnOnce(
       'foreign-commit',
       `the commit of group "${this.#groupId}" for ${name} was not made by this version of Busbar, or was changed: only its offset counts, and what was finished beyond that is handled again`,
+    )
+  }
+
+  /** Partitions were added to a topic that is read in strict order, or a pattern has found one that has several. */
+  notStrict({ topic }: Partition): void {
+    if (isDeadLetterTopic(topic)) return
+    this.#reports.warnOnce(
+      'strict-partitions',
+      `"${topic}" has several partitions now, and group "${this.#groupId}" reads it with order: 'strict': there is order within each of them, and none between them`,
     )
   }
 
