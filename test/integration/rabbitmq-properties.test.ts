@@ -2,11 +2,10 @@ import assert from 'node:assert/strict'
 import type { GetMessage } from 'amqplib'
 import { describe, test } from 'vitest'
 import { uniqueName, waitUntil } from 'busbar/testing'
-import { borrow } from '../../tools/brokers/index.ts'
 import { rabbitMqSuite } from './rabbitmq-harness.ts'
 
 describe('RabbitMQ: messages of others, and what the broker does with messages', () => {
-  const suite = rabbitMqSuite('others', { start: () => borrow('rabbitmq') })
+  const suite = rabbitMqSuite('others')
   const { bus } = suite
 
   const full = {
