@@ -134,6 +134,25 @@ class ReaderSim {
 }
 
 describe.each(['classic', 'consumer'] as const)('a reader of a %s group', (protocol) => {
+  it('keeps half of the credit for partitions that it has, and can not read yet', async () => {
+    const world = new ReaderSim({ protocol })
+    const { sim, subscription, reader } = world
+    sim.createTopic('t', 3)
+    for (const partition of [1, 2]) sim.moveLeader('t', partition, undefined)
+    sim.append('t', 0, numbers(600))
+    await reader.join([subscription])
+    subscription.request(256, 1_000_000)
+    await sim.advance(10_000)
+    expect(world.values).toHaveLength(128)
+    for (const partition of [1, 2]) {
+      sim.moveLeader('t', partition, 1)
+      sim.append('t', partition, numbers(20, 1_000 * partition))
+    }
+    await sim.advance(10_000)
+    expect(world.values.slice(128).toSorted()).toEqual([...numbers(20, 1_000), ...numbers(20, 2_000)].toSorted())
+    await sim.run(subscription.close())
+  })
+
   it('reads a topic that is made again from its start', async () => {
     const world = new ReaderSim({ protocol })
     const { sim, subscription, reader } = world

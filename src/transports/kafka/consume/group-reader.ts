@@ -449,6 +449,7 @@ export class GroupReader implements Reader {
     this.#trouble = undefined
     if (this.#options.groupId !== undefined) this.#warnings.rebalanced()
     for (const subscription of this.#subscriptions) subscription.isAssigned = true
+    this.#countShares([])
     this.#report(partitions, [])
   }
 
@@ -464,6 +465,7 @@ export class GroupReader implements Reader {
     await this.#commits.free(revoked.filter(isSame))
     for (const [subscription, some] of groups)
       subscription?.lost(some.filter(isSame), 'its partition went to another member')
+    this.#countShares(partitions)
     this.#report([], partitions)
   }
 
@@ -471,7 +473,18 @@ export class GroupReader implements Reader {
     const lost = this.#find(partitions)
     const groups = Map.groupBy(lost, (partition) => this.#ofPartition.get(partition))
     for (const [subscription, some] of groups) subscription?.lost(some, reason)
+    this.#countShares(partitions)
     this.#report([], partitions)
+  }
+
+  /** Partitions come one by one: the first to be read must not take the credit of all. */
+  #countShares(gone: readonly TopicPartition[]): void {
+    const left = new Set(gone.map(({ topic, partition }) => keyOf(topic, partition)))
+    for (const subscription of this.#subscriptions) subscription.share = 0
+    for (const { topic, partition } of this.#consumer?.assignment ?? []) {
+      const subscription = left.has(keyOf(topic, partition)) ? undefined : this.#subscriptionOf(topic)
+      if (subscription !== undefined) subscription.share++
+    }
   }
 
   /** Retention has passed the group, or the log was made again. */

@@ -71,6 +71,8 @@ export class KafkaSubscription implements TransportSubscription {
   readonly #prefetch: number
   readonly #onClosed: SubscriptionParts['onClosed']
   reader: Reader | undefined
+  /** Number of partitions that the group has given to it, whether they can be read yet or not. */
+  share = 0
   /** The group has told this member what it has. */
   isAssigned = false
   #closing: Promise<void> | undefined
@@ -98,7 +100,7 @@ export class KafkaSubscription implements TransportSubscription {
       changed: (partition) => this.reader?.changed(partition, false),
       full: (partition) => this.#full(partition),
       consumed: (partition) => this.#consumed(partition),
-      partitionCount: () => this.#held.size,
+      partitionCount: () => Math.max(this.share, this.#held.size),
       decode: (record, partition) => this.#decode(record, partition),
       delay: (partition, delayed) => this.#delay(partition, delayed),
       mayKeep: (bytes) => this.#delays.mayKeep(bytes),
