@@ -327,7 +327,8 @@ export const exactlyOnceScenarios: readonly Scenario[] = [
           handler: { publishTo: outputs, workMs: 20 },
         })
       const [frozen] = await Promise.all([start(), start()])
-      await bus.publishMany(inputs, numbered(count))
+      // With keys, so that both have some where a message without one may go to the partition of the one before.
+      await bus.publishMany(inputs, numbered(count, 40))
       await frozen.waitFor('done', 8, { timeoutMs: ctx.patienceMs })
       // The other one gets what this one holds, which then wakes up in the middle of its handlers.
       frozen.freeze()
