@@ -130,7 +130,7 @@ export class RunningNotes {
     }
     const timer = this.#host.clock.setTimer(NOTE_TIMEOUT_MS, end)
     this.#waits.add(end)
-    // Whoever made the note reports a failure.
+    // The caller that made the note reports its failure.
     noting.then(end, end)
   }
 

@@ -14,7 +14,7 @@ export interface BrokerIdentity {
  */
 export type ConnectionEvent =
   | { readonly type: 'connected'; readonly broker: BrokerIdentity; readonly purpose: string; readonly address: Address }
-  /** An attempt to connect to one address failed; the client goes on to the next address, or tries again later. */
+  /** An attempt to connect to one address failed. The client tries the next address, or this one again later. */
   | {
       readonly type: 'failed'
       readonly broker: BrokerIdentity

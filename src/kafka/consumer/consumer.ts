@@ -538,7 +538,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     if (this.#membership.isAssignedByIds) return
     // All that the new one has, and gets later, is new.
     this.#firstCounts.set(topic, 0)
-    // The group, or whoever assigns, takes back those that the new topic does not have.
+    // The group, or the caller of `assign`, takes back those that the new topic does not have.
     const count = this.#settings.group === undefined && !this.#isManual ? this.#countOf(topic) : Infinity
     const again = former
       .filter(({ partition }) => partition < count)

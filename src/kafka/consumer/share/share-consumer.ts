@@ -145,7 +145,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
           })
         }
         if (running.size < concurrency) continue
-        // Not a race of them all: each would leave something at a handler that goes on for long.
+        // Promise.race over all of them would leave a reaction on the promise of a long handler each time.
         await ended.promise
         ended = Promise.withResolvers()
       }
