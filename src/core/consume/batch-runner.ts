@@ -16,7 +16,7 @@ import type { Runner, RunnerHost } from './runner.ts'
 /** One run of a batch handler, and the context of the handler. */
 class Batch extends Span implements BatchContext {
   readonly deliveries: readonly PendingDelivery[]
-  /** Those that its handler gets, in the same order: not those that failed to be prepared. */
+  /** Those that its handler gets, in the same order: not those that failed to be prepared, or that it does not want. */
   readonly handed: PendingDelivery[] = []
   /** It was aborted because the broker took some of its messages back. */
   hasLost = false
@@ -246,7 +246,7 @@ export class BatchRunner implements Runner {
     for (const [index, pending] of batch.deliveries.entries()) {
       const error = errors[index]
       if (error !== undefined) results[index] = error
-      else {
+      else if (!pending.isUnwanted) {
         usable.push(index)
         messages.push(pending.message)
         batch.handed.push(pending)
