@@ -15,7 +15,8 @@ export interface Codec {
 
 /**
  * A codec that has to wait: for a key of its key store, or for a schema of its registry. Otherwise like `Codec`: the promises
- * reject with a `CodecError`. Messages of one topic are published in the order of the calls although their codec takes its time,
+ * reject with a `CodecError` for data or bytes that are wrong. Any other error of `decode` may pass, such as a registry that does
+ * not answer: the attempt has failed, and the message is retried like after an error of its handler. Messages of one topic are published in the order of the calls although their codec takes its time,
  * and data is decoded before the handler starts, up to 32 messages of a batch at once.
  *
  * `data()` of a dead letter throws a `CodecError` for it: read `message.body` there.
