@@ -1,6 +1,8 @@
 // Not the global, which is a getter: it would be called three times for each message.
 import { Buffer } from 'node:buffer'
 import { CodecError } from './errors.ts'
+import { describe } from './util/options-reader.ts'
+import type { OptionsReader } from './util/options-reader.ts'
 
 /** Encodes data to bytes and decodes it. Stateless. Throws `CodecError`. */
 export interface Codec {
@@ -123,6 +125,20 @@ export const bytesCodec: Codec = Object.freeze({
     return body
   },
 })
+
+/** The option `codecs`. */
+export function readCodecs(reader: OptionsReader): readonly (Codec | AsyncCodec)[] {
+  const codecs = reader.list('codecs') as readonly (Codec | AsyncCodec)[]
+  for (const [index, codec] of codecs.entries()) {
+    const { contentType, encode, decode } = (codec ?? {}) as Partial<Codec | AsyncCodec>
+    if (typeof contentType !== 'string' || typeof encode !== 'function' || typeof decode !== 'function')
+      reader.problem(
+        `codecs.${index}`,
+        `must be an object with contentType, encode() and decode(), got ${describe(codec)}`,
+      )
+  }
+  return codecs
+}
 
 /** Picks a codec by content type. The given codecs take precedence over the built-in ones. */
 export class CodecRegistry {
