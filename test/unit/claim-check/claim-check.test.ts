@@ -129,7 +129,7 @@ describe('P-22 a body that is not what was published', () => {
   ])('named by %s is refused before the store is asked', async (_, claim) => {
     const asked: string[] = []
     const { codec } = claimCheck({
-      store: { put: async () => {}, get: async (name) => void asked.push(name) as undefined },
+      store: { put: async () => {}, get: async (name) => void asked.push(name) },
     })
     await expect(codec.decode(Buffer.from(JSON.stringify(claim)))).rejects.toThrow(/is not a claim/)
     expect(asked).toEqual([])
@@ -200,7 +200,7 @@ describe('a claim check', () => {
           ...item,
           transform: (message) => ({
             ...message,
-            body: Buffer.concat([message.body ?? [], message.body ?? []].map(Buffer.from)),
+            body: Buffer.concat([Buffer.from(message.body ?? []), Buffer.from(message.body ?? [])]),
           }),
         })),
       })
