@@ -50,6 +50,7 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     const problem = definitionProblem(definition)
     if (problem !== undefined) reader.problem(`consumers.${index}`, problem)
   }
+  const codecs = readCodecs(reader)
   const clock = reader.withMethods<Clock>('clock', ['now', 'monotonic', 'setTimer']) ?? systemClock
   const resolved: ResolvedBusOptions = {
     service,
@@ -59,7 +60,7 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     middleware: reader.functions<Middleware>('middleware'),
     batchMiddleware: reader.functions<BatchMiddleware>('batchMiddleware'),
     publishMiddleware: reader.functions<PublishMiddleware>('publishMiddleware'),
-    codecs: readCodecs(reader),
+    codecs,
     logger: resolveLogger(reader, clock),
     publish: Object.freeze({
       deliveryTimeoutMs: publish.integer('deliveryTimeoutMs', PUBLISHER_DEFAULTS.deliveryTimeoutMs, { min: 1 }),
