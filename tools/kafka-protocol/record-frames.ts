@@ -40,7 +40,8 @@ for (const version of VERSIONS) {
   }
   for (const [exchange, line] of found) lines.push(`${broker.version} ${exchange} ${line}`)
 }
-const head = '# Recorded by tools/kafka-protocol/record-frames.ts: broker, API, version, request, response; without their sizes, in base64'
+const head =
+  '# Recorded by tools/kafka-protocol/record-frames.ts: broker, API, version, request, response; without their sizes, in base64'
 writeFileSync(FILE, `${head}\n${lines.toSorted().join('\n')}\n`)
 console.log(`${lines.length} exchanges`)
 
