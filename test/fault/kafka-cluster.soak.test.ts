@@ -36,7 +36,7 @@ async function asking<Answer>(broker: KafkaBroker, ask: (cluster: Cluster) => Pr
   try {
     return await ask(cluster)
   } finally {
-    await cluster.close()
+    cluster.close()
   }
 }
 

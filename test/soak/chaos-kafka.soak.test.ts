@@ -24,7 +24,7 @@ const OPTIONS = {
   metadataMaxAgeMs: '5000',
 }
 
-const urlOf = ({ host, port }: Address): string => `kafka://${host}:${port}?${new URLSearchParams(OPTIONS)}`
+const urlOf = ({ host, port }: Address): string => `kafka://${host}:${port}?${new URLSearchParams(OPTIONS).toString()}`
 
 test('kafka: processes, connections and the broker fail at random', { timeout: chaosTimeout(TIMES) }, async () => {
   await using broker = await startPrivate('kafka', { properties: QUICK_PROPERTIES })
