@@ -100,7 +100,7 @@ describe('retries with long delays', () => {
     await world.sim.run(Promise.all([first.close(), second.close()]))
   })
 
-  it('of a member that was frozen meanwhile are not stored', async () => {
+  it('T10: of a member that was frozen meanwhile are not stored', async () => {
     const world = new RetryWorld()
     world.handler = failing(1)
     await world.publish(numbers(300))

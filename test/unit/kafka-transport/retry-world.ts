@@ -225,6 +225,7 @@ export class ReaderProcess {
       revokeTimeoutMs: 20_000,
       maxMessageBytes: 1_000_000,
       createTopics: true,
+      retryTopics: true,
       topicConfigs: {},
       partitions: [],
       transactionTimeoutMs: 10_000,

@@ -135,7 +135,8 @@ export class AckTransactions {
 
 function isOurs({ owner, delivery, delayed }: Work): boolean {
   if (!owner.mine) return false
-  if (delayed !== undefined) return owner.delayed.get(delayed.place) === delayed
+  // What is handed over is committed outside of transactions, and waits for its next owner where it is.
+  if (delayed !== undefined) return !owner.leaving && owner.delayed.get(delayed.place) === delayed
   return delivery !== undefined && !delivery.lost && !delivery.settled
 }
 

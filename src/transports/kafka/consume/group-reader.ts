@@ -71,7 +71,7 @@ export class GroupReader implements Reader {
       tooLarge: (partition, maxCharacters) => this.#warnings.recordsTooLarge(partition, maxCharacters),
       cut: (partition) => this.#warnings.recordCut(partition),
     })
-    if (groupId !== undefined)
+    if (groupId !== undefined && context.options.retryTopics)
       this.retries = new GroupRetries({
         context,
         groupId,

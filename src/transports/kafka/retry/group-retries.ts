@@ -1,5 +1,6 @@
 import { sleep } from '../../../core/clock.ts'
 import type { Timer } from '../../../core/clock.ts'
+import { ConnectionError } from '../../../core/errors.ts'
 import type { Consumer } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import type { AckResult } from '../../../core/partitions/settlement.ts'
@@ -7,9 +8,12 @@ import type { Move } from '../consume/ack-transactions.ts'
 import type { Delayed, Partition, PartitionDelivery } from '../partitions/partition.ts'
 import { RetryPurge } from './retry-purge.ts'
 import { RetryMoves } from './retry-moves.ts'
-import { retryTopic, sourceOf } from './retry-topic.ts'
+import { LOGS, retryTopic, sourceOf } from './retry-topic.ts'
 import { RetryTopics } from './retry-topics.ts'
 
+/** How often, and after which pauses, a new partition of a retry topic is looked for. */
+const ATTACH_TRIES = 20
+const ATTACH_MS = 250
 /** Pause before a look for retry topics is repeated that failed. */
 const AGAIN_MS = 1_000
 /** The group forgets what was committed a week ago (`offsets.retention.minutes`) for a topic that it does not subscribe to. */
@@ -160,14 +164,20 @@ export class GroupRetries {
   /** Before something of this partition moves. */
   async #prepare(name: string, { origin }: Partition): Promise<void> {
     await this.#topics.ensure(name, origin)
-    if (this.#attached.get(origin) !== origin.span) await this.#attach(name, origin)
+    // Not every broker has heard of a new topic yet.
+    for (let left = ATTACH_TRIES; this.#attached.get(origin) !== origin.span; left--) {
+      await this.#attach(name, origin)
+      if (this.#attached.get(origin) === origin.span || !origin.mine) return
+      if (left === 0) throw new ConnectionError(`No broker knows the partitions of "${name}" beside ${origin.name} yet`)
+      await sleep(this.#host.context.host.clock, ATTACH_MS, this.#closing.signal)
+    }
   }
 
   async #attach(name: string, source: Partition): Promise<void> {
     const starts = await this.#host.context.client.admin().records.offsets(name, 'earliest')
-    // It went meanwhile; whoever has it now looks for itself.
-    if (!source.mine) return
     const mine = starts.filter(({ partition }) => sourceOf(partition) === source.index)
+    // It went meanwhile, and whoever has it now looks for itself; or the topic has none beside it, so that nothing waits there.
+    if (!source.mine || mine.length < LOGS) return
     for (const { partition, offset } of mine) this.#beside.set(keyOf(name, partition), { source, start: offset })
     this.#host.attached(name, source)
     const places = mine.map(({ partition }) => ({ topic: name, partition }))

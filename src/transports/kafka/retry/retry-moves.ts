@@ -160,6 +160,7 @@ export class RetryMoves {
   }
 }
 
+/** What is being handed over stays where it is. */
 function isOurs(partition: Partition, delayed: Delayed): boolean {
-  return partition.mine && partition.delayed.get(delayed.place) === delayed
+  return partition.mine && !partition.leaving && partition.delayed.get(delayed.place) === delayed
 }
