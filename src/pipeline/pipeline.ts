@@ -118,7 +118,13 @@ class Pipeline implements Sealed {
   }
 
   async run(): Promise<PipelineReport> {
-    return this.#begin(undefined).done()
+    const run = this.#begin(undefined)
+    try {
+      return await run.done()
+    } finally {
+      this.#run = undefined
+      await run.close()
+    }
   }
 
   async done(): Promise<PipelineReport> {

@@ -321,6 +321,21 @@ describe('a pipeline', () => {
     expect([batches, acks]).toEqual([[['drain', 'a']], ['1']])
   })
 
+  it('can run again, and takes what is truthy for true', async () => {
+    const seen: string[] = []
+    const names = pipeline('names')
+      .from(['ada', '', 'bob'])
+      .filter((name) => name as never)
+      .branch({
+        a: { where: (name) => name.match(/^a/) as never, flow: (flow) => flow.map((name) => `${name}!`) },
+        rest: { flow: (flow) => flow },
+      })
+      .to((name) => void seen.push(name))
+    await names.run()
+    await names.run()
+    expect(seen).toEqual(['ada!', 'bob', 'ada!', 'bob'])
+  })
+
   it('draws itself', () => {
     const drawn = pipeline('p')
       .from(Order, [{ id: 'x', total: 1 }])
