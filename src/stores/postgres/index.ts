@@ -1,5 +1,7 @@
 export type { PgClient, PostgresJsClient, PostgresStoreClient } from './client.ts'
 export { postgresDedupeStore } from './dedupe.ts'
 export type { PostgresDedupeStore, PostgresDedupeStoreOptions } from './dedupe.ts'
+export { postgresOutboxStore } from './outbox.ts'
+export type { PostgresOutboxStoreOptions } from './outbox.ts'
 export { postgresUnitOfWork } from './unit-of-work.ts'
 export type { PgPool, PgTransactionClient, PostgresUnitOfWorkOptions } from './unit-of-work.ts'
