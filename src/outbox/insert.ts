@@ -13,7 +13,7 @@ const SETTING = 'busbar.in_transaction'
  * Sent right before an INSERT that checks for a transaction, for libraries that can't tell: a setting that ends with its transaction.
  * Outside of one, it has ended before the INSERT comes. Need not be awaited, so with a library that pipelines it costs no round trip.
  */
-export const MARK_SQL = `SELECT set_config('${SETTING}', 'yes', true)`
+export const MARK_SQL: string = `SELECT set_config('${SETTING}', 'yes', true)`
 
 /** The channel of LISTEN and NOTIFY. */
 export const DEFAULT_CHANNEL = 'busbar_outbox'

@@ -1,4 +1,6 @@
 export { sqliteDedupeStore } from './dedupe.ts'
 export type { SqliteDedupeStore, SqliteDedupeStoreOptions } from './dedupe.ts'
+export { sqliteOutboxStore } from './outbox.ts'
+export type { SqliteOutboxStore, SqliteOutboxStoreOptions } from './outbox.ts'
 export { sqliteUnitOfWork } from './unit-of-work.ts'
 export type { SqliteUnitOfWorkOptions } from './unit-of-work.ts'

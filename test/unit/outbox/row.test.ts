@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { createBus, defineEvent } from 'busbar'
 import { memory } from 'busbar/memory'
-import { fromRow, shardOf, toRow } from '../../src/outbox/row.ts'
-import { seededRandom } from '../../src/testing/random.ts'
-import { randomMessage } from './random-message.ts'
+import { fromRow, shardOf, toRow } from '../../../src/outbox/row.ts'
+import { seededRandom } from '../../../src/testing/random.ts'
+import { randomMessage } from '../random-message.ts'
 
 describe('the row of a message', () => {
   it('gives the same message back, whatever it is', () => {
