@@ -45,6 +45,8 @@ export class RelayWindow {
   readonly #keys = new Map<string, KeyState>()
   #ready: WindowRow[] = []
   #floor = 0
+  /** Grows with each rewind: what a read finds that began before is not taken. */
+  #epoch = 0
   #bytes = 0
 
   constructor(limits: WindowLimits) {
@@ -53,6 +55,11 @@ export class RelayWindow {
 
   get floor(): number {
     return this.#floor
+  }
+
+  /** To be passed to `add` with what a read finds that begins now. */
+  get epoch(): number {
+    return this.#epoch
   }
 
   get size(): number {
@@ -78,11 +85,12 @@ export class RelayWindow {
     return [...this.#keys.values()].filter(({ floor }) => floor !== undefined).map(({ key }) => key)
   }
 
-  /** Takes what a read of all keys has found. `canPass`: no rows were left out but those of keys aside. */
-  add(result: ReadResult, canPass: boolean): void {
+  /** Takes what a read has found. `isWhole`: it looked for all rows but those of keys aside. */
+  add(result: ReadResult, { isWhole, epoch }: { readonly isWhole: boolean; readonly epoch: number }): void {
+    if (epoch !== this.#epoch) return
     const { rows, isCut, final } = result
     for (const row of rows) this.#add(row)
-    if (!canPass) return
+    if (!isWhole) return
     const read = isCut ? Math.min(final, rows.at(-1)?.position ?? 0) : final
     let lowest = Infinity
     for (const { row, isAside } of this.#rows.values()) if (!isAside) lowest = Math.min(lowest, row.position)
@@ -240,6 +248,7 @@ export class RelayWindow {
   /** Reads begin at the start again. */
   rewind(): void {
     this.#floor = 0
+    this.#epoch++
   }
 
   /** Keys of which more is to be read now. */

@@ -100,6 +100,7 @@ class RelaySession {
   #awakeUntil = -Infinity
   #stats: OutboxStats | undefined
   #held: { final: number; since: number; isReported: boolean } = { final: 0, since: 0, isReported: false }
+  #lastRead = 0
 
   constructor(bus: Bus, options: ResolvedRelayOptions, clock: Clock) {
     this.#bus = bus
@@ -113,7 +114,8 @@ class RelaySession {
       owner: this.#owner,
       leaseMs,
       clock,
-      onGained: (shards) => this.#gained(shards),
+      prepare: (shards) => this.#prepare(shards),
+      onGained: () => this.#window.rewind(),
       onLost: (shards) => this.#window.dropShards(shards),
       isBusy: (shard) => this.#window.isBusy(shard),
     })
@@ -169,12 +171,12 @@ class RelaySession {
     })
   }
 
-  async #gained(shards: readonly number[]): Promise<void> {
+  /** Keys that must wait are known before anything of a new shard is read. */
+  async #prepare(shards: readonly number[]): Promise<void> {
     const { store, afterPark } = this.#options
     const now = this.#clock.monotonic()
     const blocked = await store.blocked(shards, { parked: afterPark === 'hold' })
     for (const { key, shard, readyInMs = HELD_MS } of blocked) this.#window.block(key, shard, now + readyInMs)
-    this.#window.rewind()
   }
 
   // --- reading -----------------------------------------------------------------------------------------------------
@@ -219,6 +221,7 @@ class RelaySession {
     const hasRoom = room >= Math.min(batchSize, 2 * batchSize) / 4 && bytes < 2 * maxBatchBytes
     if (!hasRoom || skipKeys.length > MAX_KEYS_ASIDE) return found ? 'some' : 'none'
     const skipTransports = this.#sender.paused
+    const { epoch } = this.#window
     const result = await store.read({
       shards,
       floor: this.#window.floor,
@@ -228,7 +231,10 @@ class RelaySession {
       limit: Math.min(batchSize, room),
       maxBytes: maxBatchBytes,
     })
-    this.#window.add(result, skipTransports.length === 0)
+    // A shard may have been lost meanwhile.
+    const rows = result.rows.filter(({ shard }) => this.#leases.isActive(shard))
+    const isWhole = skipTransports.length === 0 && rows.length === result.rows.length
+    this.#window.add({ ...result, rows }, { isWhole, epoch })
     await this.#noteHeld(result.final, result.rows.at(-1)?.position ?? 0)
     if (result.rows.length > 0) found = true
     if (result.isCut && this.#window.room > 0) return 'more'
@@ -250,8 +256,9 @@ class RelaySession {
       }
       const limit = Math.min(MAX_PER_KEY, batchSize, Math.max(1, this.#window.room))
       const skipPositions = this.#window.positions()
+      const { epoch } = this.#window
       const result = await store.readKey({ key, shard, floor, skipPositions, limit, maxBytes: maxBatchBytes })
-      this.#window.addKey(key, result)
+      if (epoch === this.#window.epoch && this.#leases.isActive(shard)) this.#window.addKey(key, result)
       found ||= result.rows.length > 0
     }
     return found
@@ -293,7 +300,8 @@ class RelaySession {
 
   async #noteHeld(final: number, lastRead: number): Promise<void> {
     const now = this.#clock.monotonic()
-    if (final !== this.#held.final || lastRead <= final) {
+    this.#lastRead = Math.max(this.#lastRead, lastRead)
+    if (final !== this.#held.final || this.#lastRead <= final) {
       this.#held = { final, since: now, isReported: false }
       return
     }

@@ -7,8 +7,10 @@ export interface ShardLeasesParts {
   readonly owner: string
   readonly leaseMs: number
   readonly clock: Clock
-  /** Called with shards that are new. Rows of them may be sent when it has resolved. */
-  readonly onGained: (shards: readonly number[]) => Promise<void>
+  /** Called with shards that are new, before they count as active. */
+  readonly prepare: (shards: readonly number[]) => Promise<void>
+  /** Called in the moment in which they do. */
+  readonly onGained: () => void
   readonly onLost: (shards: ReadonlySet<number>) => void
   /** True while rows of the shard are being sent or deleted. */
   readonly isBusy: (shard: number) => boolean
@@ -47,7 +49,7 @@ export class ShardLeases {
 
   /** Renews the leases, takes shards that have no relay, and gives back what is more than a fair share. */
   async refresh(): Promise<void> {
-    const { store, owner, leaseMs, clock, onGained, onLost, isBusy } = this.#parts
+    const { store, owner, leaseMs, clock, prepare, onGained, onLost, isBusy } = this.#parts
     const askedAt = clock.monotonic()
     const { relays, owned } = await store.heartbeat(owner, leaseMs)
     this.#relays = relays
@@ -60,8 +62,11 @@ export class ShardLeases {
     if (lost.length > 0) onLost(new Set(lost.map(({ shard }) => shard)))
     for (const { shard } of lost) this.#owned.delete(shard)
     this.#validUntil = askedAt + leaseMs
-    if (gained.length > 0) await onGained(gained.map(({ shard }) => shard))
-    for (const shard of gained) this.#owned.set(shard.shard, shard)
+    if (gained.length > 0) {
+      await prepare(gained.map(({ shard }) => shard))
+      for (const shard of gained) this.#owned.set(shard.shard, shard)
+      onGained()
+    }
     for (const shard of [...this.#owned.keys()].slice(share)) this.#leaving.add(shard)
     for (const shard of this.#leaving) if (!now.has(shard)) this.#leaving.delete(shard)
     const idle = [...this.#leaving].filter((shard) => !isBusy(shard))

@@ -17,7 +17,7 @@ export class Finality {
   readonly #sequence: string
   readonly #query: Query
   #probe: Probe | undefined
-  #final = 0
+  #proven: Probe = { position: 0, transaction: 0n }
 
   constructor(schema: string | undefined, query: Query) {
     this.#sequence = tableName('busbar_outbox_position_seq', schema)
@@ -35,12 +35,13 @@ export class Finality {
    */
   async after(horizon: bigint, head: number): Promise<number> {
     if (this.#probe !== undefined && horizon > this.#probe.transaction) {
-      this.#final = Math.max(this.#final, this.#probe.position)
+      this.#proven = this.#probe
       this.#probe = undefined
     }
-    const final = this.#final
-    if (this.#probe === undefined && head > final) this.#probe = await this.#take()
-    return final
+    const { position, transaction } = this.#proven
+    if (this.#probe === undefined && head > position) this.#probe = await this.#take()
+    // Reads of several relays may overlap, and another one may have proved what this one's snapshot is too old for.
+    return horizon > transaction ? position : 0
   }
 
   /** The scan reads the sequence before the id is taken. */

@@ -38,7 +38,7 @@ export class OutboxAdminQueries {
     const age = (of: string): string => `extract(epoch FROM clock_timestamp() - ${of}) * 1000`
     const [row] = await this.#query<OutboxStats>(
       `SELECT
-         (SELECT count(*) FROM (SELECT FROM ${this.#outbox} WHERE failed_at IS NULL LIMIT ${MAX_COUNTED}) some)::int AS pending,
+         (SELECT count(*) FROM (SELECT FROM ${this.#outbox} WHERE failed_at IS NULL LIMIT ${MAX_COUNTED}) counted)::int AS pending,
          coalesce(greatest(
            (SELECT ${age('created_at')} FROM ${this.#outbox} WHERE failed_at IS NULL AND available_at IS NULL ORDER BY position LIMIT 1),
            (SELECT ${age('min(available_at)')} FROM ${this.#outbox} WHERE available_at < statement_timestamp()), 0), 0)::float8 AS "oldestAgeMs",
