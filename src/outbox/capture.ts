@@ -66,6 +66,9 @@ export function conversationOf(
 /** The message is encoded by another call, which passes all middleware: what had been done by then would be done twice. */
 function notFirst(): ConfigurationError {
   return new ConfigurationError('createBus', [
-    { path: 'publishMiddleware', message: 'put outbox.capture(…) first: another middleware has changed the message already' },
+    {
+      path: 'publishMiddleware',
+      message: 'put outbox.capture(…) first: another middleware has changed the message already',
+    },
   ])
 }

@@ -35,8 +35,7 @@ export type OutboxPublishOptions = Omit<PublishOptions, 'signal'>
 
 /** Result of `tryPublish`. */
 export type OutboxResult =
-  | { readonly id: string; readonly error?: undefined }
-  | { readonly id?: undefined; readonly error: Error }
+  { readonly id: string; readonly error?: undefined } | { readonly id?: undefined; readonly error: Error }
 
 /** Publishes in transactions of your database: an event exists if its transaction was committed, and only then. */
 export interface Outbox<Tx> extends BusExtension {
@@ -127,7 +126,8 @@ class TransactionalOutbox<Tx> implements Outbox<Tx> {
   }
 
   attach(bus: Bus): void {
-    if (this.#bus !== undefined && this.#bus !== bus) throw new StateError('An outbox belongs to one bus: make another one')
+    if (this.#bus !== undefined && this.#bus !== bus)
+      throw new StateError('An outbox belongs to one bus: make another one')
     this.#bus = bus
   }
 
@@ -200,10 +200,7 @@ class TransactionalOutbox<Tx> implements Outbox<Tx> {
     try {
       if (state === true) await this.#tx.execute(tx, this.#sql, params)
       else
-        await settled([
-          () => this.#tx.execute(tx, MARK_SQL, []),
-          () => this.#tx.execute(tx, this.#askingSql, params),
-        ])
+        await settled([() => this.#tx.execute(tx, MARK_SQL, []), () => this.#tx.execute(tx, this.#askingSql, params)])
     } catch (error) {
       throw writeError(error, { library, remedy, dialect, schema: this.#schema })
     }

@@ -198,13 +198,18 @@ export class RelaySender {
     const owned = leases.get(row.shard)
     const attempts = row.attempts + 1
     const isLast = attempts >= options.maxAttempts
-    const retryInMs = isLast ? undefined : growingDelay({ minMs: options.retryMs, maxMs: MAX_ROW_RETRY_MS }, row.attempts)
+    const retryInMs = isLast
+      ? undefined
+      : growingDelay({ minMs: options.retryMs, maxMs: MAX_ROW_RETRY_MS }, row.attempts)
     const text = storable(error)
     if (owned !== undefined) {
       await options.store.fail({ position: row.position, owned, error: text, retryInMs })
       if (isLast) this.#parked++
       if (isLast)
-        warn('outbox-parked', `message ${row.id} for "${row.topic}" was refused ${attempts} times and is parked: ${text}`)
+        warn(
+          'outbox-parked',
+          `message ${row.id} for "${row.topic}" was refused ${attempts} times and is parked: ${text}`,
+        )
     }
     window.leaveInTable(held, clock.monotonic() + (retryInMs ?? 0))
   }

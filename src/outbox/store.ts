@@ -119,7 +119,10 @@ export interface OutboxStore {
   read(query: ReadQuery): Promise<ReadResult>
   readKey(query: KeyQuery): Promise<ReadResult>
   /** Keys whose rows must wait, of these shards or only of one key. With `parked`, those behind a parked row too. */
-  blocked(shards: readonly number[], options: { readonly key?: string; readonly parked: boolean }): Promise<readonly BlockedKey[]>
+  blocked(
+    shards: readonly number[],
+    options: { readonly key?: string; readonly parked: boolean },
+  ): Promise<readonly BlockedKey[]>
   /** Deletes rows that were confirmed. */
   remove(positions: readonly number[]): Promise<void>
   /** Counts an attempt, unless another relay owns the shard by now. Resolves with whether it did. */

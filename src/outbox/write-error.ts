@@ -15,7 +15,8 @@ const NO_TABLE: ReadonlySet<unknown> = new Set(['42P01', 'ER_NO_SUCH_TABLE'])
 /** What `outbox.publish` rejects with: a `StateError` for what the caller can put right, else the library's own error. */
 export function writeError(error: unknown, { library, remedy, schema }: WriteContext): unknown {
   const { codes, texts } = chain(error)
-  if (texts.some((text) => text.includes(OUTSIDE)))
+  // In double quotes: some libraries add the whole statement to the message.
+  if (texts.some((text) => text.includes(`"${OUTSIDE}"`)))
     return new StateError(
       `outbox.publish needs an open transaction, and this statement of ${library} ran outside of one: ${remedy}. Nothing was written`,
     )

@@ -54,24 +54,26 @@ export function outboxLibrarySuite<Tx>(pool: Pool, open: (schema: string) => Pro
   it('01: events are those of committed work, without those of savepoints that were rolled back', async () => {
     const rolledBack = new Error('rolled back')
     const works = Array.from({ length: 40 }, (_, index) => async (): Promise<void> => {
-      await library.transaction(async (tx) => {
-        const id = `order-${index}`
-        await insertOrder(tx, id)
-        await outbox.publish(tx, OrderPlaced, { id }, { id })
-        if (index % 4 === 0) {
-          const inner = library.savepoint(tx, async (nested) => {
-            await insertOrder(nested, `${id}-inner`)
-            await outbox.publish(nested, OrderPlaced, { id }, { id: `${id}-inner` })
-            if (index % 8 === 0) throw rolledBack
-          })
-          await inner.catch((error: unknown) => {
-            if (!isCausedBy(error, rolledBack)) throw error
-          })
-        }
-        if (index % 2 === 1) throw rolledBack
-      }).catch((error: unknown) => {
-        if (!isCausedBy(error, rolledBack)) throw error
-      })
+      await library
+        .transaction(async (tx) => {
+          const id = `order-${index}`
+          await insertOrder(tx, id)
+          await outbox.publish(tx, OrderPlaced, { id }, { id })
+          if (index % 4 === 0) {
+            const inner = library.savepoint(tx, async (nested) => {
+              await insertOrder(nested, `${id}-inner`)
+              await outbox.publish(nested, OrderPlaced, { id }, { id: `${id}-inner` })
+              if (index % 8 === 0) throw rolledBack
+            })
+            await inner.catch((error: unknown) => {
+              if (!isCausedBy(error, rolledBack)) throw error
+            })
+          }
+          if (index % 2 === 1) throw rolledBack
+        })
+        .catch((error: unknown) => {
+          if (!isCausedBy(error, rolledBack)) throw error
+        })
     })
     for (let at = 0; at < works.length; at += 4) await Promise.all(works.slice(at, at + 4).map((work) => work()))
     const orders = await ids('orders', 'id')
@@ -88,10 +90,14 @@ export function outboxLibrarySuite<Tx>(pool: Pool, open: (schema: string) => Pro
       expect(StateError.is(error), `${what}: ${String(error)}`).toBe(true)
       expect((error as Error).message, what).toContain(library.tx.library)
       expect(await ids('busbar_outbox', 'id'), what).toEqual(before)
-      expect(await outbox.tryPublish(tx, OrderPlaced, { id: what }), what).toMatchObject({ error: { code: 'BUSBAR_STATE' } })
+      expect(await outbox.tryPublish(tx, OrderPlaced, { id: what }), what).toMatchObject({
+        error: { code: 'BUSBAR_STATE' },
+      })
     }
     // What was refused has broken nothing.
-    await library.transaction(async (tx) => void (await outbox.publish(tx, OrderPlaced, { id: 'after' }, { id: 'after' })))
+    await library.transaction(
+      async (tx) => void (await outbox.publish(tx, OrderPlaced, { id: 'after' }, { id: 'after' })),
+    )
     expect(await ids('busbar_outbox', 'id')).toContain('after')
   })
 
@@ -124,4 +130,3 @@ export function outboxLibrarySuite<Tx>(pool: Pool, open: (schema: string) => Pro
 function isCausedBy(error: unknown, cause: Error): boolean {
   return error === cause || (error instanceof Error && error.cause === cause)
 }
-

@@ -149,9 +149,13 @@ describe('the relay on PostgreSQL', () => {
     try {
       await holder.query('BEGIN; SELECT pg_current_xact_id()')
       const { rows } = await holder.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')
-      const before = Number((await pool.query(`SELECT last_value FROM "${schema}".busbar_outbox_position_seq`)).rows[0].last_value)
+      const before = Number(
+        (await pool.query(`SELECT last_value FROM "${schema}".busbar_outbox_position_seq`)).rows[0].last_value,
+      )
       await waitUntil(async () => {
-        await inTransaction(async (client) => void (await outbox.publish(client, 'orders', 1, { key: uniqueName('k') })))
+        await inTransaction(
+          async (client) => void (await outbox.publish(client, 'orders', 1, { key: uniqueName('k') })),
+        )
         return sent.length > 20
       })
       await empty()
@@ -181,7 +185,10 @@ describe('the relay on PostgreSQL', () => {
     await listener.query('LISTEN busbar_outbox')
     const bus = await relay({ store: open(), trigger: 'notify', minPollMs: 10, maxPollMs: 10_000 })
     // Asleep: its last look was a while ago, and the next one is seconds away.
-    await waitUntil(async () => (await pool.query(`SELECT FROM "${schema}".busbar_outbox_relays WHERE awake_until > now()`)).rowCount === 0)
+    await waitUntil(
+      async () =>
+        (await pool.query(`SELECT FROM "${schema}".busbar_outbox_relays WHERE awake_until > now()`)).rowCount === 0,
+    )
     heard.length = 0
     const at = performance.now()
     await inTransaction(async (client) => void (await notifying.publish(client, 'orders', 1, { id: 'wakes' })))
@@ -233,10 +240,14 @@ describe('the relay on PostgreSQL', () => {
     const position = one?.position ?? 0
     const ours = await fence(position)
     // An earlier owner's note changes nothing.
-    expect(await store.fail({ position, owned: { ...ours, fence: ours.fence - 1 }, error: 'late', retryInMs: 1 })).toBe(false)
+    expect(await store.fail({ position, owned: { ...ours, fence: ours.fence - 1 }, error: 'late', retryInMs: 1 })).toBe(
+      false,
+    )
     expect(await store.fail({ position, owned: ours, error: 'no', retryInMs: undefined })).toBe(true)
     const second = two?.position ?? 0
-    expect(await store.fail({ position: second, owned: await fence(second), error: 'not yet', retryInMs: 60_000 })).toBe(true)
+    expect(
+      await store.fail({ position: second, owned: await fence(second), error: 'not yet', retryInMs: 60_000 }),
+    ).toBe(true)
     expect(await store.blocked([ours.shard], { key: 'one', parked: true })).toEqual([
       { key: 'one', shard: ours.shard, readyInMs: undefined },
     ])

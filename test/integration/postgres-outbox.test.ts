@@ -1,3 +1,6 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { Pool } from 'pg'
 import type { PoolClient } from 'pg'
 import postgres from 'postgres'
@@ -82,11 +85,22 @@ describe('postgres.js', () => {
       name: 'postgres.js',
       tx: postgresJsTx(),
       transaction: async (body) => void (await sql.begin((tx) => body(tx))),
-      savepoint: async (tx, body) => void (await (tx as unknown as postgres.TransactionSql).savepoint((sp) => body(sp))),
+      savepoint: async (tx, body) =>
+        void (await (tx as unknown as postgres.TransactionSql).savepoint((sp) => body(sp))),
       run: async (tx, text) => tx.unsafe(text),
       refused: { sql: () => sql },
     }),
   )
+})
+
+it('the example runs', async () => {
+  const schema = uniqueName('example')
+  await pool.query(`CREATE SCHEMA "${schema}"`)
+  const file = join(import.meta.dirname, '../../examples/outbox/postgres.ts')
+  const env = { ...process.env, DATABASE_URL: `${url}?options=-c%20search_path%3D${schema}` }
+  const { stdout } = await promisify(execFile)(process.execPath, ['--conditions=busbar-source', file], { env })
+  expect(stdout).toMatch(/^charge 42 for ord-\d+\n$/)
+  await pool.query(`DROP SCHEMA "${schema}" CASCADE`)
 })
 
 describe('publishes that name no transaction', () => {
@@ -97,11 +111,16 @@ describe('publishes that name no transaction', () => {
   const bus = createBus({
     service: 'shop',
     transport,
-    publishMiddleware: [outbox.capture({ mode: 'required', topics: ['orders.>'] }), outbox.capture({ mode: 'when-present' })],
+    publishMiddleware: [
+      outbox.capture({ mode: 'required', topics: ['orders.>'] }),
+      outbox.capture({ mode: 'when-present' }),
+    ],
     extensions: [outbox],
   })
   const topics = async (): Promise<string[]> => {
-    const { rows } = await pool.query<{ topic: string }>(`SELECT topic FROM "${schema}".busbar_outbox ORDER BY position`)
+    const { rows } = await pool.query<{ topic: string }>(
+      `SELECT topic FROM "${schema}".busbar_outbox ORDER BY position`,
+    )
     return rows.map(({ topic }) => topic)
   }
   beforeEach(async () => {

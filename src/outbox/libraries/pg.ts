@@ -26,6 +26,6 @@ export function pgTx(): TxAdapter<PgTx> {
       // It does not know of statements that wait in its queue, such as a BEGIN without await: then the server has the last word.
       return tx.getTransactionStatus?.() === 'T' || 'ask-server'
     },
-    remedy: "pass a client on which BEGIN has run, as from await pool.connect(), and not the Pool",
+    remedy: 'pass a client on which BEGIN has run, as from await pool.connect(), and not the Pool',
   }
 }

@@ -75,8 +75,11 @@ export class OutboxAdminQueries {
 
   requeue(filter: RowFilter): Promise<readonly string[]> {
     // Due at once, and found by the index of delays: its position may be one that relays have passed.
-    return this.#changeParked(filter, (which) => `UPDATE ${this.#outbox}
-       SET failed_at = NULL, attempts = 0, available_at = clock_timestamp() WHERE ${which}`)
+    return this.#changeParked(
+      filter,
+      (which) => `UPDATE ${this.#outbox}
+       SET failed_at = NULL, attempts = 0, available_at = clock_timestamp() WHERE ${which}`,
+    )
   }
 
   discard(filter: RowFilter): Promise<readonly string[]> {

@@ -90,10 +90,7 @@ class PostgresOutboxStore extends OutboxAdminQueries implements OutboxStore {
 
   async check(): Promise<void> {
     const table = tableName('busbar_schema', this.#schema)
-    const [row] = await this.#query<{ version: number }>(
-      `SELECT version FROM ${table} WHERE component = 'outbox'`,
-      [],
-    )
+    const [row] = await this.#query<{ version: number }>(`SELECT version FROM ${table} WHERE component = 'outbox'`, [])
     if (row?.version === OUTBOX_VERSION) return
     throw new StateError(
       row !== undefined && row.version > OUTBOX_VERSION
@@ -172,7 +169,11 @@ class PostgresOutboxStore extends OutboxAdminQueries implements OutboxStore {
   }
 
   /** Rows behind the floor, and rows whose delay is over wherever they are: each part has an index. */
-  async #read({ limit, maxBytes }: { limit: number; maxBytes: number }, which: string, params: unknown[]): Promise<ReadResult> {
+  async #read(
+    { limit, maxBytes }: { limit: number; maxBytes: number },
+    which: string,
+    params: unknown[],
+  ): Promise<ReadResult> {
     const part = (condition: string): string =>
       `(SELECT ${COLUMNS} FROM ${this.#outbox} WHERE ${which} AND ${condition} ORDER BY position LIMIT $2::int)`
     const size = `sum(octet_length(body)) OVER (ORDER BY position)`
@@ -237,7 +238,9 @@ class PostgresOutboxStore extends OutboxAdminQueries implements OutboxStore {
       return await query<Row>(this.#client, sql, params)
     } catch (error) {
       if (sqlState(error) !== UNDEFINED_TABLE) throw error
-      throw new StateError(`The tables of the outbox do not exist. Run the SQL of \`busbar outbox migrate\`:\n${this.sql}`)
+      throw new StateError(
+        `The tables of the outbox do not exist. Run the SQL of \`busbar outbox migrate\`:\n${this.sql}`,
+      )
     }
   }
 }

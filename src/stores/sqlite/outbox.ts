@@ -92,7 +92,9 @@ class SqliteOutbox implements SqliteOutboxStore {
   async check(): Promise<void> {
     const [row] = await this.#all<{ version: number }>(`SELECT version FROM busbar_schema WHERE component = 'outbox'`)
     if (row?.version === OUTBOX_VERSION) return
-    throw new StateError('The tables of the outbox are of another version: run `busbar outbox migrate`, or update Busbar')
+    throw new StateError(
+      'The tables of the outbox are of another version: run `busbar outbox migrate`, or update Busbar',
+    )
   }
 
   async heartbeat(owner: string, leaseMs: number): Promise<{ relays: number; owned: readonly OwnedShard[] }> {
@@ -281,7 +283,9 @@ class SqliteOutbox implements SqliteOutboxStore {
       return await this.#connection.run(work, this.#busyTimeoutMs)
     } catch (error) {
       if (!/no such table: (main\.)?busbar_/.test((error as Error).message)) throw error
-      throw new StateError(`The tables of the outbox do not exist: run the SQL of \`busbar outbox migrate\`:\n${this.sql}`)
+      throw new StateError(
+        `The tables of the outbox do not exist: run the SQL of \`busbar outbox migrate\`:\n${this.sql}`,
+      )
     }
   }
 }

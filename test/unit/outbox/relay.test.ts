@@ -94,7 +94,11 @@ async function relay(options: Partial<OutboxRelayOptions> = {}): Promise<Bus> {
   return bus
 }
 
-const left = (): string[] => app.prepare('SELECT id FROM busbar_outbox ORDER BY position').all().map(({ id }) => String(id))
+const left = (): string[] =>
+  app
+    .prepare('SELECT id FROM busbar_outbox ORDER BY position')
+    .all()
+    .map(({ id }) => String(id))
 const empty = (): Promise<unknown> => waitUntil(() => left().length === 0, { describe: left })
 const ids = (key: string, count: number): string[] => Array.from({ length: count }, (_, index) => `${key}/${index}`)
 const ofKey = (key: string): string[] => broker.sent.filter((id) => id.startsWith(`${key}/`))
@@ -143,7 +147,9 @@ describe('the relay', () => {
     await publish(...ids('a', 30), ...ids('b', 30), 'x', 'y')
     const bus = await relay({ batchSize: 10 })
     await waitUntil(() => broker.tried.length > 12)
-    expect(app.prepare('SELECT sum(attempts) AS attempts, count(available_at) AS moved FROM busbar_outbox').get()).toEqual({
+    expect(
+      app.prepare('SELECT sum(attempts) AS attempts, count(available_at) AS moved FROM busbar_outbox').get(),
+    ).toEqual({
       attempts: 0,
       moved: 0,
     })

@@ -8,7 +8,12 @@ import { randomMessage } from '../random-message.ts'
 describe('the row of a message', () => {
   it('gives the same message back, whatever it is', () => {
     for (let round = 0; round < 500; round++) {
-      const message = { ...randomMessage(seededRandom(round)), deliverAt: undefined, group: undefined, copyOf: undefined }
+      const message = {
+        ...randomMessage(seededRandom(round)),
+        deliverAt: undefined,
+        group: undefined,
+        copyOf: undefined,
+      }
       const { headers, ...row } = toRow(message, 'main')
       // A database returns JSON as text or as an object.
       for (const stored of [headers, JSON.parse(headers) as unknown]) {

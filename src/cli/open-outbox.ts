@@ -1,0 +1,56 @@
+import type { OutboxStore } from '../outbox/store.ts'
+import { UsageError } from './command.ts'
+
+/** The outbox of a database, as long as a command needs it. */
+export interface OpenOutbox {
+  readonly store: OutboxStore
+  close(): Promise<void>
+}
+
+/** Opens the outbox in the database of a URL: `postgres://…`, or `sqlite:./app.db`. */
+export async function openOutbox(url: string | undefined, schema: string | undefined): Promise<OpenOutbox> {
+  if (url === undefined || url === '')
+    throw new UsageError('which database? Give --database postgres://… or sqlite:./app.db, or set BUSBAR_DATABASE')
+  if (/^postgres(ql)?:/.test(url)) return openPostgres(url, schema)
+  if (url.startsWith('sqlite:')) return openSqlite(url.slice('sqlite:'.length))
+  throw new UsageError(`the database must be postgres://… or sqlite:<path>`)
+}
+
+async function openPostgres(url: string, schema: string | undefined): Promise<OpenOutbox> {
+  const { postgresOutboxStore } = await import('../stores/postgres/outbox.ts')
+  const pg = await load<{ Pool: new (options: object) => PoolLike }>('pg')
+  if (pg !== undefined) {
+    const pool = new pg.Pool({ connectionString: url, max: 2 })
+    return { store: postgresOutboxStore({ client: pool, schema }), close: () => pool.end() }
+  }
+  const postgres = await load<(url: string, options: object) => SqlLike>('postgres')
+  if (postgres === undefined) throw new Error('no driver for PostgreSQL is installed: npm install pg')
+  const sql = postgres(url, { max: 2, onnotice: () => {} })
+  return { store: postgresOutboxStore({ client: sql, schema }), close: () => sql.end() }
+}
+
+interface PoolLike {
+  query(sql: string, params: unknown[]): Promise<{ readonly rows: readonly unknown[] }>
+  end(): Promise<void>
+}
+
+interface SqlLike {
+  unsafe(sql: string, params?: never[]): PromiseLike<readonly unknown[]>
+  end(): Promise<void>
+}
+
+/** What a package exports by default, or undefined if it is not installed. */
+async function load<Module>(name: string): Promise<Module | undefined> {
+  try {
+    return ((await import(name)) as { default: Module }).default
+  } catch (error) {
+    if ((error as { code?: unknown }).code === 'ERR_MODULE_NOT_FOUND') return undefined
+    throw error
+  }
+}
+
+async function openSqlite(path: string): Promise<OpenOutbox> {
+  const { sqliteOutboxStore } = await import('../stores/sqlite/outbox.ts')
+  const store = sqliteOutboxStore({ path })
+  return { store, close: async () => store.close() }
+}
