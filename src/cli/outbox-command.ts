@@ -4,7 +4,7 @@ import { OUTBOX_SQL } from '../stores/sqlite/outbox-schema.ts'
 import type { OutboxStore, RowFilter } from '../outbox/store.ts'
 import { printRows, UsageError } from './command.ts'
 import type { Command, CommandIo } from './command.ts'
-import { openOutbox } from './open-outbox.ts'
+import { openDatabase } from './open-database.ts'
 
 const USAGE = `Usage: busbar outbox <verb> [options]
 
@@ -59,9 +59,9 @@ export const command: Command = {
     }
     const work = Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined
     if (work === undefined) throw new UsageError(verb === '' ? 'which verb?' : `"${verb}" is not a verb`)
-    const { store, close } = await openOutbox(url, values.schema)
+    const { outbox, close } = await openDatabase(url, values.schema)
     try {
-      await work(store, values, io)
+      await work(outbox, values, io)
       return 0
     } finally {
       await close()

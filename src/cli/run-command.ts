@@ -3,6 +3,7 @@ import { UsageError } from './command.ts'
 
 /** Loaded when they are called, so that one command does not need what another one does. */
 const COMMANDS: Readonly<Record<string, () => Promise<{ readonly command: Command }>>> = {
+  inbox: () => import('./inbox-command.ts'),
   outbox: () => import('./outbox-command.ts'),
 }
 

@@ -1,6 +1,8 @@
 export type { PgClient, PostgresJsClient, PostgresStoreClient } from './client.ts'
 export { postgresDedupeStore } from './dedupe.ts'
 export type { PostgresDedupeStore, PostgresDedupeStoreOptions } from './dedupe.ts'
+export { postgresInboxStore } from './inbox.ts'
+export type { PostgresInboxStoreOptions } from './inbox.ts'
 export { postgresOutboxStore } from './outbox.ts'
 export type { PostgresOutboxStoreOptions } from './outbox.ts'
 export { postgresUnitOfWork } from './unit-of-work.ts'

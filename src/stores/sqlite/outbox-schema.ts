@@ -4,7 +4,7 @@ import { SHARDS } from '../../outbox/row.ts'
 export const OUTBOX_VERSION = 1
 
 /** The SQL that creates the tables of the outbox, or brings them up to date. Safe to run again. Times are in ms since 1970. */
-export const OUTBOX_SQL = `BEGIN IMMEDIATE;
+export const OUTBOX_SQL: string = `BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS busbar_schema (component TEXT PRIMARY KEY, version INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS busbar_outbox (
   position INTEGER PRIMARY KEY AUTOINCREMENT, -- order

@@ -318,7 +318,8 @@ function inList(column: string): string {
 const SELECTED = `(? IS NULL OR ${inList('id')}) AND (? IS NULL OR topic = ?) AND (? IS NULL OR key = ?)
   AND (? IS NULL OR (failed_at IS NOT NULL) = ?)`
 
-function selection({ ids, topic = null, key = null, parked, limit }: RowFilter): SQLInputValue[] {
+function selection({ ids, topic: ofTopic, key: ofKey, parked, limit }: RowFilter): SQLInputValue[] {
+  const [topic, key] = [ofTopic ?? null, ofKey ?? null]
   const list = ids === undefined ? null : JSON.stringify(ids)
   const isParked = parked === undefined ? null : Number(parked)
   return [list, list, topic, topic, key, key, isParked, isParked, limit]

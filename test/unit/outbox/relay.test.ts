@@ -168,7 +168,7 @@ describe('the relay', () => {
     await waitUntil(() => left().length === 1, { describe: left })
     const [parked] = await waitUntil(async () => {
       const rows = await store.list({ limit: 10, parked: true })
-      return rows.length === 1 && rows
+      return rows.length === 1 ? rows : undefined
     })
     expect(broker.tried.filter((id) => id === 'a/1')).toHaveLength(5)
     expect(parked).toMatchObject({ id: 'a/1', attempts: 5 })

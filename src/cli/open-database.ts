@@ -1,14 +1,17 @@
+import type { InboxStore } from '../inbox/store.ts'
 import type { OutboxStore } from '../outbox/store.ts'
+import type { PostgresStoreClient } from '../stores/postgres/client.ts'
 import { UsageError } from './command.ts'
 
-/** The outbox of a database, as long as a command needs it. */
-export interface OpenOutbox {
-  readonly store: OutboxStore
+/** What Busbar keeps in a database, as long as a command needs it. */
+export interface OpenDatabase {
+  readonly outbox: OutboxStore
+  readonly inbox: Pick<InboxStore<never>, 'createTables' | 'purge' | 'forget' | 'stats'>
   close(): Promise<void>
 }
 
-/** Opens the outbox in the database of a URL: `postgres://…`, or `sqlite:./app.db`. */
-export async function openOutbox(url: string | undefined, schema: string | undefined): Promise<OpenOutbox> {
+/** Opens the database of a URL: `postgres://…`, or `sqlite:./app.db`. */
+export async function openDatabase(url: string | undefined, schema: string | undefined): Promise<OpenDatabase> {
   if (url === undefined || url === '')
     throw new UsageError('which database? Give --database postgres://… or sqlite:./app.db, or set BUSBAR_DATABASE')
   if (/^postgres(ql)?:/.test(url)) return openPostgres(url, schema)
@@ -16,17 +19,21 @@ export async function openOutbox(url: string | undefined, schema: string | undef
   throw new UsageError(`the database must be postgres://… or sqlite:<path>`)
 }
 
-async function openPostgres(url: string, schema: string | undefined): Promise<OpenOutbox> {
-  const { postgresOutboxStore } = await import('../stores/postgres/outbox.ts')
+async function openPostgres(url: string, schema: string | undefined): Promise<OpenDatabase> {
+  const { postgresOutboxStore, postgresInboxStore } = await import('../stores/postgres/index.ts')
+  const stores = (client: PostgresStoreClient): Omit<OpenDatabase, 'close'> => ({
+    outbox: postgresOutboxStore({ client, schema }),
+    inbox: postgresInboxStore({ client, schema }),
+  })
   const pg = await load<{ Pool: new (options: object) => PoolLike }>('pg')
   if (pg !== undefined) {
     const pool = new pg.Pool({ connectionString: url, max: 2 })
-    return { store: postgresOutboxStore({ client: pool, schema }), close: () => pool.end() }
+    return { ...stores(pool), close: () => pool.end() }
   }
   const postgres = await load<(url: string, options: object) => SqlLike>('postgres')
   if (postgres === undefined) throw new Error('no driver for PostgreSQL is installed: npm install pg')
   const sql = postgres(url, { max: 2, onnotice: () => {} })
-  return { store: postgresOutboxStore({ client: sql, schema }), close: () => sql.end() }
+  return { ...stores(sql), close: () => sql.end() }
 }
 
 interface PoolLike {
@@ -49,8 +56,13 @@ async function load<Module>(name: string): Promise<Module | undefined> {
   }
 }
 
-async function openSqlite(path: string): Promise<OpenOutbox> {
-  const { sqliteOutboxStore } = await import('../stores/sqlite/outbox.ts')
-  const store = sqliteOutboxStore({ path })
-  return { store, close: async () => store.close() }
+async function openSqlite(path: string): Promise<OpenDatabase> {
+  const { DatabaseSync } = await import('node:sqlite')
+  const { sqliteOutboxStore, sqliteInboxStore } = await import('../stores/sqlite/index.ts')
+  const database = new DatabaseSync(path)
+  return {
+    outbox: sqliteOutboxStore({ database }),
+    inbox: sqliteInboxStore({ database }),
+    close: async () => database.close(),
+  }
 }
