@@ -30,8 +30,11 @@ function hostOf(
       const message = { id: String(offset), topic: 't', key: 'k', body: Buffer.alloc(10), headers: NO_HEADERS }
       return { message: message as never, group: undefined, deliverAt: options.dueAt?.(offset), isRemoval: false }
     },
-    delay: (_partition, delayed) => void delays.push(delayed),
-    mayKeep: () => true,
+    delay: (delivery, dueAt, isAsRead) => {
+      const delayed = delivery.owner.putAside(delivery, dueAt, true)
+      if (isAsRead) delivery.owner.keptAsRead(delayed)
+      delays.push(delayed)
+    },
   }
 }
 
