@@ -42,5 +42,6 @@ export function printRows(
 
 function textOf(value: unknown): string {
   if (value === undefined || value === null) return '-'
-  return value instanceof Date ? value.toISOString() : String(value).replaceAll(/\s+/g, ' ').slice(0, 80)
+  const text = value instanceof Date ? value.toISOString() : typeof value === 'string' ? value : JSON.stringify(value)
+  return text.replaceAll(/\s+/g, ' ').slice(0, 80)
 }

@@ -52,7 +52,8 @@ export const command: Command = {
     if (verb === 'forget' && consumer === undefined && ids === undefined)
       throw new UsageError('which messages? Give --consumer or --id')
     if (!['migrate', 'status', 'forget', 'purge'].includes(verb)) throw new UsageError(`"${verb}" is not a verb`)
-    const { inbox, close } = await openDatabase(url, values.schema)
+    const database = await openDatabase(url, values.schema)
+    const { inbox } = database
     try {
       if (verb === 'migrate') await inbox.createTables()
       if (verb === 'status') report({ ...(await inbox.stats()) })
@@ -64,7 +65,7 @@ export const command: Command = {
       }
       return 0
     } finally {
-      await close()
+      await database.close()
     }
   },
 }

@@ -59,12 +59,12 @@ export const command: Command = {
     }
     const work = Object.hasOwn(VERBS, verb) ? VERBS[verb] : undefined
     if (work === undefined) throw new UsageError(verb === '' ? 'which verb?' : `"${verb}" is not a verb`)
-    const { outbox, close } = await openDatabase(url, values.schema)
+    const database = await openDatabase(url, values.schema)
     try {
-      await work(outbox, values, io)
+      await work(database.outbox, values, io)
       return 0
     } finally {
-      await close()
+      await database.close()
     }
   },
 }

@@ -90,7 +90,7 @@ export const openers: Readonly<Record<string, (url: string) => OpenedLibrary>> =
       name: 'Drizzle',
       tx,
       transaction: (body) => db.transaction(body),
-      savepoint: (outer, body) => outer.transaction((inner) => body(inner as Tx)),
+      savepoint: (outer, body) => outer.transaction((inner) => body(inner)),
       run: async (given, text) => void (await given.execute(drizzleSql.raw(text))),
       refused: {
         db: () => db as unknown as Tx,
@@ -113,7 +113,7 @@ export const openers: Readonly<Record<string, (url: string) => OpenedLibrary>> =
       name: 'Drizzle',
       tx,
       transaction: (body) => db.transaction(body),
-      savepoint: (outer, body) => outer.transaction((inner) => body(inner as Tx)),
+      savepoint: (outer, body) => outer.transaction((inner) => body(inner)),
       run: async (given, text) => void (await given.execute(drizzleSql.raw(text))),
       refused: { db: () => db as unknown as Tx },
     }

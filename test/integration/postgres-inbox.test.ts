@@ -24,8 +24,8 @@ describe('PostgreSQL', () => {
       (await pool.query<{ text: string }>(sql)).rows.map(({ text }) => text)
     return {
       unitOfWork: postgresUnitOfWork({ client: pool }),
-      store: store as never,
-      tx: pgTx() as never,
+      store,
+      tx: pgTx(),
       schema,
       addEffect: (tx, name) => tx.query(`INSERT INTO "${schema}".effects VALUES ($1)`, [name]),
       effects: () => column(`SELECT name AS text FROM "${schema}".effects`),

@@ -23,9 +23,9 @@ const file = pathToFileURL(join(DATABASE_LIBRARIES, 'libraries.ts')).href
 const { openers } = (await import(file)) as { openers: Readonly<Record<string, (url: string) => OpenedLibrary>> }
 
 describe.each(Object.keys(openers))('%s', (name) => {
-  const { library, close } = openers[name]?.(url) as OpenedLibrary
-  afterAll(close)
-  outboxLibrarySuite(pool, () => Promise.resolve(library))
+  const opened = (openers[name] as (url: string) => OpenedLibrary)(url)
+  afterAll(() => opened.close())
+  outboxLibrarySuite(pool, () => Promise.resolve(opened.library))
 })
 
 it('the adapters take the types of the libraries', async () => {

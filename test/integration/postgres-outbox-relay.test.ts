@@ -265,5 +265,5 @@ describe('the relay on PostgreSQL', () => {
 })
 
 function floorOf(bus: Bus): number {
-  return (bus.snapshot().extensions[0]?.data as { floor: number }).floor
+  return (bus.snapshot().extensions[0] as { data: { floor: number } }).data.floor
 }

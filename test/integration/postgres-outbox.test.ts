@@ -84,9 +84,12 @@ describe('postgres.js', () => {
     Promise.resolve({
       name: 'postgres.js',
       tx: postgresJsTx(),
-      transaction: async (body) => void (await sql.begin((tx) => body(tx))),
-      savepoint: async (tx, body) =>
-        void (await (tx as unknown as postgres.TransactionSql).savepoint((sp) => body(sp))),
+      transaction: async (body) => {
+        await sql.begin((tx) => body(tx))
+      },
+      savepoint: async (tx, body) => {
+        await (tx as unknown as postgres.TransactionSql).savepoint((sp) => body(sp))
+      },
       run: async (tx, text) => tx.unsafe(text),
       refused: { sql: () => sql },
     }),

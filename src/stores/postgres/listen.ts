@@ -51,12 +51,12 @@ async function open(
   onEnd: (error: unknown) => void,
 ): Promise<() => Promise<void>> {
   if ('unsafe' in client) {
-    const { listen: listenTo } = client as unknown as {
+    const sql = client as unknown as {
       listen(name: string, call: (payload: string) => void): Promise<{ unlisten(): Promise<void> }>
     }
     // It connects again by itself.
-    const { unlisten } = await listenTo(channel, onNotification)
-    return unlisten
+    const subscription = await sql.listen(channel, onNotification)
+    return () => subscription.unlisten()
   }
   const listener = await (client as unknown as { connect(): Promise<ListeningClient> }).connect()
   let isOpen = true

@@ -21,7 +21,7 @@ describe('SQLite', () => {
     return {
       unitOfWork: sqliteUnitOfWork({ database }),
       store,
-      tx: sqliteTx() as never,
+      tx: sqliteTx(),
       addEffect: async (tx, name) => tx.prepare('INSERT INTO effects VALUES (?)').run(name),
       effects: async () => column('SELECT name FROM effects'),
       outbox: async () => column('SELECT id FROM busbar_outbox ORDER BY position'),

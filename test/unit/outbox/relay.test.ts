@@ -248,7 +248,7 @@ describe('the relay', () => {
 })
 
 describe('several relays', () => {
-  const shardsOf = (bus: Bus): number => (bus.snapshot().extensions[0]?.data as { shards: number }).shards
+  const shardsOf = (bus: Bus): number => (bus.snapshot().extensions[0] as { data: { shards: number } }).data.shards
 
   it('share the keys, and take over from one that leaves, at once', async () => {
     const options = { leaseMs: 60_000 }
@@ -270,7 +270,7 @@ describe('several relays', () => {
     let isStopped = false
     const never = new Promise<never>(() => {})
     // What a process that was killed, or is frozen, would do: nothing any more.
-    const dying = new Proxy(store as OutboxStore, {
+    const dying = new Proxy<OutboxStore>(store, {
       get: (target, name) => {
         const value: unknown = Reflect.get(target, name, target)
         if (typeof value !== 'function') return value
