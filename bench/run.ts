@@ -68,7 +68,10 @@ async function main(args: BenchArguments): Promise<number> {
     return 2
   }
   if (!args.source) await ensureBuild()
-  await using services = await startServices(servicesOf(suites, args.profile))
+  await using services = await startServices(
+    servicesOf(suites, args.profile),
+    suites.map(({ name }) => name),
+  )
   return args.profile ? await profile(suites, args, services) : await measure(suites, args, services)
 }
 

@@ -21,7 +21,7 @@ async function factoryOf(name: string): Promise<Factory> {
   return factory
 }
 
-const SERVICES = ['rabbitmq', 'nats', 'redis'] as const
+const SERVICES = ['rabbitmq', 'nats', 'redis', 'kafka'] as const
 
 function nothing(): void {}
 

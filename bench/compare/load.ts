@@ -2,14 +2,27 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type * as Busbar from 'busbar'
+import type * as Kafka from 'busbar/kafka'
 import type * as Memory from 'busbar/memory'
 import type * as Sqlite from 'busbar/sqlite'
 import { Backlog } from '../harness/backlog.ts'
 import { makeBodies, makeOrders } from '../harness/payload.ts'
 import type { Order } from '../harness/payload.ts'
+import { requiredUrl } from '../harness/required-url.ts'
 
 export type LoadName =
-  'many' | 'single' | 'bytes' | 'keyed' | 'sync-bytes' | 'batch' | 'sqlite-publish' | 'sqlite-end-to-end'
+  | 'many'
+  | 'single'
+  | 'bytes'
+  | 'keyed'
+  | 'sync-bytes'
+  | 'batch'
+  | 'sqlite-publish'
+  | 'sqlite-end-to-end'
+  | 'kafka-single'
+  | 'kafka-publish'
+  | 'kafka-batch'
+  | 'kafka-end-to-end'
 
 const OPTIONS: Readonly<Record<LoadName, LoadOptions>> = {
   many: { handler: 'async', json: true },
@@ -18,8 +31,12 @@ const OPTIONS: Readonly<Record<LoadName, LoadOptions>> = {
   keyed: { handler: 'async', json: true, keys: 100 },
   'sync-bytes': { handler: 'sync' },
   batch: { handler: 'batch' },
-  'sqlite-publish': { sqlite: true, json: true },
-  'sqlite-end-to-end': { sqlite: true, handler: 'async', json: true },
+  'sqlite-publish': { transport: 'sqlite', json: true },
+  'sqlite-end-to-end': { transport: 'sqlite', handler: 'async', json: true },
+  'kafka-single': { transport: 'kafka', single: true },
+  'kafka-publish': { transport: 'kafka' },
+  'kafka-batch': { transport: 'kafka', handler: 'batch' },
+  'kafka-end-to-end': { transport: 'kafka', handler: 'async', json: true },
 }
 
 export const LOAD_NAMES: readonly LoadName[] = Object.keys(OPTIONS) as LoadName[]
@@ -30,7 +47,8 @@ interface LoadOptions {
   readonly json?: boolean
   readonly keys?: number
   readonly single?: boolean
-  readonly sqlite?: boolean
+  /** Kafka: the broker of BUSBAR_TEST_KAFKA_URL. */
+  readonly transport?: 'memory' | 'sqlite' | 'kafka'
 }
 
 /** One bus of one tree, ready to run a load again and again. */
@@ -45,11 +63,11 @@ const OUTSTANDING = 1_000
 
 /** Makes a bus of the tree, and starts it. */
 export async function openLoad(tree: string, name: LoadName): Promise<Load> {
-  const { handler, json = false, keys = 0, single = false, sqlite = false } = OPTIONS[name]
+  const { handler, json = false, keys = 0, single = false, transport: kind = 'memory' } = OPTIONS[name]
   const { createBus, defineEvent } = (await import(join(tree, 'src/index.ts'))) as typeof Busbar
-  const { transport, remove } = await openTransport(tree, sqlite)
+  const { transport, remove } = await openTransport(tree, kind)
   const bus = createBus({ service: 'bench', transport })
-  const event = defineEvent<unknown>('bench.compare')
+  const event = defineEvent<unknown>(`bench.compare.p${process.pid}`)
   const data: readonly unknown[] = json ? makeOrders(BATCH, 100) : makeBodies(BATCH, 100)
   const items = data.map((each, index) => ({ data: each, key: keys > 0 ? `key-${index % keys}` : undefined }))
   const backlog = new Backlog(2 * BATCH)
@@ -86,7 +104,7 @@ export async function openLoad(tree: string, name: LoadName): Promise<Load> {
     let left = count
     const lane = async (_: unknown, index: number): Promise<void> => {
       while (left-- > 0) {
-        backlog.sent(1)
+        if (consumer !== undefined) backlog.sent(1)
         await bus.publish(event, items[index]?.data)
       }
     }
@@ -114,9 +132,13 @@ async function acked(consumer: Busbar.ConsumerHandle, count: number): Promise<vo
 
 async function openTransport(
   tree: string,
-  sqlite: boolean,
+  kind: 'memory' | 'sqlite' | 'kafka',
 ): Promise<{ transport: Busbar.Transport; remove: () => void }> {
-  if (!sqlite) {
+  if (kind === 'kafka') {
+    const { kafka } = (await import(join(tree, 'src/transports/kafka/index.ts'))) as typeof Kafka
+    return { transport: kafka({ url: requiredUrl('kafka') }), remove: () => {} }
+  }
+  if (kind === 'memory') {
     const { memory } = (await import(join(tree, 'src/transports/memory/index.ts'))) as typeof Memory
     return { transport: memory(), remove: () => {} }
   }

@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import { UsageError } from '../runner/arguments.ts'
 
 /** The brokers whose footprint is measured. */
-export const FOOTPRINT_BROKERS = ['rabbitmq', 'nats', 'redis'] as const
+export const FOOTPRINT_BROKERS = ['rabbitmq', 'nats', 'redis', 'kafka'] as const
 export type FootprintBroker = (typeof FOOTPRINT_BROKERS)[number]
 
 export interface FootprintArguments {

@@ -10,4 +10,6 @@ export interface Reading {
 /** Reads a broker. Its own traffic is in the counters: a few requests in each measurement. */
 export interface Meter extends AsyncDisposable {
   read(): Promise<Reading>
+  /** Where clients must connect, if that is not the broker itself. */
+  readonly url?: string
 }

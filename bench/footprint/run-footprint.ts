@@ -13,12 +13,13 @@ import { footprintTable } from './footprint-table.ts'
 import { measureFootprint } from './measure-footprint.ts'
 import type { Footprint } from './measure-footprint.ts'
 import type { Meter } from './meter.ts'
+import { startMeteredKafka } from './meters/kafka.ts'
 import { natsMeter } from './meters/nats.ts'
 import { rabbitmqMeter } from './meters/rabbitmq.ts'
 import { redisMeter } from './meters/redis.ts'
 
 const PAGE = join(PROJECT_FOLDER, 'docs', 'reference', 'benchmarks.md')
-const PLAIN = { rabbitmq: 'amqplib', nats: '@nats-io/jetstream', redis: 'node-redis' } as const
+const PLAIN = { rabbitmq: 'amqplib', nats: '@nats-io/jetstream', redis: 'node-redis', kafka: 'kafkajs' } as const
 
 interface Metered {
   readonly broker: Broker
@@ -40,6 +41,8 @@ async function startMetered(name: FootprintBroker): Promise<Metered> {
       const broker = await startPrivate('redis', { args: ['--auto-aof-rewrite-percentage', '0'] })
       return { broker, meter: await redisMeter(broker) }
     }
+    case 'kafka':
+      return startMeteredKafka()
   }
 }
 
@@ -57,7 +60,7 @@ async function measureOne(
   if (pid === undefined)
     throw new Error('The footprint of a server is read from its process: it must run on this machine')
   const { groups, members, keys, options } = args
-  const task = { broker: name, url: broker.url, topics, groups, members, keys, options }
+  const task = { broker: name, url: meter.url ?? broker.url, topics, groups, members, keys, options }
   const file = who === 'busbar' ? 'footprint/busbar-consumers.ts' : `peers/footprint-${name}.ts`
   const consumers = { file, task, source: args.source }
   const row = await measureFootprint(who, pid, meter, consumers, args.seconds)

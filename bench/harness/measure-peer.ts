@@ -3,6 +3,7 @@ import type { CaseArguments } from './case-arguments.ts'
 import type { CaseOutput } from './case-output.ts'
 import { measureLatency } from './measure-latency.ts'
 import { measure, measureRate } from './measure-rate.ts'
+import type { Deadline } from './measure-rate.ts'
 import { makeBodies, makeOrders } from './payload.ts'
 import type { Order } from './payload.ts'
 
@@ -10,8 +11,12 @@ import type { Order } from './payload.ts'
 export interface PeerQueue {
   /** Sends one message and calls `confirmed` when the broker has it (or at once, where nobody confirms). */
   publish(body: Buffer, confirmed: () => void): void
+  /** Sends these in one call; `confirmed` is called once, when the broker has all of them. For `--batch`. */
+  publishMany?(bodies: readonly Buffer[], confirmed: () => void): void
   /** Calls `handle` for each message, settles it, and then calls `settled` with how many were settled. */
   consume(handle: (body: Uint8Array) => void, settled: (count: number) => void): Promise<void>
+  /** It takes long until the first message comes, as a group has to form: a filled queue is measured behind a warm-up. */
+  readonly startsLate?: boolean
   close(): Promise<void>
 }
 
@@ -27,6 +32,42 @@ interface Bodies {
 const WINDOW = 1_000
 /** Sent and not yet handled. */
 const BACKLOG = 4_000
+
+/** How messages are sent: one for each call, or in arrays (`--batch`), of which several are on their way. */
+interface Sender {
+  readonly window: Backlog
+  /** Sends the next message or messages, and returns their number. */
+  readonly send: () => number
+  readonly isOver: (deadline: Deadline) => boolean
+}
+
+function senderOf(args: CaseArguments, queue: PeerQueue, bodies: Bodies): Sender {
+  const window = new Backlog(args.number('window', WINDOW))
+  const batch = args.number('batch', 1)
+  if (batch === 1) {
+    const confirmed = (): void => window.done()
+    return {
+      window,
+      isOver: (deadline) => deadline.passedRoughly,
+      send() {
+        window.sent(1)
+        queue.publish(bodies.make(), confirmed)
+        return 1
+      },
+    }
+  }
+  const confirmed = (): void => window.doneMany(batch)
+  return {
+    window,
+    isOver: (deadline) => deadline.passed,
+    send() {
+      window.sent(batch)
+      if (queue.publishMany === undefined) throw new Error('it has no call for several messages')
+      queue.publishMany(Array.from({ length: batch }, bodies.make), confirmed)
+      return batch
+    },
+  }
+}
 
 function bodiesOf(args: CaseArguments): Bodies {
   const bytes = args.number('bytes', 100)
@@ -73,15 +114,12 @@ export function measurePeer(args: CaseArguments, open: (name: string) => Promise
 
 async function publishRate(args: CaseArguments, open: (name: string) => Promise<PeerQueue>): Promise<CaseOutput> {
   const queue = await open(`bench-${process.pid}`)
-  const bodies = bodiesOf(args)
-  const window = new Backlog(WINDOW)
-  const confirmed = (): void => window.done()
+  const { window, send, isOver } = senderOf(args, queue, bodiesOf(args))
   const output = await measureRate(args, async (deadline) => {
     const before = window.handled
-    while (!deadline.passedRoughly) {
+    while (!isOver(deadline)) {
       if (window.full) await window.room()
-      window.sent(1)
-      queue.publish(bodies.make(), confirmed)
+      send()
     }
     await window.empty()
     return window.handled - before
@@ -90,14 +128,15 @@ async function publishRate(args: CaseArguments, open: (name: string) => Promise<
   return output
 }
 
-async function fill(queue: PeerQueue, bodies: Bodies, count: number): Promise<void> {
-  const window = new Backlog(WINDOW)
-  for (let sent = 0; sent < count; sent++) {
+async function fill(args: CaseArguments, queue: PeerQueue, bodies: Bodies, count: number): Promise<number> {
+  const { window, send } = senderOf(args, queue, bodies)
+  let sent = 0
+  while (sent < count) {
     if (window.full) await window.room()
-    window.sent(1)
-    queue.publish(bodies.make(), () => window.done())
+    sent += send()
   }
   await window.empty()
+  return sent
 }
 
 async function consumeRate(args: CaseArguments, open: (name: string) => Promise<PeerQueue>): Promise<CaseOutput> {
@@ -112,12 +151,33 @@ async function consumeRate(args: CaseArguments, open: (name: string) => Promise<
   // The warm-up has a queue of its own: most clients can't pause a consumer without side effects.
   const warmupCount = Math.ceil(args.messages / 5)
   const warmup = await open(`bench-${process.pid}-warmup`)
-  await fill(warmup, bodies, warmupCount)
-  await consumeAll(warmup, warmupCount)
+  if (warmup.startsLate === true) return consumeBehindWarmUp(args, warmup, warmupCount)
+  await consumeAll(warmup, await fill(args, warmup, bodies, warmupCount))
   await warmup.close()
   const queue = await open(`bench-${process.pid}`)
-  await fill(queue, bodies, args.messages)
-  const output = await measure(() => consumeAll(queue, args.messages))
+  const count = await fill(args, queue, bodies, args.messages)
+  const output = await measure(() => consumeAll(queue, count))
+  await queue.close()
+  return output
+}
+
+/** One queue: the clock starts when the first messages of it are settled. */
+async function consumeBehindWarmUp(args: CaseArguments, queue: PeerQueue, warmupCount: number): Promise<CaseOutput> {
+  const bodies = bodiesOf(args)
+  const count = await fill(args, queue, bodies, warmupCount + args.messages)
+  const [warm, all] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  let done = 0
+  await queue.consume(bodies.read, (settled) => {
+    done += settled
+    if (done >= warmupCount) warm.resolve()
+    if (done >= count) all.resolve()
+  })
+  await warm.promise
+  const before = done
+  const output = await measure(async () => {
+    await all.promise
+    return count - before
+  })
   await queue.close()
   return output
 }
@@ -125,18 +185,15 @@ async function consumeRate(args: CaseArguments, open: (name: string) => Promise<
 async function endToEnd(args: CaseArguments, open: (name: string) => Promise<PeerQueue>): Promise<CaseOutput> {
   const queue = await open(`bench-${process.pid}`)
   const bodies = bodiesOf(args)
-  const window = new Backlog(WINDOW)
-  const backlog = new Backlog(BACKLOG)
-  const confirmed = (): void => window.done()
+  const { window, send, isOver } = senderOf(args, queue, bodies)
+  const backlog = new Backlog(args.number('backlog', BACKLOG))
   await queue.consume(bodies.read, (settled) => backlog.doneMany(settled))
   const output = await measureRate(args, async (deadline) => {
     const before = backlog.handled
-    while (!deadline.passedRoughly) {
+    while (!isOver(deadline)) {
       if (window.full) await window.room()
       if (backlog.full) await backlog.room()
-      window.sent(1)
-      backlog.sent(1)
-      queue.publish(bodies.make(), confirmed)
+      backlog.sent(send())
     }
     await window.empty()
     await backlog.empty()

@@ -6,6 +6,7 @@ import { Controller, Module } from '@nestjs/common'
 import { NestFactory } from '@nestjs/core'
 import { ClientProxyFactory, Ctx, EventPattern, Payload, Transport } from '@nestjs/microservices'
 import type { ClientOptions, MicroserviceOptions, RmqContext } from '@nestjs/microservices'
+import kafkajs from 'kafkajs'
 import { Backlog } from '../harness/backlog.ts'
 import { readCaseArguments } from '../harness/case-arguments.ts'
 import { printCaseOutput } from '../harness/case-output.ts'
@@ -16,9 +17,12 @@ import type { Order } from '../harness/payload.ts'
 import { requiredUrl } from '../harness/required-url.ts'
 
 // A NestJS microservice and its client in one process: emit -> broker -> @EventPattern. At most 1,000 events on their way.
-// `--broker` is tcp, nats, redis (pub/sub), or rabbitmq; `--ack=manual` makes the latter at least once.
+// `--broker` is tcp, nats, redis (pub/sub), kafka, or rabbitmq; `--ack=manual` makes the latter at least once.
 
+const { Kafka, logLevel } = kafkajs
 const args = readCaseArguments()
+/** Of each topic of Kafka. */
+const PARTITIONS = 6
 const orders = makeOrders(1_000, args.number('bytes', 100))
 const manualAck = args.option('ack', 'none') === 'manual'
 const backlog = new Backlog(1_000)
@@ -91,9 +95,37 @@ async function brokerOptions(): Promise<ClientOptions> {
           prefetchCount: manualAck ? 1_000 : 0,
         },
       }
+    case 'kafka': {
+      const brokers = [new URL(requiredUrl('kafka')).host]
+      await makeTopics(brokers)
+      const consumer = { groupId: `bench.nest.${process.pid}` }
+      const run = { partitionsConsumedConcurrently: PARTITIONS }
+      const client = { clientId: 'bench', brokers, logLevel: logLevel.NOTHING }
+      return { transport: Transport.KAFKA, options: { client, consumer, run } }
+    }
     default:
       throw new Error(`unknown broker ${args.option('broker', '')}`)
   }
+}
+
+/** Its topics are its patterns. */
+async function makeTopics(brokers: string[]): Promise<void> {
+  const admin = new Kafka({ clientId: 'bench', brokers, logLevel: logLevel.NOTHING }).admin()
+  await admin.connect()
+  await admin.createTopics({
+    topics: ['orders.placed', 'orders.probe'].map((topic) => ({ topic, numPartitions: PARTITIONS })),
+  })
+  await admin.disconnect()
+}
+
+/** Its server is ready long before its group has formed: an event that is sent earlier is not for it. */
+async function firstArrived(): Promise<void> {
+  const arrived = new Promise<void>((resolve) => {
+    onProbe = () => resolve()
+  })
+  const timer = setInterval(() => client.emit('orders.probe', { index: 0, ...orders[0] }), 100)
+  await arrived
+  clearInterval(timer)
 }
 
 decorate()
@@ -102,9 +134,14 @@ const app = await NestFactory.createMicroservice(AppModule, { ...(options as Mic
 await app.listen()
 const client = ClientProxyFactory.create(
   // The client's own consumer is for replies, which RabbitMQ wants without acks.
-  options.transport === Transport.RMQ ? { ...options, options: { ...options.options, noAck: true } } : options,
+  options.transport === Transport.RMQ
+    ? { ...options, options: { ...options.options, noAck: true } }
+    : options.transport === Transport.KAFKA
+      ? { ...options, options: { ...options.options, producerOnlyMode: true } }
+      : options,
 )
 await client.connect()
+if (options.transport === Transport.KAFKA) await firstArrived()
 
 const output =
   args.option('mode', 'rate') === 'latency'

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { BrokerError, startPrivate } from '../../tools/brokers/index.ts'
 import type { Broker, KafkaBroker } from '../../tools/brokers/index.ts'
-import type { ServiceName } from '../suites/suite.ts'
+import type { ServiceName, SuiteName } from '../suites/suite.ts'
 import { BENCH_FOLDER } from './folders.ts'
 
 /** Brokers of this run alone, so that no other data or load is in the figures. */
@@ -34,16 +34,21 @@ function start(name: ServiceName) {
   return startPrivate(name, {})
 }
 
-/** Fills the topics that are read. Resolves with the command of Java, to which a main class of Kafka's tools is added. */
-async function prepareKafka(broker: KafkaBroker): Promise<readonly string[]> {
+/** Fills the topics that the suite of the client reads. */
+async function fillTopics(broker: KafkaBroker): Promise<void> {
   const program = join(BENCH_FOLDER, 'kafka/fill-topics.ts')
   const options = ['--conditions=busbar-source', '--disable-warning=ExperimentalWarning']
   await promisify(execFile)(process.execPath, [...options, program, broker.listeners.plaintext])
+}
+
+/** The command of Java, to which a main class of Kafka's tools is added. */
+function javaCommand(broker: KafkaBroker): readonly string[] {
   // Tools of tests start sooner with the simple compiler; here they are measured.
   return broker.toolCommand('').filter((arg) => arg !== '' && !arg.startsWith('-XX:TieredStopAtLevel'))
 }
 
-export async function startServices(names: ReadonlySet<ServiceName>): Promise<Services> {
+/** `suites`: what will be measured; some of them need data. */
+export async function startServices(names: ReadonlySet<ServiceName>, suites: readonly SuiteName[]): Promise<Services> {
   const env: Record<string, string> = {}
   const missing = new Map<ServiceName, string>()
   const versions: string[] = []
@@ -58,7 +63,8 @@ export async function startServices(names: ReadonlySet<ServiceName>): Promise<Se
     try {
       const broker = await start(name)
       started.push(broker)
-      if (broker.name === 'kafka') env['BUSBAR_BENCH_KAFKA_JAVA'] = JSON.stringify(await prepareKafka(broker))
+      if (broker.name === 'kafka') env['BUSBAR_BENCH_KAFKA_JAVA'] = JSON.stringify(javaCommand(broker))
+      if (broker.name === 'kafka' && suites.includes('kafka')) await fillTopics(broker)
       env[variableOf(name)] = broker.url
       versions.push(`${name} ${broker.version}`)
     } catch (error) {

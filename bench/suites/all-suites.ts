@@ -1,4 +1,5 @@
 import { kafkaSuite } from './kafka.ts'
+import { kafkaTransportSuite } from './kafka-transport.ts'
 import { memorySuite } from './memory.ts'
 import { natsSuite } from './nats.ts'
 import { rabbitmqSuite } from './rabbitmq.ts'
@@ -13,4 +14,5 @@ export const SUITES: Readonly<Record<SuiteName, Suite>> = {
   nats: natsSuite,
   redis: redisSuite,
   kafka: kafkaSuite,
+  'kafka-transport': kafkaTransportSuite,
 }

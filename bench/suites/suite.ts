@@ -1,9 +1,17 @@
 import type { CaseOutput } from '../harness/case-output.ts'
 
 export type ServiceName = 'rabbitmq' | 'nats' | 'redis' | 'postgres' | 'kafka'
-export type SuiteName = 'memory' | 'sqlite' | 'rabbitmq' | 'nats' | 'redis' | 'kafka'
+export type SuiteName = 'memory' | 'sqlite' | 'rabbitmq' | 'nats' | 'redis' | 'kafka' | 'kafka-transport'
 
-export const SUITE_NAMES: readonly SuiteName[] = ['memory', 'sqlite', 'rabbitmq', 'nats', 'redis', 'kafka']
+export const SUITE_NAMES: readonly SuiteName[] = [
+  'memory',
+  'sqlite',
+  'rabbitmq',
+  'nats',
+  'redis',
+  'kafka',
+  'kafka-transport',
+]
 
 /** What runs a case: Busbar, or a peer. The same subject of several cases runs once a round for all of them. */
 export interface Subject {

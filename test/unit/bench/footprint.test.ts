@@ -8,13 +8,13 @@ import { processFigures } from '../../../bench/footprint/process-figures.ts'
 describe('the arguments of the footprint benchmark', () => {
   test('have defaults', () => {
     const { brokers, topics, groups, seconds } = parseFootprintArguments([])
-    assert.deepEqual([brokers, topics, groups, seconds], [['rabbitmq', 'nats', 'redis'], [1, 10, 100], 3, 20])
+    assert.deepEqual([brokers, topics, groups, seconds], [['rabbitmq', 'nats', 'redis', 'kafka'], [1, 10, 100], 3, 20])
   })
 
-  test.each([[['kafka']], [['--topics', '1,x']], [['--groups', '0']], [['--rounds', '3']]])(
+  test.each([[['postgres']], [['--topics', '1,x']], [['--groups', '0']], [['--rounds', '3']]])(
     '%j are refused',
     (argv) => {
-      assert.throws(() => parseFootprintArguments(argv), { name: 'Error', message: /kafka|whole numbers|--rounds/ })
+      assert.throws(() => parseFootprintArguments(argv), { name: 'Error', message: /postgres|whole numbers|--rounds/ })
     },
   )
 })
