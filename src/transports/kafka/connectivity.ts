@@ -11,6 +11,7 @@ const PROBE_MS = 250
  * and go without a word, as with each election; it is lost when there is none.
  */
 export class Connectivity {
+  readonly hooks: ClientHooks
   readonly #host: TransportHost
   readonly #state: ConnectionState
   readonly #closing = new AbortController()
@@ -22,12 +23,18 @@ export class Connectivity {
   #reason: string | undefined
   #server: ServerAddress | undefined
 
-  constructor(host: TransportHost) {
+  /** `given`: hooks of the user, which are called as well. */
+  constructor(host: TransportHost, given: ClientHooks | undefined) {
     this.#host = host
     this.#state = new ConnectionState(host)
+    this.hooks = {
+      ...given,
+      onConnection: (event) => {
+        this.#changed(event)
+        given?.onConnection?.(event)
+      },
+    }
   }
-
-  readonly hooks: ClientHooks = { onConnection: (event) => this.#changed(event) }
 
   get server(): ServerAddress | undefined {
     return this.#open.size === 0 ? undefined : this.#server

@@ -29,7 +29,7 @@ export interface KafkaFetchOptions {
 
 /** Options of Busbar's Kafka client, merged over what the transport sets, at your own risk. */
 export interface KafkaNativeOptions {
-  /** Of `createClient`. */
+  /** Of `createClient`. Its hooks are called, too. */
   readonly client?: Partial<ClientOptions> | undefined
   /** Of the producer. */
   readonly producer?: ProducerOptions | undefined
@@ -150,7 +150,7 @@ export interface PartitionRule {
 
 export interface ResolvedKafkaOptions {
   /** Undefined with a client of the user's own. */
-  readonly connection: Omit<ClientOptions, 'hooks' | 'clientId'> | undefined
+  readonly connection: ClientOptions | undefined
   readonly client: KafkaClient | undefined
   readonly connectionName: string | undefined
   readonly producer: ProducerOptions

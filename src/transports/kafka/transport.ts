@@ -39,14 +39,14 @@ export class KafkaTransport {
 
   constructor(options: ResolvedKafkaOptions, host: TransportHost) {
     const { service } = host
-    this.#connectivity = new Connectivity(host)
+    this.#connectivity = new Connectivity(host, options.connection?.hooks)
     this.#isOwnClient = options.client === undefined
     const client =
       options.client ??
       createClient({
         brokers: [],
-        ...options.connection,
         clientId: options.connectionName ?? service,
+        ...options.connection,
         hooks: this.#connectivity.hooks,
       })
     const reports = new Reports(host)
