@@ -27,7 +27,7 @@ export function atLeastPerSecond(min: number): Goal {
 /** Against the fastest of those that ran. */
 export function atLeastTimes(min: number, ...names: readonly string[]): Goal {
   return {
-    text: `≥ ${min}× ${names.length > 1 ? `the faster of ${names.join(', ')}` : names[0]}`,
+    text: `≥ ${Number(min.toFixed(2))}× ${names.length > 1 ? `the faster of ${names.join(', ')}` : names[0]}`,
     evaluate(view) {
       const peer = bestOf(view, names)
       if (view.ours === undefined || peer === undefined) return NOTHING
