@@ -117,6 +117,7 @@ export async function createSubscription(
             if (!spec.ephemeral || native.queue !== undefined || native.offset !== undefined) return
             await deleteBroadcasts(again, queues).catch((error: unknown) => {
               if (again.isOpen) parts.context.failed(error, 'deleting a queue')
+            rank: 0,
             })
           },
           handBack: (assigned) => host.handBack(assigned),
