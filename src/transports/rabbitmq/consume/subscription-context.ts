@@ -61,4 +61,6 @@ export interface QueueNature {
   readonly groupQueue: string | undefined
   /** Made for this subscription, to be deleted with it. */
   readonly isTemporary: boolean
+  /** Its queues are those of all topics of the group (`queues: 'per-group'`). */
+  readonly isPerGroup: boolean
 }

@@ -429,6 +429,16 @@ export class QueueAssignment {
     this.update()
   }
 
+  /** Gives up the queues that it keeps although another member owns them: that one is there. */
+  yieldKept(): void {
+    for (const assigned of this.assignedQueues)
+      if (assigned.isKept) {
+        assigned.isKept = false
+        assigned.hasYielded = false
+      }
+    this.update()
+  }
+
   /** What this member handles has changed. */
   topicsChanged(): void {
     this.#membership?.topicsChanged()
