@@ -53,6 +53,7 @@ export type {
   ResolvedRetry,
   RetryOptions,
 } from './core/consume/consume-options.ts'
+export type { Where, WhereAttributes, WhereData, WhereText } from './core/where/where.ts'
 export type { ConsumerStats } from './core/consume/consumer-stats.ts'
 export type { AnyEventDefinition, EventDefinition, EventOptions } from './core/define.ts'
 export type {

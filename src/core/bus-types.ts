@@ -418,15 +418,15 @@ export interface Bus extends AsyncDisposable {
   consume<Data>(
     events: EventSet<Data>,
     handler: EventSetBatchHandler<Data>,
-    options: BatchConsumeOptions,
+    options: BatchConsumeOptions<Data>,
   ): ConsumerHandle
   /** Several events: see `defineEvents`. */
-  consume<Data>(events: EventSet<Data>, handler: EventSetHandler<Data>, options?: ConsumeOptions): ConsumerHandle
+  consume<Data>(events: EventSet<Data>, handler: EventSetHandler<Data>, options?: ConsumeOptions<Data>): ConsumerHandle
   /** A batch handler for one event. Otherwise like the overload below. */
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: BatchHandler<Output>,
-    options: BatchConsumeOptions,
+    options: BatchConsumeOptions<Output>,
   ): ConsumerHandle
   /**
    * Adds a consumer, before `start()` or after. Before, `start()` subscribes it. After, it subscribes at once: `ready` of the
@@ -447,7 +447,7 @@ export interface Bus extends AsyncDisposable {
   consume<Input, Output>(
     event: EventDefinition<Input, Output>,
     handler: Handler<Output>,
-    options?: ConsumeOptions,
+    options?: ConsumeOptions<Output>,
   ): ConsumerHandle
   /**
    * Runs `call` so that everything it publishes, even later, continues the given conversation. For HTTP requests, jobs and

@@ -4,13 +4,13 @@ import type { EventSet, EventSetBatchHandler, EventSetHandler } from './event-se
 import type { BatchHandler, Handler } from './handler.ts'
 
 /** A consumer defined apart from the bus, with a handler for single messages. */
-export interface SingleConsumerDefinition<Data = unknown> extends ConsumeOptions {
+export interface SingleConsumerDefinition<Data = unknown> extends ConsumeOptions<Data> {
   readonly handle: Handler<Data>
   readonly handleBatch?: undefined
 }
 
 /** A consumer defined apart from the bus, with a batch handler. */
-export interface BatchConsumerDefinition<Data = unknown> extends BatchConsumeOptions {
+export interface BatchConsumerDefinition<Data = unknown> extends BatchConsumeOptions<Data> {
   readonly handleBatch: BatchHandler<Data>
   readonly handle?: undefined
 }
@@ -30,8 +30,8 @@ export function defineConsumer(definition: ConsumerDefinition & { readonly topic
 /** Several events: see `defineEvents`. */
 export function defineConsumer<Data>(
   definition: (
-    | (Omit<SingleConsumerDefinition, 'handle'> & { readonly handle: EventSetHandler<Data> })
-    | (Omit<BatchConsumerDefinition, 'handleBatch'> & { readonly handleBatch: EventSetBatchHandler<Data> })
+    | (Omit<SingleConsumerDefinition<Data>, 'handle'> & { readonly handle: EventSetHandler<Data> })
+    | (Omit<BatchConsumerDefinition<Data>, 'handleBatch'> & { readonly handleBatch: EventSetBatchHandler<Data> })
   ) & { readonly topic: EventSet<Data> },
 ): AnyConsumerDefinition
 /**

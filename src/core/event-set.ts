@@ -6,6 +6,7 @@ import type { EncodedMessage, Message } from './message.ts'
 import { describe, OptionsReader } from './util/options-reader.ts'
 import { compilePattern, normalizePattern, topicProblem } from './topic.ts'
 import type { EventFilter } from './transport.ts'
+import type { MessageFilter } from './where/compile-where.ts'
 
 /** Several events that one consumer handles. Create one with `defineEvents`. */
 export interface EventSet<Data = unknown> {
@@ -112,13 +113,17 @@ export function isEvent<Input, Output>(
   return message.topic === event.topic && message.type === event.type && (message.version ?? 1) === event.version
 }
 
-/** Which messages a consumer skips; undefined for one that takes all. */
+/** Which messages a consumer skips whatever their data; undefined for one that takes all. */
 export function skipsOf(
   definition: AnyEventDefinition | EventSet | undefined,
+  where: MessageFilter | undefined,
 ): ((message: EncodedMessage) => boolean) | undefined {
-  if (definition === undefined || !('events' in definition) || definition.others === 'reject') return undefined
+  const isWanted = where?.ofAttributes
+  const skipped = isWanted === undefined ? undefined : (message: EncodedMessage): boolean => !isWanted(message)
+  if (definition === undefined || !('events' in definition) || definition.others === 'reject') return skipped
   const names = new Set(definition.events.map((event) => nameOf(event.topic, event.type, event.version)))
-  return ({ topic, type, version }) => !names.has(nameOf(topic, type, version ?? 1))
+  return (message) =>
+    !names.has(nameOf(message.topic, message.type, message.version ?? 1)) || skipped?.(message) === true
 }
 
 /** What a consumer takes, for a transport that can filter; undefined for one that takes all. */

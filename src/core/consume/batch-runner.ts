@@ -16,6 +16,8 @@ import type { Runner, RunnerHost } from './runner.ts'
 /** One run of a batch handler, and the context of the handler. */
 class Batch extends Span implements BatchContext {
   readonly deliveries: readonly PendingDelivery[]
+  /** Those that its handler gets, in the same order: not those that failed to be prepared, or that it does not want. */
+  readonly handed: PendingDelivery[] = []
   /** It was aborted because the broker took some of its messages back. */
   hasLost = false
   readonly #observation: Observation<'batch'> | undefined
@@ -54,9 +56,9 @@ class Batch extends Span implements BatchContext {
   }
 
   attempt(index: number): number {
-    const pending = this.deliveries[index]
+    const pending = this.handed[index]
     if (pending === undefined)
-      throw new RangeError(`The batch has ${this.deliveries.length} messages; there is no index ${index}`)
+      throw new RangeError(`The batch has ${this.handed.length} messages; there is no index ${index}`)
     return pending.attempt
   }
 
@@ -244,9 +246,10 @@ export class BatchRunner implements Runner {
     for (const [index, pending] of batch.deliveries.entries()) {
       const error = errors[index]
       if (error !== undefined) results[index] = error
-      else {
+      else if (!pending.isUnwanted) {
         usable.push(index)
         messages.push(pending.message)
+        batch.handed.push(pending)
       }
     }
     if (messages.length === 0) return results

@@ -2,6 +2,9 @@ import type { BatchMiddleware, Middleware } from '../handler.ts'
 import type { Message } from '../message.ts'
 import type { OptionsReader } from '../util/options-reader.ts'
 import type { StartFrom } from '../transport.ts'
+import { compileWhere } from '../where/compile-where.ts'
+import type { MessageFilter } from '../where/compile-where.ts'
+import type { Where } from '../where/where.ts'
 
 /** How a consumer retries messages whose handler failed. */
 export interface RetryOptions {
@@ -29,7 +32,7 @@ export interface RetryOptions {
 }
 
 /** Options of `bus.consume` and `defineConsumer`. */
-export interface ConsumeOptions {
+export interface ConsumeOptions<Data = unknown> {
   /** Consumer group: its members share the messages. Can't be combined with `broadcast`. Default: the bus's `service`. */
   readonly group?: string | undefined
   /**
@@ -37,6 +40,13 @@ export interface ConsumeOptions {
    * false.
    */
   readonly broadcast?: boolean | undefined
+  /**
+   * Which messages the handler wants; the others are acked without it, and counted in `stats().skipped`. The same for all members
+   * of a group: each acks what it does not want. Conditions on `data` see the output of the event's schema, so a message that does
+   * not fit the schema fails whether it is wanted or not; conditions on attributes are applied first, before the body is decoded.
+   * Default: all.
+   */
+  readonly where?: Where<Data> | undefined
   /** Maximum number of handlers (or batches) that run at once. Default 10. */
   readonly concurrency?: number | undefined
   /**
@@ -107,7 +117,7 @@ export interface ConsumeOptions {
 type NotForBatches = 'batch' | 'middleware' | 'publishOnAck' | 'guarantee'
 
 /** Options of a consumer with a batch handler. */
-export interface BatchConsumeOptions extends Omit<ConsumeOptions, NotForBatches> {
+export interface BatchConsumeOptions<Data = unknown> extends Omit<ConsumeOptions<Data>, NotForBatches> {
   /** Calls the handler with up to `size` messages, at most `timeoutMs` after the first of them arrived (default 100). */
   readonly batch: { readonly size: number; readonly timeoutMs?: number | undefined }
   /** Batch middleware of this consumer; runs inside the bus's `batchMiddleware`. */
@@ -130,6 +140,7 @@ export interface ResolvedRetry {
 export interface ResolvedConsumeOptions {
   readonly group: string | undefined
   readonly broadcast: boolean
+  readonly where: MessageFilter | undefined
   readonly concurrency: number
   readonly order: 'key' | 'strict' | 'none'
   readonly prefetch: number
@@ -187,6 +198,7 @@ export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOpt
   return Object.freeze({
     group,
     broadcast: reader.boolean('broadcast', false),
+    where: reader.has('where') ? compileWhere(reader, 'where', reader.raw('where')) : undefined,
     concurrency: order === 'strict' ? 1 : concurrency,
     order,
     prefetch: reader.integer('prefetch', Math.max(CONSUME_DEFAULTS.minPrefetch, 2 * concurrency * perSlot), {

@@ -12,7 +12,10 @@ export interface ConsumerStats {
   readonly settleFailed: number
   readonly doubleSettled: number
   readonly abandoned: number
-  /** Messages that are none of the events of the consumer, which were acked without a handler: see `defineEvents`. */
+  /**
+   * Messages that were acked without a handler, because they are none of the events of the consumer (see `defineEvents`) or do not
+   * match its `where`.
+   */
   readonly skipped: number
   /** Handlers (or batches) running now. */
   readonly running: number

@@ -84,7 +84,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
       timeoutMs: parts.options.timeoutMs,
       abandonAfterMs: parts.options.abandonAfterMs,
     }
-    const preparation = new Preparation(parts.definition, parts.codecs.hasAsync)
+    const preparation = new Preparation(parts.definition, parts.codecs.hasAsync, parts.options.where?.ofData)
     this.#runner = parts.makeRunner(this.#tracker, attemptHost, preparation)
   }
 

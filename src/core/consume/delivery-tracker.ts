@@ -78,7 +78,7 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
     this.#lifecycle = lifecycle
     this.#maxConcurrency = maxConcurrency
     this.#options = parts.options
-    this.#skips = skipsOf(parts.definition)
+    this.#skips = skipsOf(parts.definition, parts.options.where)
     this.#retry = new RetryPolicy(parts.options.retry, parts.clock)
     this.scheduler = new Scheduler(parts.options.order)
     this.clock = parts.clock
@@ -320,7 +320,8 @@ export class DeliveryTracker implements DeliverySink, RunnerHost, SettlerHost, S
 
   succeeded(pending: PendingDelivery, withAck: readonly OutgoingMessage[] = NOTHING): void {
     if (!this.#ended(pending)) return
-    this.counters.handled++
+    if (pending.isUnwanted) this.counters.skipped++
+    else this.counters.handled++
     if (pending.delivery.lost) {
       // Its messages are not published, so its handler must run again.
       if (withAck.length === 0) this.#handled.add(pending.delivery)

@@ -58,6 +58,8 @@ export class PendingDelivery {
   ackOf: 'this' | 'earlier' | undefined = undefined
   /** Its data is already the output of the schema. */
   isValidated = false
+  /** The filter `where` of the consumer does not match its data: it needs no handler. */
+  isUnwanted = false
   /** Size of what its handler has published and that waits for its ack (`publishOnAck`). */
   heldBytes = 0
   /** Noted at the broker as running. */

@@ -6,22 +6,35 @@ import { makeMany } from '../publish/make-many.ts'
 import type { EncodedMessage } from '../message.ts'
 import type { PendingDelivery } from './pending-delivery.ts'
 import { validate } from '../util/validate.ts'
+import type { MessageFilter } from '../where/compile-where.ts'
 
 /**
- * Makes the data of a delivery ready for its handler: decodes the body and runs the schema of the consumer's event. Runs before
- * each attempt, because the handler of an earlier one may have changed the data; never twice for one attempt. All runners use
- * it, so a message that can't be decoded or does not fit fails in the same way everywhere.
+ * Makes the data of a delivery ready for its handler: decodes the body, runs the schema of the consumer's event, and applies the
+ * filter `where` to the result: what no handler wants is marked `isUnwanted`, and its runner reports it as succeeded at once. Runs
+ * before each attempt, because the handler of an earlier one may have changed the data; never twice for one attempt. All runners
+ * use it, so a message that can't be decoded or does not fit fails in the same way everywhere.
  */
 export class Preparation {
   /** The event of a message. Throws a `ValidationError` for a message of none. */
   readonly #eventOf: ((message: EncodedMessage) => AnyEventDefinition) | undefined
+  readonly #isWanted: MessageFilter['ofData']
   readonly #isNeeded: boolean
 
-  /** `decodesFirst`: the body must be decoded before the handler starts, because a codec is asynchronous. */
-  constructor(definition: AnyEventDefinition | EventSet | undefined, decodesFirst: boolean) {
+  /**
+   * `decodesFirst`: the body must be decoded before the handler starts, because a codec is asynchronous. `isWanted`: the part of
+   * the filter `where` that needs the data.
+   */
+  constructor(
+    definition: AnyEventDefinition | EventSet | undefined,
+    decodesFirst: boolean,
+    isWanted?: MessageFilter['ofData'],
+  ) {
+    this.#isWanted = isWanted
     if (definition !== undefined) this.#eventOf = 'events' in definition ? eventFinder(definition) : () => definition
     this.#isNeeded =
-      decodesFirst || (definition !== undefined && ('events' in definition || definition.schema !== undefined))
+      decodesFirst ||
+      isWanted !== undefined ||
+      (definition !== undefined && ('events' in definition || definition.schema !== undefined))
   }
 
   /**
@@ -43,7 +56,14 @@ export class Preparation {
 
   #prepare(pending: PendingDelivery): void | Promise<void> {
     const decoding = pending.message.decode()
-    return decoding === undefined ? this.#validate(pending) : decoding.then(() => this.#validate(pending))
+    const ready = decoding === undefined ? this.#validate(pending) : decoding.then(() => this.#validate(pending))
+    if (this.#isWanted === undefined) return ready
+    return ready instanceof Promise ? ready.then(() => this.#filter(pending)) : this.#filter(pending)
+  }
+
+  #filter(pending: PendingDelivery): void {
+    const { message } = pending
+    pending.isUnwanted = this.#isWanted?.(message.data, message.encoded) === false
   }
 
   #validate(pending: PendingDelivery): void | Promise<void> {

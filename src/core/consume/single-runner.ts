@@ -74,9 +74,7 @@ export class SingleRunner implements Runner {
     try {
       const preparing = this.#preparation.run(pending)
       const result =
-        preparing === undefined
-          ? this.#handler(pending.message, attempt)
-          : preparing.then(() => this.#handlePrepared(attempt))
+        preparing === undefined ? this.#handle(attempt) : preparing.then(() => this.#handlePrepared(attempt))
       // Anything but a plain promise becomes one: its `then` may do anything.
       if (isThenable(result)) promise = Promise.resolve(result)
     } catch (error) {
@@ -114,7 +112,11 @@ export class SingleRunner implements Runner {
   /** An attempt that was aborted meanwhile must not start its handler: the next attempt may be running. */
   #handlePrepared(attempt: Attempt): unknown {
     if (attempt.aborted) throw attempt.signal.reason
-    return this.#handler(attempt.pending.message, attempt)
+    return this.#handle(attempt)
+  }
+
+  #handle(attempt: Attempt): unknown {
+    return attempt.pending.isUnwanted ? undefined : this.#handler(attempt.pending.message, attempt)
   }
 
   #end(attempt: Attempt, failed: boolean, error: unknown): void {

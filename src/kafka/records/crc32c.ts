@@ -4,7 +4,10 @@ import { crcTables, shiftTable, updateCrc } from './crc32c-tables.ts'
 /** Where the module expects its tables, and where input goes. The generator in tools/kafka-protocol has the same numbers. */
 const SHIFT_LONG_AT = 8_192
 const SHIFT_SHORT_AT = 12_288
-const INPUT_AT = 16_384
+const TABLES_BYTES = 16_384
+const INPUT_AT = 28_672
+/** Behind the input, for the module to clear. */
+const SPARE_BYTES = 128
 const LONG_STRIDE = 1_024
 const SHORT_STRIDE = 128
 
@@ -32,7 +35,7 @@ export function crc32c(data: Uint8Array, start = 0, end: number = data.length): 
   if (wasm === undefined) wasm = load()
   if (wasm === null) return crc32cInJs(data, start, end)
   const { update, memory } = wasm
-  const room = memory.length - INPUT_AT
+  const room = memory.length - INPUT_AT - SPARE_BYTES
   let state = -1
   for (let pos = start; pos < end; pos += room) {
     const part = data.subarray(pos, Math.min(end, pos + room))
@@ -51,7 +54,7 @@ function load(): WasmCrc | null {
   try {
     const { exports } = new WebAssembly.Instance(new WebAssembly.Module(Buffer.from(CRC32C_WASM, 'base64')))
     const { buffer } = exports['memory'] as { readonly buffer: ArrayBuffer }
-    const tables = new Int32Array(buffer, 0, INPUT_AT / 4)
+    const tables = new Int32Array(buffer, 0, TABLES_BYTES / 4)
     tables.set(crcTables().subarray(0, 8 * 256))
     tables.set(shiftTable(LONG_STRIDE), SHIFT_LONG_AT / 4)
     tables.set(shiftTable(SHORT_STRIDE), SHIFT_SHORT_AT / 4)

@@ -193,6 +193,21 @@ describe('batches', () => {
     expect(broker.outcomes()).toEqual(['1 reject', '2 reject', '3 reject'])
   })
 
+  it('report the attempts of the messages that the handler gets, not of those that could not be decoded', async () => {
+    const seen: [string, number][] = []
+    const { broker } = await stage((ids, ctx) => {
+      ids.forEach((id, index) => seen.push([id, ctx.attempt(index)]))
+      expect(() => ctx.attempt(ids.length)).toThrow(RangeError)
+    })
+    const broken = delivery('1', { body: Buffer.from('no JSON') })
+    broker.deliver(broken, delivery('2', { attempt: 2 }), delivery('3'))
+    await turn()
+    expect(seen).toEqual([
+      ['2', 2],
+      ['3', 1],
+    ])
+  })
+
   it('report the attempt of each message, and have a deadline', async () => {
     const seen: number[] = []
     let signal: AbortSignal | undefined
