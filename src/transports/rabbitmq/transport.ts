@@ -31,7 +31,7 @@ import { GroupQueues } from './topology/group-queues.ts'
 import { GroupRegistry } from './topology/group-registry.ts'
 import { KnownGroups } from './topology/known-groups.ts'
 import { Connection } from './connection/connection.ts'
-import { LimitedEntry } from './connection/limited-entry.ts'
+import { Turns } from '../../core/util/turns.ts'
 import { Outages } from './connection/outages.ts'
 import type { LiveConnection } from './connection/live-connection.ts'
 import { GROUP_KEY, Names } from './topology/names.ts'
@@ -70,7 +70,7 @@ interface Open {
 interface Consuming {
   readonly connection: Connection
   readonly members: MemberChannel
-  readonly questions: LimitedEntry
+  readonly questions: Turns
   readonly subscriptions: Set<LiveSubscription>
   /** Channels of its subscriptions, those included that are still being made. */
   channels: number
@@ -94,7 +94,7 @@ export class RabbitMqTransport implements Transport {
   readonly #subscriptions = new Set<LiveSubscription>()
   readonly #once = new OpenedOnce<Open>('RabbitMQ')
   #closed: Promise<void> | undefined
-  readonly #subscribing = new LimitedEntry(MAX_SUBSCRIBING)
+  readonly #subscribing = new Turns(MAX_SUBSCRIBING)
 
   constructor(options: ResolvedRabbitMqOptions) {
     this.#options = options
@@ -336,7 +336,7 @@ export class RabbitMqTransport implements Transport {
         down: () => undefined,
       })
       const members = new MemberChannel(names, number === 0 ? host.instanceId : `${host.instanceId}.${number}`, control)
-      const added = { connection, members, questions: new LimitedEntry(MAX_ASKING), subscriptions, channels: 0 }
+      const added = { connection, members, questions: new Turns(MAX_ASKING), subscriptions, channels: 0 }
       consuming.push(added)
       return added
     }

@@ -5,7 +5,7 @@ import { AttemptNotes } from '../../../src/transports/rabbitmq/consume/attempt-n
 import type { Note } from '../../../src/transports/rabbitmq/consume/attempt-notes.ts'
 import { Attempts } from '../../../src/transports/rabbitmq/consume/attempts.ts'
 import type { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
-import { LimitedEntry } from '../../../src/transports/rabbitmq/connection/limited-entry.ts'
+import { Turns } from '../../../src/core/util/turns.ts'
 import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import type { SubscriptionContext } from '../../../src/transports/rabbitmq/consume/subscription-context.ts'
 import { turn } from '../core/stage.ts'
@@ -40,7 +40,7 @@ function member(): Member {
   })
   const context: Partial<SubscriptionContext> = {
     clock,
-    questions: new LimitedEntry(1),
+    questions: new Turns(1),
     failed: () => undefined,
     live: () => made.live,
   }

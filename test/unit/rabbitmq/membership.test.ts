@@ -3,7 +3,7 @@ import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import { sleep } from '../../../src/core/clock.ts'
 import type { MemberChannel } from '../../../src/transports/rabbitmq/partitions/member-channel.ts'
-import { LimitedEntry } from '../../../src/transports/rabbitmq/connection/limited-entry.ts'
+import { Turns } from '../../../src/core/util/turns.ts'
 import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import { Membership } from '../../../src/transports/rabbitmq/partitions/membership.ts'
 import { turn } from '../core/stage.ts'
@@ -36,7 +36,7 @@ function meeting(topics?: { set: string; has: string[] }) {
         return Promise.resolve()
       },
     } as Partial<MemberChannel> as MemberChannel,
-    questions: { run: (ask) => turnOf().then(ask) } as Partial<LimitedEntry> as LimitedEntry,
+    questions: { run: (ask) => turnOf().then(ask) } as Partial<Turns> as Turns,
     topics: topics && { set: () => topics.set, has: (topic) => topics.has.includes(topic) },
     hasOthers: () => counted.then((others) => (others === undefined ? undefined : others > 0)),
     onChange: (members) => void told.push([...members]),
@@ -167,7 +167,7 @@ test('a broker that does not answer is given up after three seconds', async () =
 })
 
 test('the groups of a process ask no more than so many questions at once, in order', async () => {
-  const questions = new LimitedEntry(16)
+  const questions = new Turns(16)
   const [begun, ends]: [number[], (() => void)[]] = [[], []]
   const all = Array.from({ length: 40 }, (_, group) =>
     questions.run(

@@ -4,7 +4,7 @@ import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
 import type { Delivery, SubscriptionSpec, TransportHost } from '../../../src/core/transport.ts'
-import { LimitedEntry } from '../../../src/transports/rabbitmq/connection/limited-entry.ts'
+import { Turns } from '../../../src/core/util/turns.ts'
 import { createSubscription } from '../../../src/transports/rabbitmq/consume/create-subscription.ts'
 import type { SubscribingParts } from '../../../src/transports/rabbitmq/consume/create-subscription.ts'
 import { SharedGroup } from '../../../src/transports/rabbitmq/consume/shared-group.ts'
@@ -90,7 +90,7 @@ async function shared(prefetch = 10): Promise<Shared> {
     context: {
       clock,
       salt: 'salt',
-      questions: new LimitedEntry(12),
+      questions: new Turns(12),
       live: () => undefined,
       failed: (error: unknown) => void log.push(`failed: ${String(error)}`),
       slow: () => undefined,

@@ -3,7 +3,7 @@ import type { Clock, Timer } from '../../../core/clock.ts'
 import { ConnectionError, TimeoutError } from '../../../core/errors.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
 import type { Listener, MemberChannel } from './member-channel.ts'
-import type { LimitedEntry } from '../connection/limited-entry.ts'
+import type { Turns } from '../../../core/util/turns.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import { sharing } from './topic-set.ts'
 
@@ -45,7 +45,7 @@ export interface MembershipParts {
   readonly first: string
   readonly channel: MemberChannel
   /** Lets so many groups of the process ask the broker at once. */
-  readonly questions: LimitedEntry
+  readonly questions: Turns
   readonly clock: Clock
   /**
    * Whether another member consumes the group's first queue. Undefined when this one does: the broker does not count
