@@ -7,6 +7,7 @@ import type { Delivery, SubscriptionSpec, TransportHost } from '../../../src/cor
 import { Turns } from '../../../src/core/util/turns.ts'
 import { createSubscription } from '../../../src/transports/rabbitmq/consume/create-subscription.ts'
 import type { SubscribingParts } from '../../../src/transports/rabbitmq/consume/create-subscription.ts'
+import type { QueueConsumer } from '../../../src/transports/rabbitmq/consume/queue-consumer.ts'
 import { SharedGroup } from '../../../src/transports/rabbitmq/consume/shared-group.ts'
 import type { TopicSubscription } from '../../../src/transports/rabbitmq/consume/topic-subscription.ts'
 import type { MemberChannel } from '../../../src/transports/rabbitmq/partitions/member-channel.ts'
@@ -39,6 +40,7 @@ interface Shared {
   readonly arrive: (topic: string, key: string) => void
   /** Topics of the stored dead letters. */
   readonly letters: string[]
+  readonly readers: () => readonly QueueConsumer[]
 }
 
 /** One queue that several topics share; the test is the broker, the other member and the runtime. */
@@ -120,7 +122,8 @@ async function shared(prefetch = 10): Promise<Shared> {
   }
   // With AMQP's own fields wanted, messages come by the library.
   const native = { partitions: 1, metadata: ['priority'] }
-  group.begin(await createSubscription({ ...spec('>'), native }, group, parts as SubscribingParts, group))
+  const queues = await createSubscription({ ...spec('>'), native }, group, parts as SubscribingParts, group)
+  group.begin(queues)
   let tag = 0
   return {
     clock,
@@ -130,6 +133,7 @@ async function shared(prefetch = 10): Promise<Shared> {
     refused,
     bound,
     letters,
+    readers: () => queues.assignment.assignedQueues.map(({ reader }) => reader),
     async consume(topic, credit = 0) {
       const received: Delivery[] = []
       const drop = (deliveries: readonly Delivery[]): void => {
@@ -281,4 +285,22 @@ test('what waits for other topics is not reported as lag of one', async () => {
   await turn()
   assert.equal(await one.subscription.readyHere(), 0)
   assert.equal(await other.subscription.readyHere(), 1)
+})
+
+test('a message that waits for its retry does not count for the same key of another topic', async () => {
+  const { consume, arrive, clock, readers } = await shared()
+  const [waiting, running] = [await consume('waiting', 5), await consume('running', 5)]
+  arrive('waiting', 'k')
+  arrive('running', 'k')
+  await turn()
+  const [delivery] = waiting.received as [Delivery]
+  await waiting.subscription.noteAttempts([{ delivery, used: 1, running: false, notBefore: clock.now() + 60_000 }])
+  const [reader] = readers()
+  assert.equal(reader?.isAllWaiting(clock.now()), false)
+  assert.equal(running.received.length, 1)
+  arrive('waiting', 'k')
+  await running.subscription.settle([{ delivery: running.received[0] as Delivery, outcome: { type: 'ack' } }])
+  await turn()
+  assert.equal(waiting.received.length, 2)
+  assert.equal(reader.isAllWaiting(clock.now()), true)
 })

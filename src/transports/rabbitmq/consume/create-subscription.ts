@@ -314,6 +314,7 @@ function makeReader(
     maxHeld: shareOf(native.maxBuffered, partitions),
     bodies: host.bodies,
     isStrict: spec.order === 'strict',
+    isPerGroup: host.nature.isPerGroup,
     options: native,
     host,
   })

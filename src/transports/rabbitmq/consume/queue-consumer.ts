@@ -64,6 +64,8 @@ export interface QueueConsumerParts {
   readonly bodies: BodyBudget
   /** Each message of the queue waits for the one before it. */
   readonly isStrict: boolean
+  /** It is a queue of several topics, each with a consumer of its own. */
+  readonly isPerGroup: boolean
   readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag' | 'metadata'>
   readonly host: QueueConsumerHost
 }
@@ -181,11 +183,16 @@ export class QueueConsumer implements DeliveryReader {
     const keys = new Set<string | undefined>()
     for (const delivery of this.#window.latest()) {
       if (delivery.state !== 'handed' && delivery.state !== 'settling') continue
-      const { key } = delivery.message
+      const key = this.#keyOf(delivery)
       if (delivery.isWaitingAt(now)) keys.add(key)
       else if (!(this.#parts.isStrict ? keys.size > 0 : key !== undefined && keys.has(key))) return false
     }
     return true
+  }
+
+  /** Where topics share the queue, each has its own keys. */
+  #keyOf({ message: { key, topic } }: RabbitMqDelivery): string | undefined {
+    return key === undefined || !this.#parts.isPerGroup ? key : `${topic}/${key}`
   }
 
   /** Starts to consume. Rejects when the broker refuses. */

@@ -198,8 +198,13 @@ export class Topology implements Prerequisites {
     isDeleted = false,
   ): Promise<number> {
     const { names, options, groups } = this.#parts
-    for (const topic of topics) groups.set(topic, group, layout)
-    if (!options.declare) return 0
+    const know = (): void => {
+      for (const topic of topics) groups.set(topic, group, layout)
+    }
+    if (!options.declare) {
+      know()
+      return 0
+    }
     const known = this.#of(live)
     if (isDeleted) known.listed = undefined
     known.listed ??= this.#sharingTopics(live)
@@ -212,6 +217,7 @@ export class Topology implements Prerequisites {
       const count = await this.#withExchanges(declaring, () => bindTopics(declaring, names, group, topics, layout))
       await Promise.all(newTopics.map((topic) => this.#register(topic, group, layout)))
       for (const topic of newTopics) listed.add(`${topic}:${group}`)
+      know()
       return count
     } finally {
       await declaring.close()
