@@ -149,7 +149,7 @@ describe("RabbitMQ: topics that share the queues of their group (queues: 'per-gr
     },
   )
 
-  test('a topic is deleted from its group alone, and with the last one the group is', async () => {
+  test('a topic is deleted from its group alone, and with the last one the group is', { timeout: 60_000 }, async () => {
     const group = uniqueName('group')
     const [first, second] = [`${group}.first`, `${group}.second`]
     const on = bus({}, group)

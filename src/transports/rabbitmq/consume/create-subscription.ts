@@ -80,7 +80,9 @@ export async function createSubscription(
       partitions: layout?.partitions ?? 1,
       isForeign: native.queue !== undefined && native.offset === undefined,
       isTemporary: spec.ephemeral && native.offset === undefined,
-      groupQueue: isPattern(spec.topic) || native.queue !== undefined ? declared.queues[0] : undefined,
+      // The shared queues of a group are found by its name.
+      groupQueue:
+        shared === undefined && (isPattern(spec.topic) || native.queue !== undefined) ? declared.queues[0] : undefined,
       isPerGroup: shared !== undefined,
     },
     consumerTimeoutMs: parts.options.consumerTimeoutMs,

@@ -435,13 +435,17 @@ export class Topology implements Prerequisites {
   copyGroup(live: LiveConnection, message: OutgoingMessage): Promise<void> | undefined {
     const { queues } = this.#parts
     const first = queues.firstOf(message)
-    return queues.isKnown(first) ? undefined : this.#countQueues(live, first)
+    return queues.isKnown(first) ? undefined : this.#countQueues(live, message, first)
   }
 
-  async #countQueues(live: LiveConnection, first: string): Promise<void> {
+  async #countQueues(live: LiveConnection, { topic, group = '' }: OutgoingMessage, first: string): Promise<void> {
+    const { groups, names, queues } = this.#parts
     const declaring = new DeclareChannel(live)
     try {
-      this.#parts.queues.learn(first, Math.max(1, await countQueues(declaring, first)))
+      const count = await countQueues(declaring, first)
+      const shared = count > 0 ? 0 : await countQueues(declaring, names.group(ALL_TOPICS, group))
+      if (shared > 0) groups.set(topic, group, { order: 'key', partitions: shared, perGroup: true })
+      queues.learn(shared > 0 ? names.group(ALL_TOPICS, group) : first, Math.max(1, count, shared))
     } finally {
       await declaring.close()
     }
