@@ -55,7 +55,7 @@ export interface RabbitMqOptions {
   /**
    * `per-topic`: each topic of a group has its own `partitions` queues. `per-group`: all topics of a group share its
    * `partitions` queues, for groups with hundreds of topics; members of a group must consume the same topics then, and
-   * a topic whose handlers are slow or paused can hold up the others. Consumers of patterns, with `order: 'strict'`,
+   * a topic whose handlers are slow or paused can hold up the others. Consumers of patterns, with `order: 'none'` or `'strict'`,
    * `broadcast: true` or `native.queue` have their own queues anyway. A group that exists in the other form is refused.
    *
    * @default 'per-topic'

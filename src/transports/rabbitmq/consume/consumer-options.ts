@@ -156,7 +156,7 @@ export function checkSharedOptions({ native, topic }: Pick<SubscriptionSpec, 'na
   for (const field of Object.keys(native ?? {}))
     reader.problem(
       field,
-      "is for queues of its own, and with queues: 'per-group' the topics of a group share its queues. Leave it out, or give this consumer a pattern, order: 'strict' or native.queue",
+      "is for queues of its own, and with queues: 'per-group' the topics of a group share its queues. Leave it out, or give this consumer order: 'none' or 'strict', a pattern, or native.queue",
     )
   reader.done()
 }

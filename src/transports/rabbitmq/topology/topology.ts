@@ -99,7 +99,7 @@ export function sharesQueues(
   { queues }: Pick<ResolvedRabbitMqOptions, 'queues'>,
   { topic, order }: { readonly topic: string; readonly order: GroupLayout['order'] },
 ): boolean {
-  return queues === 'per-group' && order !== 'strict' && !isPattern(topic)
+  return queues === 'per-group' && order === 'key' && !isPattern(topic)
 }
 
 export function sharedLayout({ partitions }: Pick<ResolvedRabbitMqOptions, 'partitions'>): GroupLayout {
@@ -242,7 +242,7 @@ export class Topology implements Prerequisites {
     const isPerGroup = topic === ALL_TOPICS
     const rest = isPerGroup
       ? `all of its topics share its queues ("${queue}"), so its members need queues: 'per-group' too`
-      : `has queues of its own ("${queue}"), so its members need queues: 'per-topic', or order: 'strict'. To change it, let its members handle what waits, and delete it: bus.admin().deleteGroup("${topic}", "${group}")`
+      : `has queues of its own ("${queue}"), so its members need queues: 'per-topic', or the order of those. To change it, let its members handle what waits, and delete it: bus.admin().deleteGroup("${topic}", "${group}")`
     throw new ConfigurationError(nameOfGroup(topic, group), [{ path: 'queues', message: rest }])
   }
 
