@@ -102,6 +102,7 @@ export function resolveKafkaOptions(options: KafkaOptions | undefined): Resolved
     partitions: readPartitions(reader),
     replicationFactor: reader.integer('replicationFactor', undefined, { min: 1, max: 32_767 }),
     topicConfigs: readConfigs(reader),
+    retryTopics: reader.boolean('retryTopics', true),
     group: reader.string('group', undefined),
     revokeTimeoutMs,
     commitIntervalMs: reader.integer('commitIntervalMs', DEFAULTS.commitIntervalMs),

@@ -1,3 +1,4 @@
+import type { Timer } from '../../../core/clock.ts'
 import type {
   CommittedPosition,
   Consumer,
@@ -10,6 +11,7 @@ import type { KafkaContext } from '../context.ts'
 import { decodeRecord, emptyRecord, hashOfTopic } from '../partitions/commit-record.ts'
 import type { CommitRecord } from '../partitions/commit-record.ts'
 import { Partition } from '../partitions/partition.ts'
+import type { GroupRetries } from '../retry/group-retries.ts'
 import { positionOf } from '../wire/mapping.ts'
 import { GroupAssignment, partitionKey } from './group-assignment.ts'
 import { GroupMoves } from './group-moves.ts'
@@ -17,6 +19,11 @@ import type { Move } from './group-moves.ts'
 import type { GroupTopics } from './group-topics.ts'
 import type { GroupWarnings } from './group-warnings.ts'
 import type { KafkaSubscription } from './subscription.ts'
+
+/** How long a leader may take to know where its log ends; how often it is looked; and by how many records it can be behind at most. */
+const LATE_MS = 5_000
+const COMPARE_MS = 200
+const MAX_LATE = 1_000_000
 
 export interface GroupPartitionsOptions {
   readonly context: KafkaContext
@@ -26,6 +33,8 @@ export interface GroupPartitionsOptions {
   readonly owner: string
   readonly topics: GroupTopics
   readonly warnings: GroupWarnings
+  /** Undefined for a broadcast. */
+  readonly retries: GroupRetries | undefined
   readonly consumer: () => Consumer | undefined
   /** Something of it has changed; `now`: it must not wait. */
   readonly changed: (partition: Partition, now: boolean) => void
@@ -45,6 +54,8 @@ export class GroupPartitions {
   readonly #topics: GroupTopics
   readonly #partitions = new Map<string, Partition>()
   readonly #ofPartition = new Map<Partition, KafkaSubscription>()
+  /** Those whose records are compared with their logs again soon. */
+  readonly #comparing = new Map<Partition, Timer>()
   readonly #assignment: GroupAssignment
   readonly #moves: GroupMoves | undefined
 
@@ -60,6 +71,7 @@ export class GroupPartitions {
       warnings,
       find: (places) => this.#find(places),
       subscriptionOf: (partition) => this.#ofPartition.get(partition),
+      isBeside: (place) => this.#isBeside(place),
       assignment: () => options.consumer()?.assignment ?? [],
       free,
     })
@@ -74,6 +86,8 @@ export class GroupPartitions {
 
   close(): void {
     this.#moves?.close()
+    for (const timer of this.#comparing.values()) timer.cancel()
+    this.#comparing.clear()
   }
 
   /** What happens to the partitions of a consumer, from now on. */
@@ -104,14 +118,36 @@ export class GroupPartitions {
     return found?.mine === true && found.isPaused
   }
 
-  arrived(consumer: Consumer, { topic, partition: index, records, nextOffset, leaderEpoch }: ConsumerBatch): void {
+  arrived({ topic, partition: index, records, nextOffset, leaderEpoch }: ConsumerBatch): void {
     const partition = this.#partitions.get(partitionKey(topic, index))
     if (partition === undefined || !partition.mine) return
-    const end = partition.mustCompare ? endOf(consumer, topic, index) : -1
-    partition.arrived(records, nextOffset, leaderEpoch, end)
-    if (partition.isForeign) this.#options.warnings.foreign(partition)
-    partition.isForeign = false
+    partition.arrived(records, nextOffset, leaderEpoch)
+    if (!partition.isTrusted) this.#compare(partition)
     this.#ofPartition.get(partition)?.arrived(partition)
+  }
+
+  /** What the owner before has left may be of another log. A new leader learns late where its log ends: it is asked for a while. */
+  #compare(partition: Partition): void {
+    if (this.#comparing.has(partition)) return
+    const { span } = partition
+    const { clock } = this.#context.host
+    const began = clock.monotonic()
+    const compare = (): void => {
+      this.#comparing.delete(partition)
+      if (partition.span !== span || partition.isTrusted) return
+      const end = endOf(this.#options.consumer(), partition)
+      const excess = end < 0 ? 1 : partition.compare(end)
+      if (excess > 0) {
+        if (excess <= MAX_LATE && clock.monotonic() - began < LATE_MS) {
+          this.#comparing.set(partition, clock.setTimer(COMPARE_MS, compare))
+          return
+        }
+        partition.distrust()
+        this.#options.warnings.foreign(partition)
+      }
+      this.#ofPartition.get(partition)?.arrived(partition)
+    }
+    compare()
   }
 
   // --- where it begins ---------------------------------------------------------------------------------------------
@@ -127,7 +163,9 @@ export class GroupPartitions {
       const { lastFloor } = this.#partitionOf(topic, index)
       // A broadcast goes on where it was: nobody else knows.
       const isBack = this.#options.groupId === undefined && lastFloor >= 0
-      const beginning = isBack ? lastFloor : this.#options.beginning(topic, index)
+      const { retries } = this.#options
+      const start = retries?.besideOf(topic, index)?.start ?? this.#options.beginning(topic, index)
+      const beginning = isBack ? lastFloor : start
       this.#load(subscription, topic, index, topicId, this.#newRecord(beginning))
       return { offset: beginning }
     }
@@ -165,9 +203,14 @@ export class GroupPartitions {
     const partitions = record.partitions === 0 ? this.#options.partitionsOf(topic) : record.partitions
     partition.load({ ...record, topic: topicHashOf(topicId), partitions }, how)
     this.#ofPartition.set(partition, subscription)
-    if (subscription.spec.order === 'strict' && index > 0) this.#options.warnings.notStrict(partition)
+    const { retries, warnings } = this.#options
+    const isBeside = partition.source !== undefined
+    if (subscription.spec.order === 'strict' && index > 0 && !isBeside) warnings.notStrict(partition)
     subscription.assigned(partition)
-    if (this.#moves === undefined) this.#checked([partition])
+    if (isBeside) retries?.reading(partition)
+    else retries?.loaded(partition)
+    // A group is moved in its topics; what waits beside them goes with that.
+    if (this.#moves === undefined || isBeside) this.#checked([partition])
     else this.#moves.check(partition)
     this.#options.changed(partition, true)
   }
@@ -181,8 +224,14 @@ export class GroupPartitions {
   }
 
   #moved(partition: Partition, { offset, id }: Move): void {
+    this.moveTo(partition, offset, id)
+    void this.#options.retries?.moved(partition)
+  }
+
+  /** It continues at that offset, whatever is known of it. `moved`: the last move that was carried out. */
+  moveTo(partition: Partition, offset: number, moved: number): void {
     if (!this.#ofPartition.has(partition)) return
-    this.#reload(partition, offset, id, 'the group was moved')
+    this.#reload(partition, offset, moved, 'the group was moved')
     const { topic, index } = partition
     this.#options.consumer()?.seek({ topic, partition: index, offset })
   }
@@ -207,7 +256,8 @@ export class GroupPartitions {
   #passed(place: TopicPartition, to: number): void {
     const [partition] = this.#find([place])
     if (partition === undefined) return
-    partition.arrived([], to, -1, -1)
+    partition.arrived([], to, -1)
+    if (!partition.isTrusted) this.#compare(partition)
     this.#ofPartition.get(partition)?.arrived(partition)
   }
 
@@ -230,7 +280,10 @@ export class GroupPartitions {
   }
 
   /** The client asks where to begin with the new topic. */
-  #recreated(places: readonly TopicPartition[]): void {
+  #recreated(lost: readonly TopicPartition[]): void {
+    for (const place of lost.filter((each) => this.#isBeside(each)))
+      this.#options.retries?.recreated(this.#partitionOf(place.topic, place.partition))
+    const places = lost.filter((each) => !this.#isBeside(each))
     this.#options.warnings.recreated(places)
     for (const topic of new Set(places.map((each) => each.topic))) this.#options.recreated(topic)
     // How far a broadcast had read the old one says nothing about it.
@@ -248,8 +301,15 @@ export class GroupPartitions {
   #partitionOf(topic: string, index: number): Partition {
     const key = partitionKey(topic, index)
     let partition = this.#partitions.get(key)
-    if (partition === undefined) this.#partitions.set(key, (partition = new Partition(topic, index)))
+    if (partition === undefined) {
+      partition = new Partition(topic, index, this.#options.retries?.besideOf(topic, index)?.source)
+      this.#partitions.set(key, partition)
+    }
     return partition
+  }
+
+  #isBeside({ topic, partition }: TopicPartition): boolean {
+    return this.#options.retries?.besideOf(topic, partition) !== undefined
   }
 
   #find(places: readonly TopicPartition[]): Partition[] {
@@ -270,8 +330,9 @@ function topicHashOf(topicId: string | undefined): number {
   return topicId === undefined ? 0 : hashOfTopic(topicId)
 }
 
-function endOf(consumer: Consumer, topic: string, index: number): number {
-  return consumer.positions.find((each) => each.topic === topic && each.partition === index)?.end ?? -1
+/** -1 while it is not known. */
+function endOf(consumer: Consumer | undefined, { topic, index }: Partition): number {
+  return consumer?.positions.find((each) => each.topic === topic && each.partition === index)?.end ?? -1
 }
 
 export function placeOf({ topic, index }: Partition): TopicPartition {

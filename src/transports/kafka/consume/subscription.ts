@@ -1,6 +1,6 @@
 // Over 250 lines: one member's side of the contract; partitions, credit and settlement are in files of their own.
 import { StateError } from '../../../core/errors.ts'
-import { compilePattern, isPattern } from '../../../core/topic.ts'
+import { isPattern } from '../../../core/topic.ts'
 import type {
   AttemptNote,
   Delivery,
@@ -21,10 +21,12 @@ import type { KafkaRecord } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import { PartitionDelays } from '../delays/partition-delays.ts'
 import { MAX_DELAYED } from '../partitions/partition.ts'
-import type { Delayed, Partition, PartitionDelivery } from '../partitions/partition.ts'
+import type { Partition, PartitionDelivery } from '../partitions/partition.ts'
+import type { GroupRetries } from '../retry/group-retries.ts'
 import { positionOf } from '../wire/mapping.ts'
 import type { Decoded } from '../wire/mapping.ts'
 import { Credit } from './credit.ts'
+import { topicMatcher } from './topic-expression.ts'
 
 /** Part of `prefetchBytes` that messages may take which wait for their time. */
 const DELAYED_SHARE = 1 / 2
@@ -44,7 +46,10 @@ export interface Reader {
   behind(partitions: Iterable<Partition>): number | undefined
   /** Gives the partitions back; resolves when the group knows. */
   leave(subscription: KafkaSubscription): Promise<void>
-  readonly trouble: string | undefined
+  /** Where messages go whose delays have no room in a commit; undefined for a broadcast. */
+  readonly retries: GroupRetries | undefined
+  /** Why nothing comes of these, or can't be finished. */
+  trouble(partitions: Iterable<Partition>): string | undefined
 }
 
 export interface SubscriptionParts {
@@ -68,6 +73,8 @@ export class KafkaSubscription implements TransportSubscription {
   readonly #held = new Set<Partition>()
   readonly #handovers: Handovers
   readonly #unstored: UnstoredCount = { count: 0 }
+  /** Of partitions whose last commit was refused. */
+  readonly #unstorable: UnstoredCount = { count: 0 }
   readonly #prefetch: number
   readonly #onClosed: SubscriptionParts['onClosed']
   reader: Reader | undefined
@@ -81,7 +88,7 @@ export class KafkaSubscription implements TransportSubscription {
   constructor({ context, spec, sink, publish, onClosed }: SubscriptionParts) {
     this.#onClosed = onClosed
     this.spec = spec
-    this.matches = compilePattern(spec.topic)
+    this.matches = topicMatcher(spec.topic)
     this.#context = context
     this.#sink = sink
     this.#prefetch = spec.prefetch
@@ -95,7 +102,7 @@ export class KafkaSubscription implements TransportSubscription {
     this.#credit = new Credit(spec, {
       now: () => clock.now(),
       receive: (batch) => sink.receive(batch),
-      unstored: () => this.#unstored.count,
+      unstored: this.#unstored,
       storeNow: () => this.#storeNow(),
       reserve: (partition) => this.reader?.changed(partition, true),
       changed: (partition) => this.reader?.changed(partition, false),
@@ -103,8 +110,7 @@ export class KafkaSubscription implements TransportSubscription {
       consumed: (partition) => this.#consumed(partition),
       partitionCount: () => Math.max(this.share, this.#held.size),
       decode: (record, partition) => this.#decode(record, partition),
-      delay: (partition, delayed) => this.#delay(partition, delayed),
-      mayKeep: (bytes) => this.#delays.mayKeep(bytes),
+      delay: (delivery, dueAt, isAsRead) => this.#putAside(delivery, dueAt, isAsRead),
     })
     this.#settlement = new PartitionSettlement({
       isHeld: () => true,
@@ -116,6 +122,7 @@ export class KafkaSubscription implements TransportSubscription {
         this.reader?.changed(partition, now)
         if (partition.hasWork) this.#credit.ready(partition)
       },
+      noted: (partition, isAwaited) => this.reader?.changed(partition, isAwaited),
       settled: () => {
         this.#handovers.settled()
         this.#credit.wake()
@@ -174,7 +181,7 @@ export class KafkaSubscription implements TransportSubscription {
 
   state(): SubscriptionState {
     const standby = !this.spec.ephemeral && this.isAssigned && this.#held.size === 0
-    return { standby, trouble: this.reader?.trouble }
+    return { standby, trouble: this.reader?.trouble(this.#held) }
   }
 
   async drain(): Promise<void> {
@@ -202,7 +209,7 @@ export class KafkaSubscription implements TransportSubscription {
 
   /** It is ours now, and was loaded. */
   assigned(partition: Partition): void {
-    partition.unstoredOfAll = this.#unstored
+    partition.countInto(this.#unstored)
     this.#held.add(partition)
   }
 
@@ -214,8 +221,15 @@ export class KafkaSubscription implements TransportSubscription {
 
   /** A commit was confirmed. */
   stored(partition: Partition): void {
+    if (partition.unstoredOfAll !== this.#unstored) partition.countInto(this.#unstored)
     if (partition.hasWork) this.#credit.ready(partition)
     else this.#credit.wake()
+  }
+
+  /** A commit was refused, perhaps for good: what is finished there must not keep others from being handed out. */
+  refused(partition: Partition): void {
+    partition.countInto(this.#unstorable)
+    this.#credit.wake()
   }
 
   /**
@@ -257,21 +271,26 @@ export class KafkaSubscription implements TransportSubscription {
 
   // --- records -----------------------------------------------------------------------------------------------------
 
-  #decode(record: KafkaRecord, { topic, index }: Partition): Decoded | undefined {
-    const decoded = this.#context.mapping.decode(record, topic, index)
+  #decode(record: KafkaRecord, { origin }: Partition): Decoded | undefined {
+    const decoded = this.#context.mapping.decode(record, origin.topic, origin.index)
     const { group } = decoded
     // A redrive for another group; a line in the log of removals of a dead-letter topic.
     return (group !== undefined && group !== this.spec.group) || decoded.isRemoval ? undefined : decoded
   }
 
   #comesAgain(delivery: PartitionDelivery, dueAt: number | undefined): void {
-    const { owner } = delivery
-    if (dueAt === undefined) owner.push(delivery)
-    else this.#delay(owner, owner.putAside(delivery, dueAt, this.#delays.mayKeep(delivery.bytes)))
+    if (dueAt === undefined) delivery.owner.push(delivery)
+    else this.#putAside(delivery, dueAt, false)
   }
 
-  #delay(partition: Partition, delayed: Delayed): void {
-    this.#delays.add(partition, delayed)
+  #putAside(delivery: PartitionDelivery, dueAt: number, isAsRead: boolean): void {
+    const { owner } = delivery
+    const retries = this.reader?.retries
+    const moves = retries?.wants(delivery, dueAt, isAsRead) === true
+    const delayed = owner.putAside(delivery, dueAt, moves || this.#delays.mayKeep(delivery.bytes))
+    if (isAsRead) owner.keptAsRead(delayed)
+    if (moves) retries?.move(owner, delayed, () => this.#delays.add(owner, delayed))
+    else this.#delays.add(owner, delayed)
   }
 
   #delayedLost({ topic, index }: Partition, offset: number, count: number): void {
@@ -306,7 +325,7 @@ export class KafkaSubscription implements TransportSubscription {
   }
 
   #full(partition: Partition): void {
-    if (partition.unread === 0) return
+    if (partition.unread === 0 || partition.moving > 0) return
     if (partition.delayed.size >= MAX_DELAYED) {
       this.#context.reports.warnOnce(
         'delayed-full',

@@ -2,6 +2,7 @@ import type { OutgoingMessage, Position } from '../../../core/message.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
 import type { Producer, ProducerOptions, Transaction } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
+import type { PlacedMessage } from '../retry/retry-copy.ts'
 import { positionOf } from '../wire/mapping.ts'
 
 /** Where a dead letter goes: the other partition has the log of removals. */
@@ -29,8 +30,11 @@ export async function sendInTransaction(
   const byTopic = Map.groupBy(batch.entries(), ([, { topic }]) => topic)
   await Promise.all(
     [...byTopic].map(async ([topic, entries]) => {
-      const partition = isDeadLetterTopic(topic) ? { partition: LETTERS_PARTITION } : {}
-      const records = entries.map(([, message]) => ({ ...mapping.encode(message), ...partition }))
+      const inTopic = isDeadLetterTopic(topic) ? { partition: LETTERS_PARTITION } : {}
+      const records = entries.map(([, message]) => {
+        const place = 'partition' in message ? { partition: (message as PlacedMessage).partition } : inTopic
+        return { ...mapping.encode(message), ...place }
+      })
       for (const range of await transaction.sendMany(topic, records, { signal })) {
         for (const [at, index] of range.indexes().entries()) {
           const entry = entries[index]
