@@ -44,7 +44,7 @@ import type { QueueConsumer, ConsumerEnd } from './consume/queue-consumer.ts'
 import { createSubscription } from './consume/create-subscription.ts'
 import type { SubscribingParts } from './consume/create-subscription.ts'
 import type { SharedGroup } from './consume/shared-group.ts'
-import { SharedGroups, sharesQueuesOfGroup } from './consume/shared-groups.ts'
+import { SharedGroups } from './consume/shared-groups.ts'
 import type { RabbitMqSubscription } from './consume/subscription.ts'
 import type { LiveSubscription, SubscriptionContext } from './consume/subscription-context.ts'
 
@@ -140,7 +140,7 @@ export class RabbitMqTransport implements Transport {
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
     const open = this.#once.get()
-    if (sharesQueuesOfGroup(spec, this.#options)) return open.sharedGroups.subscribe(spec, sink)
+    if (await open.sharedGroups.has(spec)) return open.sharedGroups.subscribe(spec, sink)
     return this.#subscribing.run(() => this.#subscribe(open, spec, { sink }))
   }
 

@@ -296,6 +296,23 @@ test('a topic with queues of its own is refused where topics share queues, and t
   assert.deepEqual([...perTopic.queues.keys()], [])
 })
 
+test('a topic that shares queues is found by members that need no order, and refused to those that need more', async () => {
+  const { live, clock, listed, queues, declarations } = declaring({ queues: 'per-group' })
+  listed.push({ topic: 'orders', group: 'mail', layout: SHARED })
+  assert.equal(await declarations.isSharing(live, 'orders', 'mail'), true)
+  assert.equal(await declarations.isSharing(live, 'orders', 'other'), false)
+  const strict = { ...GROUP, layout: { order: 'strict', partitions: 1 } } as const
+  await assert.rejects(
+    declarations.group(live, strict),
+    (error) => ConfigurationError.is(error) && /does not keep order "strict"/.test(error.message),
+  )
+  assert.deepEqual([...queues.keys()], [])
+  // Another process has deleted it.
+  listed.length = 0
+  await clock.advance(5_000)
+  assert.equal(await declarations.isSharing(live, 'orders', 'mail'), false)
+})
+
 test('a group of the options that shares queues is declared with its topic', async () => {
   const { live, missing, bindings, queues, declarations, registered } = declaring({
     queues: 'per-group',

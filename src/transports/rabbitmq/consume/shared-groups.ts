@@ -22,12 +22,6 @@ interface SharedGroupsHost {
   readonly whenUp: () => Promise<LiveConnection>
 }
 
-/** Whether this consumer shares the queues of its group with those of the group's other topics. */
-export function sharesQueuesOfGroup(spec: SubscriptionSpec, options: ResolvedRabbitMqOptions): boolean {
-  const { queue, offset } = (spec.native ?? {}) as RabbitMqConsumerOptions
-  return !spec.ephemeral && queue === undefined && offset === undefined && sharesQueues(options, spec)
-}
-
 /** The groups of one transport whose topics share their queues: each is there from its first topic to its last. */
 export class SharedGroups {
   readonly #host: SharedGroupsHost
@@ -35,6 +29,19 @@ export class SharedGroups {
 
   constructor(host: SharedGroupsHost) {
     this.#host = host
+  }
+
+  /**
+   * Whether this consumer shares the queues of its group with those of the group's other topics. One that needs no order does where
+   * its topic has shared them before, as it uses the queues of an ordered group elsewhere.
+   */
+  async has(spec: SubscriptionSpec): Promise<boolean> {
+    const { declarations, options, whenUp } = this.#host
+    const { topic, group, order, native, ephemeral } = spec
+    const { queue, offset } = (native ?? {}) as RabbitMqConsumerOptions
+    if (ephemeral || queue !== undefined || offset !== undefined) return false
+    if (order !== 'none') return sharesQueues(options, spec)
+    return sharesQueues(options, { topic, order: 'key' }) && declarations.isSharing(await whenUp(), topic, group)
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {

@@ -47,6 +47,8 @@ const MAX_REPORTED = 10_000
 /** To declare again what all groups share. */
 const SHARED_REQUESTS = 9
 const REQUESTS_PER_RUNG = 4
+/** A list of groups that was read so long ago is as good as a new one, for the start of many consumers. */
+const LISTED_MS = 5_000
 const REGISTER_MS = 5_000
 const REGISTER_AGAIN_MS = 1_000
 
@@ -78,6 +80,8 @@ class Known {
   readonly declaring: DeclareChannel
   /** Topics that share the queues of their groups, as `<topic>:<group>`: those that are in the list of groups. */
   listed: Promise<Set<string>> | undefined
+  /** When it was read, in monotonic ms. */
+  listedAt = -Infinity
   /** By group: refuses it if all of its topics share its queues. */
   readonly perTopic = new Map<string, Promise<void>>()
   readonly storages = new Map<string, Promise<void> | 'there'>()
@@ -94,7 +98,7 @@ class Known {
   }
 }
 
-/** Whether the topic of such a consumer shares the queues of its group with the group's other topics. */
+/** Whether the topic of such a new group shares the queues of the group with its other topics. */
 export function sharesQueues(
   { queues }: Pick<ResolvedRabbitMqOptions, 'queues'>,
   { topic, order }: { readonly topic: string; readonly order: GroupLayout['order'] },
@@ -205,10 +209,7 @@ export class Topology implements Prerequisites {
       know()
       return 0
     }
-    const known = this.#of(live)
-    if (isDeleted) known.listed = undefined
-    known.listed ??= this.#sharingTopics(live)
-    const listed = await known.listed
+    const listed = await this.#listed(live, isDeleted ? 0 : Infinity)
     const declaring = new DeclareChannel(live)
     try {
       // A topic in the list has no queues of its own.
@@ -222,6 +223,22 @@ export class Topology implements Prerequisites {
     } finally {
       await declaring.close()
     }
+  }
+
+  /** Whether the topic shares the queues of the group with others, as its members declared it a moment ago or earlier. */
+  async isSharing(live: LiveConnection, topic: string, group: string): Promise<boolean> {
+    return this.#parts.options.declare && (await this.#listed(live, LISTED_MS)).has(`${topic}:${group}`)
+  }
+
+  /** Not read longer ago than that. */
+  #listed(live: LiveConnection, maxAgeMs: number): Promise<Set<string>> {
+    const known = this.#of(live)
+    const now = this.#parts.clock.monotonic()
+    if (known.listed === undefined || now - known.listedAt >= maxAgeMs) {
+      known.listed = this.#sharingTopics(live)
+      known.listedAt = now
+    }
+    return known.listed
   }
 
   async #sharingTopics(live: LiveConnection): Promise<Set<string>> {
@@ -264,6 +281,13 @@ export class Topology implements Prerequisites {
     try {
       if (!options.declare) return await checkGroup(declaring, names, spec)
       if (options.queues === 'per-topic') await this.#refusePerGroup(live, declaring, spec.group)
+      else if (spec.topic !== ALL_TOPICS && (await this.isSharing(live, spec.topic, spec.group)))
+        throw new ConfigurationError(nameOfGroup(spec.topic, spec.group), [
+          {
+            path: 'order',
+            message: `exists in the queues that all topics of the group share, which does not keep order "${spec.layout.order}". Consume it with order "key", use another group, or delete it with its messages: bus.admin().deleteGroup("${spec.topic}", "${spec.group}")`,
+          },
+        ])
       const context = { clock, names, queueType: this.queueType, quorumArguments, deliveryLimit }
       const declared = await this.#withExchanges(declaring, () => declareGroup(declaring, context, spec))
       const { isNew, restored } = declared
