@@ -227,7 +227,7 @@ export class FlowBuilder {
 
   #test(name: string, where: unknown): ((item: Item) => boolean) | undefined {
     if (where === undefined) return undefined
-    if (typeof where === 'function') return ({ data }) => (where as (data: unknown) => unknown)(data) === true
+    if (typeof where === 'function') return ({ data }) => Boolean((where as (data: unknown) => unknown)(data))
     return this.#where(name, where)
   }
 }

@@ -16,7 +16,7 @@ export function tapped(next: Stage): PassOn {
 }
 
 export function filtered(engine: Engine, next: Stage): PassOn {
-  return (item, result) => (result === true ? next.push(item) : engine.end(item))
+  return (item, result) => (result ? next.push(item) : engine.end(item))
 }
 
 export function ended(engine: Engine): PassOn {
