@@ -180,7 +180,14 @@ test('notes that can not be read at first are read again, before a message count
   attempts.arrived(comes, () => undefined)
   await turn()
   expect(comes.isKnown).toBe(false)
-  const note: Note = { key: 'orders.placed/a', generation: 0, used: 2, by: 'other', running: false, notBefore: undefined }
+  const note: Note = {
+    key: 'orders.placed/a',
+    generation: 0,
+    used: 2,
+    by: 'other',
+    running: false,
+    notBefore: undefined,
+  }
   made.reading = async () => [note]
   await clock.advance(100)
   await turn()
