@@ -74,7 +74,7 @@ export class GroupReader implements Reader {
       tooLarge: (partition, maxCharacters) => this.#warnings.recordsTooLarge(partition, maxCharacters),
       cut: (partition) => this.#warnings.recordCut(partition),
     })
-    if (groupId !== undefined && context.options.retryTopics)
+    if (groupId !== undefined && context.options.retryTopics !== false)
       this.retries = new GroupRetries({
         context,
         groupId,
@@ -112,7 +112,8 @@ export class GroupReader implements Reader {
   }
 
   trouble(partitions: Iterable<Partition>): string | undefined {
-    if (this.#consumer.trouble !== undefined) return this.#consumer.trouble
+    const { trouble } = this.#consumer
+    if (trouble !== undefined) return trouble
     for (const partition of partitions) {
       const refusal = this.#commits.refusalOf(partition)
       if (refusal !== undefined)
@@ -142,6 +143,7 @@ export class GroupReader implements Reader {
       subscription.reader = this
       this.#topics.add(subscription)
     }
+    this.#warnings.changed()
     this.#consumer.subscribe()
     return true
   }
@@ -188,6 +190,7 @@ export class GroupReader implements Reader {
     if (this.#topics.size === 0) return
     this.#consumer.current?.pause(partitions.map(placeOf))
     this.#topics.forget(subscription)
+    this.#warnings.changed()
     this.#consumer.subscribe()
     void this.#untilLeft(subscription)
   }
