@@ -104,6 +104,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
           from: this.#parts.from,
           prefetch: options.prefetch,
           prefetchBytes: options.prefetchBytes,
+          concurrency: options.concurrency * (options.batch?.size ?? 1),
+          attempts: options.retry.attempts,
           maxPerKey: Math.max(1, Math.ceil(options.prefetch / 8)),
           events: eventFiltersOf(this.#parts.definition),
           consumerId: this.#parts.consumerId,

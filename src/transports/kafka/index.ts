@@ -6,6 +6,7 @@ import type { KafkaOptions } from './options.ts'
 import { resolveKafkaOptions } from './resolve-options.ts'
 import { KafkaTransport } from './transport.ts'
 
+export type { KafkaConsumeOptions, KafkaShareOptions } from './share/share-options.ts'
 export type { KafkaFetchOptions, KafkaMechanism, KafkaNativeOptions, KafkaOptions } from './options.ts'
 
 /**
