@@ -1,6 +1,7 @@
 import type { BusExtension, BusOptions } from './bus-types.ts'
 import { systemClock } from './clock.ts'
 import type { Clock } from './clock.ts'
+import { readCodecs } from './codec.ts'
 import type { AsyncCodec, Codec } from './codec.ts'
 import { groupProblem } from './consume/consume-options.ts'
 import type { ConsumeOptions } from './consume/consume-options.ts'
@@ -49,16 +50,7 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     const problem = definitionProblem(definition)
     if (problem !== undefined) reader.problem(`consumers.${index}`, problem)
   }
-  const codecs = reader.list('codecs')
-  for (const [index, codec] of codecs.entries()) {
-    const { contentType, encode, decode } = (codec ?? {}) as Partial<Codec | AsyncCodec>
-    if (typeof contentType !== 'string' || typeof encode !== 'function' || typeof decode !== 'function') {
-      reader.problem(
-        `codecs.${index}`,
-        `must be an object with contentType, encode() and decode(), got ${describe(codec)}`,
-      )
-    }
-  }
+  const codecs = readCodecs(reader)
   const clock = reader.withMethods<Clock>('clock', ['now', 'monotonic', 'setTimer']) ?? systemClock
   const resolved: ResolvedBusOptions = {
     service,
@@ -68,7 +60,7 @@ export function resolveBusOptions(options: BusOptions): ResolvedBusOptions {
     middleware: reader.functions<Middleware>('middleware'),
     batchMiddleware: reader.functions<BatchMiddleware>('batchMiddleware'),
     publishMiddleware: reader.functions<PublishMiddleware>('publishMiddleware'),
-    codecs: codecs as readonly (Codec | AsyncCodec)[],
+    codecs,
     logger: resolveLogger(reader, clock),
     publish: Object.freeze({
       deliveryTimeoutMs: publish.integer('deliveryTimeoutMs', PUBLISHER_DEFAULTS.deliveryTimeoutMs, { min: 1 }),

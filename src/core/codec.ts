@@ -1,6 +1,8 @@
 // Not the global, which is a getter: it would be called three times for each message.
 import { Buffer } from 'node:buffer'
 import { CodecError } from './errors.ts'
+import { describe } from './util/options-reader.ts'
+import type { OptionsReader } from './util/options-reader.ts'
 
 /** Encodes data to bytes and decodes it. Stateless. Throws `CodecError`. */
 export interface Codec {
@@ -15,7 +17,8 @@ export interface Codec {
 
 /**
  * A codec that has to wait: for a key of its key store, or for a schema of its registry. Otherwise like `Codec`: the promises
- * reject with a `CodecError`. Messages of one topic are published in the order of the calls although their codec takes its time,
+ * reject with a `CodecError` for data or bytes that are wrong. Any other error of `decode` may pass, such as a registry that does
+ * not answer: the attempt has failed, and the message is retried like after an error of its handler. Messages of one topic are published in the order of the calls although their codec takes its time,
  * and data is decoded before the handler starts, up to 32 messages of a batch at once.
  *
  * `data()` of a dead letter throws a `CodecError` for it: read `message.body` there.
@@ -122,6 +125,20 @@ export const bytesCodec: Codec = Object.freeze({
     return body
   },
 })
+
+/** The option `codecs`. */
+export function readCodecs(reader: OptionsReader): readonly (Codec | AsyncCodec)[] {
+  const codecs = reader.list('codecs') as readonly (Codec | AsyncCodec)[]
+  for (const [index, codec] of codecs.entries()) {
+    const { contentType, encode, decode } = (codec ?? {}) as Partial<Codec | AsyncCodec>
+    if (typeof contentType !== 'string' || typeof encode !== 'function' || typeof decode !== 'function')
+      reader.problem(
+        `codecs.${index}`,
+        `must be an object with contentType, encode() and decode(), got ${describe(codec)}`,
+      )
+  }
+  return codecs
+}
 
 /** Picks a codec by content type. The given codecs take precedence over the built-in ones. */
 export class CodecRegistry {

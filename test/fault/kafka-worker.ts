@@ -12,6 +12,8 @@ export interface WorkerTask {
   readonly topic: string
   readonly group: string
   readonly sessionTimeoutMs: number
+  /** A static member (KIP-345). */
+  readonly instanceId?: string
   /** Handlers take up to so long. */
   readonly handlerMs?: number
   /** Where to copy records to, in transactions with the offsets; without it they are reported to the parent. */
@@ -24,10 +26,10 @@ export interface WorkerNotice {
 
 const task = JSON.parse(process.argv[2] ?? '') as WorkerTask
 const cluster = new Cluster({ brokers: task.brokers })
-const { topic, group, sessionTimeoutMs, copyTo, handlerMs = 0 } = task
+const { topic, group, sessionTimeoutMs, instanceId, copyTo, handlerMs = 0 } = task
 const consumer = new Consumer(
   { cluster, clock: systemClock, random: Math.random },
-  { topics: [topic], group, sessionTimeoutMs, autoCommit: copyTo === undefined, maxWaitMs: 100 },
+  { topics: [topic], group, sessionTimeoutMs, instanceId, autoCommit: copyTo === undefined, maxWaitMs: 100 },
 )
 
 /** Resolves when the parent will get it, whatever happens to this process. */

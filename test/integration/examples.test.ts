@@ -123,6 +123,10 @@ describe('the how-to pages', () => {
     expect(await run('how-to/several-events.ts')).toBe('ord-1 is 4200\nord-2 is 999\nord-1 paid by card\n')
   })
 
+  it('sends large messages by claim', async () => {
+    expect(await run('how-to/claim-check.ts')).toBe('harbour: 2000000 pixels\nthe broker has 137 bytes of it\n')
+  })
+
   it('filters messages', async () => {
     expect(await run('how-to/filter-messages.ts')).toBe('review ord-2\n1 handled, 3 skipped\n')
   })

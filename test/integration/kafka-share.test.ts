@@ -91,6 +91,8 @@ describe('a share group on a real broker', () => {
       await send(numbers(60))
       const consumer = shareConsumer({ maxUndecided: 5, acquireMode })
       const { value = [] } = await consumer.next()
+      // Closing waits for those who have not decided.
+      for (const record of value) record.release()
       await consumer.close()
       await close()
       return value.length

@@ -58,7 +58,8 @@ export class IncomingMessage implements Message {
     try {
       this.replaceData(await decoding)
     } catch (error) {
-      this.decodeError = error
+      // Anything else may pass: its key store or registry was away.
+      if (CodecError.is(error)) this.decodeError = error
       throw error
     }
   }

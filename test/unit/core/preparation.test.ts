@@ -129,6 +129,35 @@ describe('an asynchronous codec', () => {
     },
   )
 
+  it.each<[string, ConsumeOptions | BatchConsumeOptions]>([
+    ['a handler', {}],
+    ['a batch handler', { batch: { size: 10, timeoutMs: 1 } }],
+  ])('that could not ask its registry is asked again in the next attempt, for %s', async (_, options) => {
+    const codec = new SlowCodec()
+    let decodes = 0
+    const unreachable: AsyncCodec = {
+      async: true,
+      contentType: codec.contentType,
+      encode: (data) => codec.encode(data),
+      decode: async (body) => {
+        if (++decodes < 3) throw new Error('the registry does not answer')
+        return codec.decode(body)
+      },
+    }
+    const bus = busWith(unreachable)
+    const Counted = defineEvent<number>('counted', { codec: unreachable })
+    const seen: unknown[] = []
+    const handle = (messages: Message<number> | readonly Message<number>[]): void => {
+      for (const { data } of [messages].flat()) seen.push(data)
+    }
+    bus.consume(Counted, handle as never, { ...options, retry: { baseMs: 1 } } as BatchConsumeOptions)
+    await bus.start()
+    await bus.publish(Counted, 1)
+    await waitUntil(() => seen.length === 1)
+    expect([seen, decodes]).toEqual([[1], 3])
+    expect(await bus.deadLetters('counted').list()).toEqual([])
+  })
+
   it('decodes the messages of a batch side by side, a bounded number at once', async () => {
     const codec = new SlowCodec()
     const bus = busWith(codec)

@@ -1,0 +1,3 @@
+export { claimCheck } from './claim-check.ts'
+export type { ClaimCheck, ClaimCheckOptions } from './claim-check.ts'
+export type { ClaimStore } from './store.ts'

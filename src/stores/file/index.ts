@@ -1,0 +1,2 @@
+export { fileClaimStore } from './claims.ts'
+export type { FileClaimStore, FileClaimStoreOptions } from './claims.ts'

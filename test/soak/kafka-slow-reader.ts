@@ -1,0 +1,48 @@
+// Reads ten records a second, in a process of its own whose memory can be measured: `<host:port,…> <topic> <seconds>`. Reports to the parent.
+import { setTimeout as delay } from 'node:timers/promises'
+import { createClient } from 'busbar/kafka/client'
+
+export interface SlowReaderReport {
+  /** Above what it was before the first fetch, at most. */
+  readonly rssGrowthBytes: number
+  /** Of the records that were read; each is some 10 kB. */
+  readonly records: number
+  /** Between two records of one partition, or from its last one to the end: in records of all partitions. */
+  readonly longestGap: number
+  readonly partitions: number
+}
+
+const RECORDS_PER_SECOND = 10
+
+const [brokers = '', topic = '', seconds = '60'] = process.argv.slice(2)
+const kafka = createClient({ brokers: brokers.split(',') })
+await kafka.admin().topics.list()
+globalThis.gc?.()
+const before = process.memoryUsage().rss
+
+const consumer = kafka.consumer({
+  topics: [topic],
+  onReset: 'earliest',
+  maxBatchRecords: 1,
+  maxBufferedBytes: 64 * 1024 * 1024,
+})
+const total = Number(seconds) * RECORDS_PER_SECOND
+const lastOf = new Map<number, number>()
+let [most, longestGap, records] = [before, 0, 0]
+const start = performance.now()
+for (; records < total; records++) {
+  const { value: batch } = await consumer.next()
+  if (batch === undefined) throw new Error('the consumer was closed')
+  const [record] = batch
+  if (record?.valueSize !== 10_000) throw new Error(`a value of ${record?.valueSize} bytes`)
+  longestGap = Math.max(longestGap, records - (lastOf.get(batch.partition) ?? 0))
+  lastOf.set(batch.partition, records)
+  batch.done()
+  most = Math.max(most, process.memoryUsage().rss)
+  await delay(start + ((records + 1) * 1_000) / RECORDS_PER_SECOND - performance.now())
+}
+for (const last of lastOf.values()) longestGap = Math.max(longestGap, records - last)
+const report: SlowReaderReport = { rssGrowthBytes: most - before, records, longestGap, partitions: lastOf.size }
+process.send?.(report)
+await kafka.close()
+process.disconnect?.()
