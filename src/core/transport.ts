@@ -535,6 +535,11 @@ export interface Transport {
     options?: { readonly signal?: AbortSignal | undefined },
   ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]>
   /**
+   * Throws a `ConfigurationError` for options that one message has for this transport (`OutgoingMessage.native`) and that are
+   * wrong. The runtime calls it before the message is passed on. Absent where messages have none: the runtime then refuses them.
+   */
+  checkPublishOptions?(native: unknown): void
+  /**
    * Publishes messages of any topics in one atomic step. Resolves with their positions, at the same indexes, when all of them are
    * stored as durably as with `publish`, and no consumer can get some of them without the others coming as well. Rejects with a
    * `PublishError`: its outcome is `not-sent` when none of them is stored, nor will be, and `unknown` when it was too late to find

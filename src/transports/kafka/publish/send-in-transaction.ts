@@ -1,11 +1,8 @@
 import type { OutgoingMessage, Position } from '../../../core/message.ts'
-import { isDeadLetterTopic } from '../../../core/topic.ts'
 import type { Producer, ProducerOptions, Transaction } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import { positionOf } from '../wire/mapping.ts'
-
-/** Where a dead letter goes: the other partition has the log of removals. */
-export const LETTERS_PARTITION = 0
+import { partitionOf } from './publish-options.ts'
 
 /** A producer with a transactional id of its own, which fences nobody. */
 export function transactionalProducer({ client, options }: KafkaContext): Producer {
@@ -29,8 +26,7 @@ export async function sendInTransaction(
   const byTopic = Map.groupBy(batch.entries(), ([, { topic }]) => topic)
   await Promise.all(
     [...byTopic].map(async ([topic, entries]) => {
-      const partition = isDeadLetterTopic(topic) ? { partition: LETTERS_PARTITION } : {}
-      const records = entries.map(([, message]) => ({ ...mapping.encode(message), ...partition }))
+      const records = entries.map(([, message]) => ({ ...mapping.encode(message), partition: partitionOf(message) }))
       for (const range of await transaction.sendMany(topic, records, { signal })) {
         for (const [at, index] of range.indexes().entries()) {
           const entry = entries[index]
