@@ -22,4 +22,12 @@ export class CreditBalance {
     this.messages -= messages
     this.bytes -= bytes
   }
+
+  /**
+   * How many more one partition may have, which has `outstanding` already: a busy key, or a partition that stands still, must
+   * not take all. It may have `most`, and more than that while `left` remain for others.
+   */
+  roomOf(outstanding: number, most: number, left: number): number {
+    return Math.max(0, Math.min(this.messages, Math.max(most - outstanding, this.messages - left)))
+  }
 }

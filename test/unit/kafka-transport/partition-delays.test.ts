@@ -79,7 +79,7 @@ describe('delayed messages that there was no room to keep', () => {
     await clock.advance(DUE_MS)
     await turns()
     expect(losses).toEqual([[0, 3]])
-    expect(take(10).map(({ offset }) => offset)).toEqual([3, 4])
+    expect(take(10).map(({ place }) => place)).toEqual([3, 4])
     expect(partition.delayed.size).toBe(0)
     expect(partition.record(false).floor).toBe(3)
     delays.close()
@@ -89,16 +89,16 @@ describe('delayed messages that there was no room to keep', () => {
     const { clock, partition, take, reads, delays } = setUp(3_000, 0)
     await clock.advance(DUE_MS)
     await turns()
-    expect(partition.toHandOut.count).toBe(500)
+    expect(partition.buffer.length).toBe(500)
     const handled: number[] = []
     for (let round = 0; handled.length < 3_000 && round < 100; round++) {
       for (const delivery of take(200)) {
-        handled.push(delivery.offset)
+        handled.push(delivery.place)
         partition.finish(delivery)
       }
       delays.consumed(partition)
       await turns()
-      expect(partition.toHandOut.count).toBeLessThanOrEqual(500)
+      expect(partition.buffer.length).toBeLessThanOrEqual(500)
     }
     expect(handled).toEqual(Array.from({ length: 3_000 }, (_, offset) => offset))
     // Each record once: what did not fit was not read before its time.

@@ -88,7 +88,7 @@ describe('a partition', () => {
     expect(partition.isHeldUp).toBe(true)
     const { claim } = store(partition)
     expect(claim).toBe(64)
-    expect(partition.take(100, Infinity, NOW, host).map(({ offset }) => offset)).toEqual(
+    expect(partition.take(100, Infinity, NOW, host).map(({ place }) => place)).toEqual(
       Array.from({ length: 64 }, (_, at) => at),
     )
   })
@@ -98,7 +98,7 @@ describe('a partition', () => {
     store(partition)
     partition.arrived([recordAt(0), recordAt(1), recordAt(2), recordAt(5)], 9, 3, 9)
     const taken = partition.take(10, Infinity, NOW, hostOf([], { others: (offset) => offset === 1 }))
-    expect(taken.map(({ offset }) => offset)).toEqual([0, 2, 5])
+    expect(taken.map(({ place }) => place)).toEqual([0, 2, 5])
     expect(partition.take(10, Infinity, NOW, hostOf([]))).toEqual([])
     partition.finish(taken[1] as PartitionDelivery)
     expect(recordOf(partition)).toMatchObject({
@@ -143,7 +143,7 @@ describe('a partition', () => {
     // 8 and 9 are lost; 3 to 7 were finished.
     expect(partition.skipped(3, 12)).toBe(2)
     partition.arrived([recordAt(12), recordAt(15), recordAt(20)], 21, 0, 30)
-    expect(partition.take(10, Infinity, NOW, hostOf([])).map(({ offset }) => offset)).toEqual([15, 20])
+    expect(partition.take(10, Infinity, NOW, hostOf([])).map(({ place }) => place)).toEqual([15, 20])
     expect(recordOf(partition)).toMatchObject({ floor: 2, to: 21 })
     partition.finish(first as PartitionDelivery)
     expect(recordOf(partition)).toMatchObject({ floor: 15 })
@@ -158,7 +158,7 @@ describe('a partition', () => {
     partition.arrived([recordAt(0), recordAt(1)], 2, 0, 2)
     expect(partition.isForeign).toBe(true)
     store(partition)
-    expect(partition.take(10, Infinity, NOW, hostOf([])).map(({ offset }) => offset)).toEqual([0, 1])
+    expect(partition.take(10, Infinity, NOW, hostOf([])).map(({ place }) => place)).toEqual([0, 1])
   })
 
   it('stops when its record has no room for one more, and goes on when there is', () => {
@@ -176,7 +176,7 @@ describe('a partition', () => {
         const some = partition.take(100, Infinity, NOW, hostOf([]))
         taken.push(...some)
         // Every second one is finished, so that no two that are not follow each other.
-        for (const delivery of some) if ((delivery.offset / 2) % 2 === 0) partition.finish(delivery)
+        for (const delivery of some) if ((delivery.place / 2) % 2 === 0) partition.finish(delivery)
         if (some.length > 0 || partition.isHeldUp) store(partition)
         else break
       }
@@ -208,7 +208,7 @@ describe('a record', () => {
     for (;;) {
       const some = partition.take(200, Infinity, NOW, hostOf([]))
       // One of three hangs.
-      for (const delivery of some) if (delivery.offset % 3 > 0) partition.finish(delivery)
+      for (const delivery of some) if (delivery.place % 3 > 0) partition.finish(delivery)
       if (some.length > 0 || partition.isHeldUp) store(partition)
       else break
     }
@@ -295,7 +295,7 @@ class World {
 
   #take(): void {
     const host = hostOf(this.#delays)
-    for (const { offset, attempt, history } of this.#partition.take(
+    for (const { place: offset, attempt, history } of this.#partition.take(
       1 + Math.floor(this.#random.next() * 10),
       Infinity,
       this.#now,
@@ -317,7 +317,7 @@ class World {
       if (dice < 0.6) this.#end(delivery)
       else {
         this.#partition.finish(delivery)
-        if (dice < 0.8) this.#partition.giveBackOne(delivery.again(delivery.attempt, undefined, false))
+        if (dice < 0.8) this.#partition.push(delivery.again(delivery.attempt, undefined, false))
         else {
           const again = delivery.again(delivery.attempt, this.#now + 1_000, false)
           this.#delays.push(this.#partition.putAside(again, this.#now + 1_000, true))
@@ -328,7 +328,7 @@ class World {
 
   #end(delivery: PartitionDelivery): void {
     this.#partition.finish(delivery)
-    ;(this.stories[delivery.offset] as Story).isFinished = true
+    ;(this.stories[delivery.place] as Story).isFinished = true
   }
 
   #note(): void {
@@ -390,7 +390,7 @@ class World {
   #due(): void {
     this.#now += 2_000
     for (const delayed of this.#delays.splice(0)) {
-      if (this.#partition.delayed.get(delayed.offset) === delayed) this.#partition.due(delayed)
+      if (this.#partition.delayed.get(delayed.place) === delayed) this.#partition.due(delayed)
     }
   }
 }

@@ -44,8 +44,16 @@ class Bench {
 
   add(seq: number, delayMs: number): Delayed {
     const dueAt = this.clock.now() + this.aheadMs + delayMs
-    const delayed = { seq, ordinal: seq, dueAt, history: 'new', used: 0, running: false, inOrder: false } as const
-    const entry = { ...delayed, notBefore: undefined }
+    const delayed = {
+      place: seq,
+      ordinal: seq,
+      dueAt,
+      history: 'new',
+      used: 0,
+      running: false,
+      inOrder: false,
+    } as const
+    const entry = { ...delayed, notBefore: undefined, delivery: undefined }
     this.partition.delayed.set(seq, entry)
     this.delays.add(this.partition, entry)
     return entry

@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
 import type { EncodedMessage } from '../../../src/core/message.ts'
-import { early } from '../../../src/transports/nats/jetstream/partitions/inherited-messages.ts'
-import type { Acquired } from '../../../src/transports/nats/jetstream/partitions/inherited-messages.ts'
+import { early } from '../../../src/core/partitions/attempt-state.ts'
+import type { Acquired } from '../../../src/core/partitions/attempt-state.ts'
+import { PartitionDelivery } from '../../../src/core/partitions/partition-delivery.ts'
 import { Partition } from '../../../src/transports/nats/jetstream/partitions/partition.ts'
-import { PartitionDelivery } from '../../../src/transports/nats/jetstream/partitions/partition-delivery.ts'
 import {
   AHEAD,
   decodeRecord,
@@ -44,7 +44,6 @@ class Member {
       new PartitionDelivery(
         this.partition,
         {} as EncodedMessage,
-        '',
         seq,
         this.partition.ordinal,
         1,
@@ -64,8 +63,8 @@ class Member {
   }
 }
 
-const seqs = (deliveries: readonly PartitionDelivery<Partition>[]): number[] => deliveries.map(({ seq }) => seq)
-const facts = ({ seq, attempt, history }: PartitionDelivery<Partition>): unknown[] => [seq, attempt, history]
+const seqs = (deliveries: readonly PartitionDelivery<Partition>[]): number[] => deliveries.map(({ place }) => place)
+const facts = ({ place: seq, attempt, history }: PartitionDelivery<Partition>): unknown[] => [seq, attempt, history]
 
 describe('a partition that changes owners', () => {
   test('continues behind what is settled, and with what was left open', () => {
@@ -149,7 +148,7 @@ describe('a partition that changes owners', () => {
     const taken = second.take(1_000)
     assert.equal(taken.length, 599)
     // They may have been handed out since the record: it says nothing about that.
-    assert.ok(taken.every(({ seq, history }) => history === 'unknown' && seq !== 500))
+    assert.ok(taken.every(({ place, history }) => history === 'unknown' && place !== 500))
   })
 
   test.each([
@@ -204,8 +203,8 @@ describe('a partition that changes owners', () => {
     const second = new Member(first.commit(true), 'clean')
     for (const seq of [1, 2]) second.read(seq)
     const [again, next] = second.take(2) as [PartitionDelivery<Partition>, PartitionDelivery<Partition>]
-    assert.deepEqual([again.seq, again.attempt, again.notBefore], [1, 2, 5_000])
-    assert.deepEqual([next.seq, next.attempt, next.notBefore], [2, 1, undefined])
+    assert.deepEqual([again.place, again.attempt, again.notBefore], [1, 2, 5_000])
+    assert.deepEqual([next.place, next.attempt, next.notBefore], [2, 1, undefined])
   })
 
   test('hands out nothing beyond what the last record reserves', () => {
@@ -291,23 +290,23 @@ test('whatever happens in whatever order, nothing is forgotten, overtaken, or ha
       const waiting = Array.from(member.partition.delayed.values())
       for (const delayed of waiting) {
         if (delayed.dueAt > now) continue
-        member.partition.delayed.delete(delayed.seq)
+        member.partition.delayed.delete(delayed.place)
         const known = { ...delayed, notBefore: undefined }
         member.partition.push(
-          new PartitionDelivery(member.partition, {} as EncodedMessage, '', delayed.seq, delayed.ordinal, 1, known),
+          new PartitionDelivery(member.partition, {} as EncodedMessage, delayed.place, delayed.ordinal, 1, known),
         )
       }
     }
     const hand = (count: number): void => {
       let last = 0
       for (const delivery of member.take(count)) {
-        assert.ok(!certain.has(delivery.seq), `run ${run}: ${delivery.seq} was acked`)
-        assert.ok(!held.has(delivery.seq), `run ${run}: ${delivery.seq} is here already`)
-        assert.ok(delivery.seq > last, `run ${run}: out of order`)
-        last = delivery.seq
-        if (suspects.delete(delivery.seq))
-          assert.match(delivery.history, /unknown|died/, `run ${run}: ${delivery.seq} may have killed its member`)
-        held.set(delivery.seq, delivery)
+        assert.ok(!certain.has(delivery.place), `run ${run}: ${delivery.place} was acked`)
+        assert.ok(!held.has(delivery.place), `run ${run}: ${delivery.place} is here already`)
+        assert.ok(delivery.place > last, `run ${run}: out of order`)
+        last = delivery.place
+        if (suspects.delete(delivery.place))
+          assert.match(delivery.history, /unknown|died/, `run ${run}: ${delivery.place} may have killed its member`)
+        held.set(delivery.place, delivery)
       }
     }
     const steps: readonly (() => void)[] = [
@@ -325,7 +324,7 @@ test('whatever happens in whatever order, nothing is forgotten, overtaken, or ha
           member.partition.finish(delivery)
           if (random.chance(0.6)) acked.add(key)
           else if (random.chance(0.5)) member.partition.push(delivery.again(delivery.attempt, undefined, false))
-          else member.partition.putAside(delivery.again(delivery.attempt, now + 20, false), now + 20)
+          else member.partition.putAside(delivery.again(delivery.attempt, now + 20, false), now + 20, false)
         }
       },
       () => {

@@ -1,22 +1,18 @@
 import { SettlementError } from '../../../core/errors.ts'
-import type { PublishError } from '../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
+import type { AckResult, AckWithMessages } from '../../../core/partitions/settlement.ts'
 import type { Consumer, Producer, TransactionOffset } from '../../../kafka/index.ts'
 import { KafkaError } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import { toPublishError } from '../errors.ts'
 import type { Commits } from '../partitions/commits.ts'
 import type { Partition, PartitionDelivery } from '../partitions/partition.ts'
-import type { AckWithMessages } from '../partitions/settlement.ts'
 import { sendInTransaction, transactionalProducer } from '../publish/send-in-transaction.ts'
 
 /** Messages that one transaction carries. */
 const MOST_MESSAGES = 1_000
 
-/** Undefined: stored. A `PublishError`: nothing of it is stored, and it may be settled again. */
-export type AckResult = PublishError | SettlementError | undefined
-
-interface Waiting extends AckWithMessages {
+interface Waiting extends AckWithMessages<Partition> {
   readonly done: (result: AckResult) => void
 }
 
@@ -44,7 +40,7 @@ export class AckTransactions {
     this.#host = host
   }
 
-  ack(acks: readonly AckWithMessages[]): Promise<readonly AckResult[]> {
+  ack(acks: readonly AckWithMessages<Partition>[]): Promise<readonly AckResult[]> {
     const results = acks.map((ack) => new Promise<AckResult>((done) => this.#waiting.push({ ...ack, done })))
     void this.#run()
     return Promise.all(results)
@@ -108,13 +104,9 @@ export class AckTransactions {
     await this.#producer.transaction(async (transaction) => {
       await sendInTransaction(context, transaction, batch)
       if (!acks.every(({ delivery }) => isOurs(delivery))) throw notOurs()
-      for (const { delivery } of acks) delivery.isEnding = true
-      try {
-        const offsets: TransactionOffset[] = partitions.map((partition) => commits.offsetOf(partition))
-        if (this.#host.hasGroup) transaction.offsets(consumer, offsets)
-      } finally {
-        for (const { delivery } of acks) delivery.isEnding = false
-      }
+      const ending = new Set(acks.map(({ delivery }) => delivery))
+      const offsets: TransactionOffset[] = partitions.map((partition) => commits.offsetOf(partition, ending))
+      if (this.#host.hasGroup) transaction.offsets(consumer, offsets)
     })
   }
 
@@ -143,7 +135,5 @@ function notOurs(): KafkaError {
 }
 
 function lostError(): SettlementError {
-  return new SettlementError(
-    'The partition was lost before the settlement was committed; the message is delivered again',
-  )
+  return new SettlementError('The partition was lost before the settlement was stored; the message is delivered again')
 }

@@ -1,5 +1,6 @@
 import type { Delivery, SubscriptionSpec } from '../../../core/transport.ts'
 import { CreditBalance } from '../../../core/util/credit-balance.ts'
+import { OncePerTurn } from '../../../core/util/once-per-turn.ts'
 import type { Partition, PartitionDelivery, TakeHost } from '../partitions/partition.ts'
 
 export interface CreditHost extends TakeHost {
@@ -35,7 +36,8 @@ export class Credit {
   readonly #mostUnstored: number
   /** Partitions with something to hand out; the first is the next. */
   readonly #ready = new Set<Partition>()
-  #awake = false
+  /** After what else comes in this turn, so that it is handed out in one batch. */
+  readonly #soon = new OncePerTurn(() => this.#distribute())
 
   constructor(spec: Pick<SubscriptionSpec, 'prefetch' | 'maxPerKey' | 'order'>, host: CreditHost) {
     const { prefetch, maxPerKey, order } = spec
@@ -63,13 +65,7 @@ export class Credit {
 
   /** Something may be handed over. Runs once per turn, however often it is called. */
   wake(): void {
-    if (this.#awake || this.#ready.size === 0) return
-    this.#awake = true
-    // After what else comes in this turn, so that it is handed out in one batch.
-    queueMicrotask(() => {
-      this.#awake = false
-      this.#distribute()
-    })
+    if (this.#ready.size > 0) this.#soon.schedule()
   }
 
   #distribute(): void {
@@ -108,15 +104,9 @@ export class Credit {
     this.#host.consumed(partition)
   }
 
-  /**
-   * How many more one partition may have of the credit: a busy key, or a partition that stands still, must not take all
-   * of it.
-   */
   #roomOf({ outstanding }: Partition): number {
-    const { messages } = this.#credit
     const count = Math.max(1, this.#host.partitionCount())
     const most = Math.max(this.#maxPerKey, Math.floor(this.#prefetch / count))
-    const left = count > 1 ? this.#prefetch >> 1 : 0
-    return Math.max(0, Math.min(messages, Math.max(most - outstanding.size, messages - left)))
+    return this.#credit.roomOf(outstanding.size, most, count > 1 ? this.#prefetch >> 1 : 0)
   }
 }

@@ -13,16 +13,17 @@ import type {
   TransportSubscription,
 } from '../../../core/transport.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
+import { Handovers } from '../../../core/partitions/handovers.ts'
+import type { UnstoredCount } from '../../../core/partitions/held-partition.ts'
+import { PartitionSettlement } from '../../../core/partitions/settlement.ts'
+import type { AckResult, AckWithMessages } from '../../../core/partitions/settlement.ts'
 import type { KafkaRecord } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import { PartitionDelays } from '../delays/partition-delays.ts'
 import { MAX_DELAYED } from '../partitions/partition.ts'
-import type { Delayed, Partition, PartitionDelivery, Unstored } from '../partitions/partition.ts'
-import { PartitionSettlement } from '../partitions/settlement.ts'
-import type { AckWithMessages } from '../partitions/settlement.ts'
+import type { Delayed, Partition, PartitionDelivery } from '../partitions/partition.ts'
 import { positionOf } from '../wire/mapping.ts'
 import type { Decoded } from '../wire/mapping.ts'
-import type { AckResult } from './ack-transactions.ts'
 import { Credit } from './credit.ts'
 
 /** Part of `prefetchBytes` that messages may take which wait for their time. */
@@ -36,7 +37,7 @@ export interface Reader {
   /** Something of the partition must be committed; `now`: at once. */
   changed(partition: Partition, now: boolean): void
   /** Stores messages and acks in one step. By index: undefined for what is stored. */
-  ack(acks: readonly AckWithMessages[]): Promise<readonly AckResult[]>
+  ack(acks: readonly AckWithMessages<Partition>[]): Promise<readonly AckResult[]>
   /** Its fetches rest, or go on. */
   rest(partition: Partition, rests: boolean): void
   /** How many messages the broker has for these that have not come. */
@@ -61,13 +62,12 @@ export class KafkaSubscription implements TransportSubscription {
   readonly #context: KafkaContext
   readonly #sink: DeliverySink
   readonly #credit: Credit
-  readonly #settlement: PartitionSettlement
+  readonly #settlement: PartitionSettlement<Partition>
   readonly #delays: PartitionDelays
   /** Those that are ours now. */
   readonly #held = new Set<Partition>()
-  /** Handovers that wait for outstanding deliveries: called when one is settled or lost. */
-  readonly #handovers = new Set<() => void>()
-  readonly #unstored: Unstored = { count: 0 }
+  readonly #handovers: Handovers
+  readonly #unstored: UnstoredCount = { count: 0 }
   readonly #prefetch: number
   readonly #onClosed: SubscriptionParts['onClosed']
   reader: Reader | undefined
@@ -86,6 +86,7 @@ export class KafkaSubscription implements TransportSubscription {
     this.#sink = sink
     this.#prefetch = spec.prefetch
     const { clock } = context.host
+    this.#handovers = new Handovers(clock)
     this.#delays = new PartitionDelays(context, spec.prefetchBytes * DELAYED_SHARE, {
       wake: (partition) => this.#credit.ready(partition),
       changed: (partition) => this.reader?.changed(partition, false),
@@ -106,18 +107,20 @@ export class KafkaSubscription implements TransportSubscription {
       mayKeep: (bytes) => this.#delays.mayKeep(bytes),
     })
     this.#settlement = new PartitionSettlement({
+      isHeld: () => true,
       now: () => clock.now(),
-      publish,
+      comesAgain: (delivery, dueAt) => this.#comesAgain(delivery, dueAt),
+      publishLetters: (rejects) => publish(rejects.map(({ deadLetter }) => deadLetter)),
       ack: (acks) => (this.reader as Reader).ack(acks),
-      putAside: (delivery, dueAt) => this.#putAside(delivery, dueAt),
       changed: (partition, now) => {
         this.reader?.changed(partition, now)
         if (partition.hasWork) this.#credit.ready(partition)
       },
       settled: () => {
-        for (const check of this.#handovers) check()
+        this.#handovers.settled()
         this.#credit.wake()
       },
+      whenStored: (partition) => partition.whenStored(),
     })
   }
 
@@ -187,7 +190,7 @@ export class KafkaSubscription implements TransportSubscription {
     await this.drain()
     this.#closed = true
     for (const partition of this.#held) partition.giveBack(this.#context.host.clock.now())
-    for (const check of this.#handovers) check()
+    this.#handovers.close()
     await this.reader?.leave(this)
     this.#delays.close()
     for (const partition of this.#held) partition.lose()
@@ -199,7 +202,7 @@ export class KafkaSubscription implements TransportSubscription {
 
   /** It is ours now, and was loaded. */
   assigned(partition: Partition): void {
-    partition.unstored = this.#unstored
+    partition.unstoredOfAll = this.#unstored
     this.#held.add(partition)
   }
 
@@ -227,20 +230,9 @@ export class KafkaSubscription implements TransportSubscription {
       this.#credit.drop(partition)
       queued.push(...partition.outstanding.toArray())
     }
-    const isOver = (): boolean => this.#closed || mine.every(({ outstanding }) => outstanding.size === 0)
     // Those that no handler has begun with.
     if (queued.length > 0 && !this.#closed) this.#sink.recall(queued)
-    if (!isOver()) {
-      const { promise, resolve } = Promise.withResolvers<void>()
-      const timer = this.#context.host.clock.setTimer(limitMs, resolve)
-      const check = (): void => {
-        if (isOver()) resolve()
-      }
-      this.#handovers.add(check)
-      await promise
-      this.#handovers.delete(check)
-      timer.cancel()
-    }
+    await this.#handovers.wait(limitMs, () => mine.every(({ outstanding }) => outstanding.size === 0))
     const now = this.#context.host.clock.now()
     const begun = mine.filter((partition) => partition.mine).flatMap((partition) => partition.giveBack(now))
     this.#report(begun, 'its partition went to another member')
@@ -256,7 +248,7 @@ export class KafkaSubscription implements TransportSubscription {
     }
     this.#delays.lost()
     this.#report(lost, reason)
-    for (const check of this.#handovers) check()
+    this.#handovers.settled()
   }
 
   #report(lost: readonly PartitionDelivery[], reason: string): void {
@@ -272,9 +264,10 @@ export class KafkaSubscription implements TransportSubscription {
     return (group !== undefined && group !== this.spec.group) || decoded.isRemoval ? undefined : decoded
   }
 
-  #putAside(delivery: PartitionDelivery, dueAt: number): void {
+  #comesAgain(delivery: PartitionDelivery, dueAt: number | undefined): void {
     const { owner } = delivery
-    this.#delay(owner, owner.putAside(delivery, dueAt, this.#delays.mayKeep(delivery.bytes)))
+    if (dueAt === undefined) owner.push(delivery)
+    else this.#delay(owner, owner.putAside(delivery, dueAt, this.#delays.mayKeep(delivery.bytes)))
   }
 
   #delay(partition: Partition, delayed: Delayed): void {
@@ -333,6 +326,6 @@ export class KafkaSubscription implements TransportSubscription {
   }
 
   #storeNow(): void {
-    for (const partition of this.#held) if (partition.hasUnstored) this.reader?.changed(partition, true)
+    for (const partition of this.#held) if (partition.unstored > 0) this.reader?.changed(partition, true)
   }
 }

@@ -1,21 +1,19 @@
 import { sleep } from '../../../core/clock.ts'
-import type { Timer } from '../../../core/clock.ts'
 import { messageBytes } from '../../../core/message.ts'
-import { DueHeap } from '../../../core/util/due-heap.ts'
+import { DelayQueue } from '../../../core/partitions/delay-queue.ts'
+import type { DelayEntry } from '../../../core/partitions/delay-queue.ts'
+import { PartitionDelivery } from '../../../core/partitions/partition-delivery.ts'
 import { KafkaError } from '../../../kafka/index.ts'
 import type { ReadRecords } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
-import { KafkaDelivery } from '../partitions/kafka-delivery.ts'
 import type { Delayed, Partition } from '../partitions/partition.ts'
 
-/** Longest time that a timer waits: the clock may be set meanwhile. */
-const MAX_WAIT_MS = 30_000
-/** Number of entries of partitions that were lost, besides as many as there are wanted ones. */
-const MAX_UNWANTED = 1_000
 /** Pause after records could not be read. */
 const AGAIN_MS = 500
 /** Records read at once, and messages that may wait to be handed out: those delayed together are often near each other. */
 const MAX_READ = 500
+
+type Entry = DelayEntry<Partition>
 
 /** What is due of one partition and has to be read. */
 class DueEntries {
@@ -29,7 +27,7 @@ class DueEntries {
 
   /** The first in the log. */
   get first(): Entry | undefined {
-    if (!this.#isSorted) this.#entries.sort((a, b) => b.delayed.offset - a.delayed.offset)
+    if (!this.#isSorted) this.#entries.sort((a, b) => b.delayed.place - a.delayed.place)
     this.#isSorted = true
     return this.#entries.at(-1)
   }
@@ -45,12 +43,6 @@ class DueEntries {
   }
 }
 
-interface Entry {
-  readonly partition: Partition
-  readonly delayed: Delayed
-  readonly dueAt: number
-}
-
 /** Messages that wait for their time. What there was no room to keep is read again when it is due. */
 export class PartitionDelays {
   readonly #context: KafkaContext
@@ -59,15 +51,11 @@ export class PartitionDelays {
   readonly #wake: (partition: Partition) => void
   readonly #changed: (partition: Partition) => void
   readonly #lost: (partition: Partition, offset: number, count: number) => void
-  readonly #heap = new DueHeap<Entry>()
+  readonly #queue: DelayQueue<Partition>
   /** Due, and to be read again; by partition. */
   readonly #toRead = new Map<Partition, DueEntries>()
   /** Partitions whose due messages are being read. */
   readonly #reading = new Set<Partition>()
-  /** Number of entries when all were wanted. */
-  #wanted = 0
-  #bytes = 0
-  #timer: Timer | undefined
   readonly #closing = new AbortController()
 
   constructor(
@@ -82,6 +70,7 @@ export class PartitionDelays {
   ) {
     this.#context = context
     this.#maxBytes = maxBytes
+    this.#queue = new DelayQueue(context.host.clock, () => this.#due())
     this.#wake = (partition) => host.wake(partition)
     this.#changed = (partition) => host.changed(partition)
     this.#lost = (partition, offset, count) => host.lost(partition, offset, count)
@@ -89,71 +78,35 @@ export class PartitionDelays {
 
   /** Whether the body of another message may be kept. */
   mayKeep(bytes: number): boolean {
-    return this.#bytes + bytes <= this.#maxBytes
+    return this.#queue.bytes + bytes <= this.#maxBytes
   }
 
   add(partition: Partition, delayed: Delayed): void {
-    const entry = { partition, delayed, dueAt: delayed.dueAt }
-    this.#bytes += delayed.delivery?.bytes ?? 0
-    this.#heap.push(entry)
-    if (this.#heap.size > 2 * this.#wanted + MAX_UNWANTED) this.#forget()
-    if (this.#heap.first === entry) this.#arm()
+    this.#queue.add(partition, delayed)
   }
 
   /** A partition was lost: what it kept is free. */
   lost(): void {
-    this.#forget()
+    this.#queue.forget()
   }
 
   close(): void {
     this.#closing.abort()
-    this.#timer?.cancel()
-  }
-
-  #forget(): void {
-    this.#heap.keep((entry) => this.#isWanted(entry))
-    this.#wanted = this.#heap.size
-    const partitions = new Set<Partition>()
-    let bytes = 0
-    this.#heap.keep(({ partition }) => {
-      if (!partitions.has(partition)) bytes += partition.delayedBytes
-      partitions.add(partition)
-      return true
-    })
-    this.#bytes = bytes
-  }
-
-  #arm(): void {
-    this.#timer?.cancel()
-    const { first } = this.#heap
-    if (first === undefined || this.#closing.signal.aborted) return
-    const { clock } = this.#context.host
-    const waitMs = Math.min(MAX_WAIT_MS, Math.max(0, first.dueAt - clock.now()))
-    this.#timer = clock.setTimer(waitMs, () => this.#due())
+    this.#queue.close()
   }
 
   #due(): void {
-    const now = this.#context.host.clock.now()
     const woken = new Set<Partition>()
-    for (let { first } = this.#heap; first !== undefined && first.dueAt <= now; { first } = this.#heap) {
-      this.#heap.shift()
-      if (!this.#isWanted(first)) continue
-      const { partition, delayed } = first
+    for (let entry = this.#queue.take(); entry !== undefined; entry = this.#queue.take()) {
+      const { partition, delayed } = entry
       if (delayed.delivery === undefined) {
-        this.#readLater(first)
+        this.#readLater(entry)
         continue
       }
-      this.#bytes -= delayed.delivery.bytes
       partition.due(delayed)
       woken.add(partition)
     }
     for (const partition of woken) this.#wake(partition)
-    this.#arm()
-  }
-
-  /** The partition may have been lost, and the message may be another member's. */
-  #isWanted({ partition, delayed }: Entry): boolean {
-    return partition.mine && partition.delayed.get(delayed.offset) === delayed
   }
 
   #readLater(entry: Entry): void {
@@ -176,8 +129,8 @@ export class PartitionDelays {
     await Promise.resolve()
     const entries = this.#toRead.get(partition) ?? new DueEntries()
     while (entries.size > 0 && partition.mine && !this.#closing.signal.aborted) {
-      const { count, bytes } = partition.toHandOut
-      const room = { records: MAX_READ - count, bytes: this.#maxBytes - bytes }
+      const { buffer, bufferBytes } = partition
+      const room = { records: MAX_READ - buffer.length, bytes: this.#maxBytes - bufferBytes }
       if (room.records <= 0 || room.bytes <= 0) {
         // In the same step: what is handed out from now on makes it go on.
         this.#reading.delete(partition)
@@ -201,7 +154,7 @@ export class PartitionDelays {
   ): Promise<void> {
     const { client, mapping } = this.#context
     const { topic, index } = partition
-    const offset = (entries.first as Entry).delayed.offset
+    const offset = (entries.first as Entry).delayed.place
     const place = { topic, partition: index, offset }
     const options = { maxRecords: room.records, maxBytes: room.bytes, committed: true }
     const { records, nextOffset, isPassed } = await client
@@ -215,23 +168,24 @@ export class PartitionDelays {
     const end = Math.max(offset + 1, nextOffset)
     let lost = 0
     let firstLost = 0
-    for (let { first } = entries; first !== undefined && first.delayed.offset < end; { first } = entries) {
+    for (let { first } = entries; first !== undefined && first.delayed.place < end; { first } = entries) {
       const entry = first
       entries.shift()
-      if (!this.#isWanted(entry)) continue
+      if (!this.#queue.isWanted(entry)) continue
       const { delayed } = entry
-      const record = found.get(delayed.offset)
+      const record = found.get(delayed.place)
       if (record === undefined) {
         // What compaction has removed was replaced by another message of its key.
-        if (isPassed && lost++ === 0) firstLost = delayed.offset
+        if (isPassed && lost++ === 0) firstLost = delayed.place
         partition.due(delayed)
         partition.changes++
         this.#changed(partition)
         continue
       }
       const { message } = mapping.decode(record, topic, index)
-      const bytes = messageBytes(message)
-      partition.due(delayed, new KafkaDelivery(partition, message, delayed.offset, delayed.ordinal, bytes, delayed))
+      const { place, ordinal } = delayed
+      const known = { ...delayed, notBefore: undefined }
+      partition.due(delayed, new PartitionDelivery(partition, message, place, ordinal, messageBytes(message), known))
     }
     if (lost > 0) this.#lost(partition, firstLost, lost)
     this.#wake(partition)

@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib'
+import type { AttemptState } from '../../../core/partitions/attempt-state.ts'
 import type { DeliveryHistory } from '../../../core/transport.ts'
 
 /** How the text begins: the name of the format, and its version. */
@@ -19,18 +20,8 @@ const CRC_BYTES = 4
 export type OpenRun = readonly [first: number, last: number]
 
 /** What is known of one unfinished record, beyond that it is not finished. */
-export interface OffsetNote {
+export interface OffsetNote extends AttemptState {
   readonly offset: number
-  /** How its deliveries have ended so far; for one that is out: before this delivery. */
-  readonly history: DeliveryHistory
-  /** Attempts used, including one that is running. */
-  readonly used: number
-  /** A handler was running when this was written. */
-  readonly running: boolean
-  /** No attempt before this time, in ms since 1970. */
-  readonly notBefore: number | undefined
-  /** Later messages of its key wait for `notBefore` too. */
-  readonly inOrder: boolean
 }
 
 /**
@@ -57,6 +48,22 @@ export interface CommitRecord {
   readonly open: readonly OpenRun[]
   /** In order. */
   readonly notes: readonly OffsetNote[]
+}
+
+/** Of a group that has committed nothing there. */
+export function emptyRecord(offset: number): CommitRecord {
+  return {
+    floor: offset,
+    topic: 0,
+    owner: '',
+    free: true,
+    to: offset,
+    claim: offset,
+    moved: 0,
+    partitions: 0,
+    open: [],
+    notes: [],
+  }
 }
 
 const HISTORIES: readonly DeliveryHistory[] = ['new', 'returned', 'unknown', 'died']

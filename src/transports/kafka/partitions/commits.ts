@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../../../core/clock.ts'
+import { OncePerTurn } from '../../../core/util/once-per-turn.ts'
 import type { KafkaError, OffsetToCommit } from '../../../kafka/index.ts'
 import { MAX_RECORD_CHARACTERS } from './commit-record.ts'
 import { fitRecord } from './fit-record.ts'
@@ -39,7 +40,8 @@ export class Commits {
   #lastAt = -Infinity
   #timer: Timer | undefined
   #timerAt = Infinity
-  #isScheduled = false
+  /** What else happens in this turn goes into the same request. */
+  readonly #soon = new OncePerTurn(() => this.#start())
   #isClosed = false
 
   constructor(host: CommitsHost) {
@@ -80,9 +82,9 @@ export class Commits {
     while (this.#inFlight !== undefined) await this.#inFlight
   }
 
-  /** What a transaction commits for a partition that is held, if it is committed now. */
-  offsetOf(partition: Partition): OffsetToCommit {
-    return this.#offset(partition, false)
+  /** What a transaction commits for a partition that is held, if it is committed now: with it, these are finished. */
+  offsetOf(partition: Partition, ending: ReadonlySet<object>): OffsetToCommit {
+    return this.#offset(partition, false, ending)
   }
 
   /** What was made for it last by `offsetOf` is committed, and these are finished with it. */
@@ -108,15 +110,8 @@ export class Commits {
   #schedule(at: number): void {
     if (this.#inFlight !== undefined || this.#isClosed) return
     const now = this.#host.clock.monotonic()
-    if (at <= now) {
-      if (this.#isScheduled) return
-      this.#isScheduled = true
-      // What else happens in this turn goes into the same request.
-      queueMicrotask(() => {
-        this.#isScheduled = false
-        this.#start()
-      })
-    } else if (at < this.#timerAt) {
+    if (at <= now) this.#soon.schedule()
+    else if (at < this.#timerAt) {
       this.#timer?.cancel()
       this.#timerAt = at
       this.#timer = this.#host.clock.setTimer(at - now, () => {
@@ -147,8 +142,8 @@ export class Commits {
     return false
   }
 
-  #offset(partition: Partition, free: boolean): OffsetToCommit {
-    const record = { ...partition.record(free), owner: this.#host.owner }
+  #offset(partition: Partition, free: boolean, ending?: ReadonlySet<object>): OffsetToCommit {
+    const record = { ...partition.record(free, ending), owner: this.#host.owner }
     const { text: metadata, isCut } = fitRecord(record, this.#maxCharacters)
     if (isCut) this.#host.cut(partition)
     partition.measured(metadata.length, this.#maxCharacters)

@@ -1,20 +1,6 @@
+import { inherited, NEW, raised, RETURNED, UNKNOWN } from '../../../core/partitions/attempt-state.ts'
+import type { Acquired, AttemptState } from '../../../core/partitions/attempt-state.ts'
 import type { CommitRecord, OffsetNote, OpenRun } from './commit-record.ts'
-import type { Known } from './kafka-delivery.ts'
-
-/**
- * How a partition came to us: `clean`: handed over in order, or new. `ours`: we were the last to own it. `taken`: from a
- * member that died, or was cut off.
- */
-export type Acquired = 'clean' | 'ours' | 'taken'
-
-const NEW: Known = { history: 'new', used: 0, running: false, notBefore: undefined, inOrder: false }
-const RETURNED: Known = { ...NEW, history: 'returned' }
-const UNKNOWN: Known = { ...NEW, history: 'unknown' }
-
-/** A record that was published with a delay, and is read before its time: no member can have handed it out. */
-export function early(known: Known, deliverAt: number): Known {
-  return { ...known, history: known.used > 0 ? known.history : 'new', notBefore: deliverAt, inOrder: false }
-}
 
 /** What we know besides the record. */
 export interface OwnKnowledge {
@@ -43,7 +29,7 @@ export class InheritedOffsets {
     this.#how = how
     this.#own = own
     this.#open = record.open
-    this.#notes = record.notes.map((note) => this.#raised(note.offset, inherited(note, how)))
+    this.#notes = record.notes.map((note) => raised(inherited(note, how), note.offset, own.used))
   }
 
   /** The record knows what is finished up to here. */
@@ -73,19 +59,19 @@ export class InheritedOffsets {
   }
 
   /** The next record was read; undefined when it is finished. */
-  next(offset: number): Known | undefined {
+  next(offset: number): AttemptState | undefined {
     while (this.#notesAt < this.#notes.length && (this.#notes[this.#notesAt] as OffsetNote).offset < offset)
       this.#notesAt++
     const note = this.#notes[this.#notesAt]
     const noted = note?.offset === offset ? note : undefined
-    if (offset >= this.#record.to) return noted ?? this.#raised(offset, this.#beyond(offset))
+    if (offset >= this.#record.to) return noted ?? raised(this.#beyond(offset), offset, this.#own.used)
     while (this.#openAt < this.#open.length && (this.#open[this.#openAt] as OpenRun)[1] < offset) this.#openAt++
     const run = this.#open[this.#openAt]
     if (run === undefined || run[0] > offset) return undefined
-    return noted ?? this.#raised(offset, this.#isDoubtful(offset) ? UNKNOWN : RETURNED)
+    return noted ?? raised(this.#isDoubtful(offset) ? UNKNOWN : RETURNED, offset, this.#own.used)
   }
 
-  #beyond(offset: number): Known {
+  #beyond(offset: number): AttemptState {
     if (this.#how === 'ours' && offset < this.#own.handedOut) return RETURNED
     return offset < this.#own.suspectTo ? UNKNOWN : NEW
   }
@@ -95,20 +81,4 @@ export class InheritedOffsets {
     if (this.#how !== 'ours') return this.#how === 'taken'
     return offset >= this.#own.handedOut && this.#own.before === 'taken'
   }
-
-  #raised<Message extends Known>(offset: number, known: Message): Message {
-    const used = this.#own.used.get(offset) ?? 0
-    return used > known.used ? { ...known, used } : known
-  }
-}
-
-/** What the owner before has noted, as its next owner sees it. */
-function inherited(note: OffsetNote, how: Acquired): OffsetNote {
-  const left = { ...note, running: false }
-  // Nothing was out when it was freed.
-  if (how === 'clean') return left
-  // Lost while its handler was running here: that attempt does not count.
-  if (how === 'ours') return { ...left, history: 'returned', used: note.running ? note.used - 1 : note.used }
-  // It may have been handed out, and its handler may have begun, since the record was written.
-  return { ...left, history: note.running || note.history === 'died' ? 'died' : 'unknown' }
 }

@@ -1,5 +1,6 @@
 import type { Delivery, SubscriptionSpec } from '../../../../core/transport.ts'
 import { CreditBalance } from '../../../../core/util/credit-balance.ts'
+import { OncePerTurn } from '../../../../core/util/once-per-turn.ts'
 import type { PullConsumer } from '../shared/pull-consumer.ts'
 import type { Partition } from '../partitions/partition.ts'
 import type { PartitionReader } from '../partitions/partition-reader.ts'
@@ -31,7 +32,11 @@ export class Credit {
   /** Settled, but not stored yet; and how many that may be. Usually half of the prefetch is being handled. */
   #unstored = 0
   readonly #mostUnstored: number
-  #awake = false
+  /** After the current chunk of the socket was read, so that its messages are handed out in one batch. */
+  readonly #soon = new OncePerTurn(() => {
+    this.#distribute()
+    this.#refill()
+  })
   /** Index of the partition that begins. */
   #turn = 0
 
@@ -77,14 +82,7 @@ export class Credit {
 
   /** Something may be handed over or requested. Runs once per turn, however often it is called. */
   wake(): void {
-    if (this.#awake) return
-    this.#awake = true
-    // After the current chunk of the socket was read, so that its messages are handed out in one batch.
-    queueMicrotask(() => {
-      this.#awake = false
-      this.#distribute()
-      this.#refill()
-    })
+    this.#soon.schedule()
   }
 
   #distribute(): void {
@@ -140,13 +138,8 @@ export class Credit {
     else if (partition.changes !== changes) set.changedIn(partition)
   }
 
-  /**
-   * How many more one partition may have of the credit: a busy key, or a partition that stands still, must not take all
-   * of it.
-   */
   #roomOf({ outstanding }: Partition): number {
-    const { messages } = this.#credit
-    return Math.max(0, Math.min(messages, Math.max(this.#most - outstanding.size, messages - this.#left)))
+    return this.#credit.roomOf(outstanding.size, this.#most, this.#left)
   }
 
   /** What is settled but not stored would be handled again if this process died now, so it is bounded. */

@@ -1,4 +1,6 @@
-import { StateError } from '../../../../core/errors.ts'
+import { ConnectionError, StateError } from '../../../../core/errors.ts'
+import { PartitionDelivery } from '../../../../core/partitions/partition-delivery.ts'
+import type { PartitionSettlement } from '../../../../core/partitions/settlement.ts'
 import type {
   AttemptNote,
   Delivery,
@@ -12,9 +14,9 @@ import type {
 } from '../../../../core/transport.ts'
 import type { Session, SessionPart } from '../../connection/session.ts'
 import { groupId } from '../../wire/subjects.ts'
-import { PartitionDelivery } from '../partitions/partition-delivery.ts'
+import type { Partition } from '../partitions/partition.ts'
 import { PartitionSet } from '../partitions/partition-set.ts'
-import { PartitionSettlement } from '../partitions/partition-settlement.ts'
+import { partitionSettlement } from '../partitions/partition-settlement.ts'
 import { isSameStream } from '../server/identity.ts'
 import { readGroup } from '../server/group-record.ts'
 import type { GroupRecord, Joined } from '../server/group-record.ts'
@@ -39,7 +41,7 @@ export class NatsSubscription implements TransportSubscription, SessionPart {
   readonly #shared: SharedConsumers
   readonly #set: PartitionSet | undefined
   readonly #credit: Credit
-  readonly #settlingPartitions: PartitionSettlement | undefined
+  readonly #settlingPartitions: PartitionSettlement<Partition> | undefined
   readonly #maintenance: Maintenance
   readonly #onClosed: (subscription: NatsSubscription) => void
   #group: GroupRecord
@@ -91,7 +93,7 @@ export class NatsSubscription implements TransportSubscription, SessionPart {
       })
     this.#credit = new Credit(session, this.#shared.all, this.#set, spec, (batch) => sink.receive(batch))
     if (this.#set !== undefined)
-      this.#settlingPartitions = new PartitionSettlement({
+      this.#settlingPartitions = partitionSettlement({
         session,
         publisher,
         set: this.#set,
@@ -261,9 +263,14 @@ export class NatsSubscription implements TransportSubscription, SessionPart {
     const ofPartitions = notes.filter(({ delivery }) => delivery instanceof PartitionDelivery)
     const ofShared = notes.filter(({ delivery }) => delivery instanceof NatsDelivery)
     await Promise.all([
-      ofPartitions.length === 0 ? undefined : this.#settlingPartitions?.note(ofPartitions),
+      ofPartitions.length === 0 ? undefined : this.#noteOfPartitions(ofPartitions),
       ...ofShared.map((note) => this.#shared.note(note)),
     ])
+  }
+
+  async #noteOfPartitions(notes: readonly AttemptNote[]): Promise<void> {
+    if (!this.#session.ready) throw new ConnectionError('The attempts could not be noted: the server is out of reach')
+    await this.#settlingPartitions?.note(notes)
   }
 
   /** What a partition has delivered stays ours for as long as the partition does. */

@@ -1,19 +1,6 @@
-import type { Known, OpenMessage, PartitionState, Span } from './partition-record.ts'
-
-/**
- * How a partition came to us: `clean`: handed over in order, or new. `ours`: we were the last to own it. `taken`: from a
- * member that died, or was cut off.
- */
-export type Acquired = 'clean' | 'ours' | 'taken'
-
-const NEW: Known = { history: 'new', used: 0, running: false, notBefore: undefined, inOrder: false }
-const RETURNED: Known = { ...NEW, history: 'returned' }
-const UNKNOWN: Known = { ...NEW, history: 'unknown' }
-
-/** A message that was published with a delay, and is read before its time: no member can have handed it out. */
-export function early(known: Known, dueAt: number): Known {
-  return { ...(known.history !== 'died' && known.used === 0 ? NEW : known), notBefore: dueAt }
-}
+import { inherited, NEW, raised, RETURNED, UNKNOWN } from '../../../../core/partitions/attempt-state.ts'
+import type { Acquired, AttemptState } from '../../../../core/partitions/attempt-state.ts'
+import type { OpenMessage, PartitionState, Span } from './partition-record.ts'
 
 /** What the owner before has left of a partition, as its next owner reads it again, in order. */
 export class InheritedMessages {
@@ -21,7 +8,7 @@ export class InheritedMessages {
   readonly #to: number
   /** Up to here messages may have been handed out. */
   readonly #reserved: number
-  readonly #beyond: Known
+  readonly #beyond: AttemptState
   readonly #open: readonly OpenMessage[]
   #openAt = 0
   readonly #spans: readonly Span[]
@@ -46,7 +33,7 @@ export class InheritedMessages {
     this.#reserved = how === 'ours' ? Math.min(reserved, handedOut) : reserved
     this.#beyond = how === 'ours' ? RETURNED : UNKNOWN
     this.#used = used
-    this.#open = open.map((message) => this.#raised(message.seq, inherited(message, how)))
+    this.#open = open.map((message) => raised(inheritedMessage(message, how), message.seq, used))
     this.#spans = spans
     this.#how = how
   }
@@ -85,17 +72,12 @@ export class InheritedMessages {
   }
 
   /** The next message was read; undefined when it is settled. */
-  next(seq: number): Known | undefined {
+  next(seq: number): AttemptState | undefined {
     const known = seq <= this.#to ? this.#known(seq) : seq <= this.#reserved ? this.#beyond : NEW
-    return known === undefined ? undefined : this.#raised(seq, known)
+    return known === undefined ? undefined : raised(known, seq, this.#used)
   }
 
-  #raised<Message extends Known>(seq: number, known: Message): Message {
-    const used = this.#used.get(seq) ?? 0
-    return used > known.used ? { ...known, used } : known
-  }
-
-  #known(seq: number): Known | undefined {
+  #known(seq: number): AttemptState | undefined {
     while (this.#openAt < this.#open.length && (this.#open[this.#openAt] as OpenMessage).seq < seq) this.#openAt++
     const open = this.#open[this.#openAt]
     if (open?.seq === seq) {
@@ -124,13 +106,7 @@ export class InheritedMessages {
 }
 
 /** A message that the owner before has left, as its next owner sees it. */
-function inherited(open: OpenMessage, how: Acquired): OpenMessage {
-  const left = { ...open, out: false, running: false }
-  // Nothing was out when it was freed.
-  if (how === 'clean' || (how === 'ours' && !open.out)) return left
-  if (how === 'ours')
-    // Lost while its handler was running here: that attempt does not count.
-    return { ...left, history: 'returned', used: open.running ? open.used - 1 : open.used }
-  // It may have been handed out, and its handler may have begun, since the record was written.
-  return { ...left, history: open.running || open.history === 'died' ? 'died' : 'unknown' }
+function inheritedMessage(open: OpenMessage, how: Acquired): OpenMessage {
+  // What was not out here has not changed since.
+  return { ...inherited(open, how === 'ours' && !open.out ? 'clean' : how), out: false }
 }

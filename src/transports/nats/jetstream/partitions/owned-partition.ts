@@ -1,6 +1,6 @@
+import type { Acquired } from '../../../../core/partitions/attempt-state.ts'
 import { ConnectionError } from '../../../../core/errors.ts'
 import type { Session } from '../../connection/session.ts'
-import type { Acquired } from './inherited-messages.ts'
 import { AHEAD, encodeRecord } from './partition-record.ts'
 import type { PartitionRecord, PartitionState } from './partition-record.ts'
 import { NOWHERE } from './partition-store.ts'

@@ -1,11 +1,11 @@
+import { early } from '../../../../core/partitions/attempt-state.ts'
+import { PartitionDelivery } from '../../../../core/partitions/partition-delivery.ts'
 import { compilePattern } from '../../../../core/topic.ts'
 import type { Incoming } from '../../connection/incoming.ts'
 import type { Session } from '../../connection/session.ts'
 import type { Mapping, Unsaid } from '../../wire/mapping.ts'
 import type { Subjects } from '../../wire/subjects.ts'
 import type { AckReply } from '../consume/ack-reply.ts'
-import { PartitionDelivery } from './partition-delivery.ts'
-import { early } from './inherited-messages.ts'
 import type { Partition } from './partition.ts'
 
 /** Maximum number of subjects whose partition is remembered. */
@@ -80,11 +80,11 @@ export class PartitionArrivals {
       new PartitionDelivery(
         partition,
         message,
-        native.subject,
         seq,
         partition.ordinal,
         native.size,
         isEarly ? early(known, deliverAt) : known,
+        native.subject,
       ),
     )
     this.#host.wake()

@@ -1,4 +1,5 @@
 import type { Timer } from '../../../../core/clock.ts'
+import { OncePerTurn } from '../../../../core/util/once-per-turn.ts'
 import type { Partition } from './partition.ts'
 import type { PartitionLeases } from './partition-leases.ts'
 import type { Session } from '../../connection/session.ts'
@@ -22,7 +23,8 @@ export class PartitionCommits {
   readonly #waiting = new Set<Partition>()
   #timer: Timer | undefined
   #timerAt = Infinity
-  #scheduled = false
+  /** What else happens in this turn goes into the same record. */
+  readonly #soon = new OncePerTurn(() => this.#write())
   readonly #handedOut = new Set<Partition>()
   #late: Timer | undefined
   #closed = false
@@ -64,13 +66,7 @@ export class PartitionCommits {
 
   #schedule(delayMs: number): void {
     if (delayMs === 0) {
-      if (this.#scheduled) return
-      this.#scheduled = true
-      // What else happens in this turn goes into the same record.
-      queueMicrotask(() => {
-        this.#scheduled = false
-        this.#write()
-      })
+      this.#soon.schedule()
       return
     }
     const at = this.#now() + delayMs

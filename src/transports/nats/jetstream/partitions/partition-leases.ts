@@ -1,11 +1,11 @@
 // Longer than most files: rounds, handovers, losses and the end of a member all change who owns a partition.
+import type { Acquired } from '../../../../core/partitions/attempt-state.ts'
 import type { Timer } from '../../../../core/clock.ts'
 import { AuthorizationError } from '../../../../core/errors.ts'
 import type { Session } from '../../connection/session.ts'
 import { JetStreamError, toBusbarError } from '../../errors.ts'
 import { Members } from '../consume/members.ts'
 import type { MembersHost } from '../consume/members.ts'
-import type { Acquired } from './inherited-messages.ts'
 import { OwnedPartition } from './owned-partition.ts'
 import type { Claimed, OwnedPartitionHost } from './owned-partition.ts'
 import { ForeignRecordError } from './partition-record.ts'

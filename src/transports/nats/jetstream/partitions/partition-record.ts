@@ -1,3 +1,4 @@
+import type { AttemptState } from '../../../../core/partitions/attempt-state.ts'
 import type { DeliveryHistory } from '../../../../core/transport.ts'
 
 /** Version of the stored form. */
@@ -7,24 +8,11 @@ export const RECORD_VERSION = 1
 export const AHEAD = 1_000
 
 /** A message at or below `to` that is not settled. */
-export interface OpenMessage {
+export interface OpenMessage extends AttemptState {
   readonly seq: number
   /** It is with a handler, or waits for one, at the owner. */
   readonly out: boolean
-  /** How its deliveries have ended so far; for one that is out: before this delivery. */
-  readonly history: DeliveryHistory
-  /** Attempts used, including one that is running. */
-  readonly used: number
-  /** A handler was running when this was written. */
-  readonly running: boolean
-  /** No attempt before this time, in ms since 1970. */
-  readonly notBefore: number | undefined
-  /** Later messages of its key wait for `notBefore` too. */
-  readonly inOrder: boolean
 }
-
-/** What is known of a message when it is read from its partition. */
-export type Known = Pick<OpenMessage, 'history' | 'used' | 'running' | 'notBefore' | 'inOrder'>
 
 /**
  * Consecutive messages of the partition that were not handed out when the record was written: delayed ones. Both ends are
@@ -211,11 +199,11 @@ export function floorOf({ to, open, spans }: Pick<PartitionRecord, 'to' | 'open'
 }
 
 /** Consecutive ones become one span. `ordinal`: the place of a message among those of its partition. */
-export function spansOf(delayed: readonly { readonly seq: number; readonly ordinal: number }[]): Span[] {
-  const sorted = delayed.toSorted((a, b) => a.seq - b.seq)
+export function spansOf(delayed: readonly { readonly place: number; readonly ordinal: number }[]): Span[] {
+  const sorted = delayed.toSorted((a, b) => a.place - b.place)
   const spans: [number, number, number][] = []
   let before = Number.NaN
-  for (const { seq, ordinal } of sorted) {
+  for (const { place: seq, ordinal } of sorted) {
     const last = spans.at(-1)
     if (last !== undefined && ordinal === before + 1) {
       last[1] = seq

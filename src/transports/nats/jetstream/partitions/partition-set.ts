@@ -1,14 +1,15 @@
 import { ConfigurationError } from '../../../../core/errors.ts'
+import type { Acquired } from '../../../../core/partitions/attempt-state.ts'
+import { Handovers } from '../../../../core/partitions/handovers.ts'
+import type { UnstoredCount } from '../../../../core/partitions/held-partition.ts'
 import type { Delivery, SubscriptionSpec } from '../../../../core/transport.ts'
 import { ERR, JetStreamError } from '../../errors.ts'
 import type { GroupRecord } from '../server/group-record.ts'
-import { Handovers } from './handovers.ts'
-import type { Acquired } from './inherited-messages.ts'
 import { Partition } from './partition.ts'
+import type { PartitionDelivery } from './partition.ts'
 import { PartitionArrivals } from './partition-arrivals.ts'
 import { PartitionCommits } from './partition-commits.ts'
 import { PartitionDelays } from './partition-delays.ts'
-import type { PartitionDelivery } from './partition-delivery.ts'
 import { PartitionLeases } from './partition-leases.ts'
 import type { LeasesHost } from './partition-leases.ts'
 import { NOTHING_LEFT } from './partition-record.ts'
@@ -62,6 +63,7 @@ export class PartitionSet implements LeasesHost {
   readonly #losses: PartitionLosses
   readonly #check: StreamCheck
   readonly #handovers: Handovers
+  readonly #unstored: UnstoredCount = { count: 0 }
   readonly #byName = new Map<string, Partition>()
   #isMoving = false
   #isMovedAgain = false
@@ -80,6 +82,7 @@ export class PartitionSet implements LeasesHost {
     const byToken = new Map<string, Partition>()
     this.partitions = units.map(({ name, filters, token }) => {
       const partition = new Partition(name, stream, filters)
+      partition.unstoredOfAll = this.#unstored
       this.#byName.set(name, partition)
       if (token !== undefined) byToken.set(token, partition)
       return partition
@@ -138,7 +141,7 @@ export class PartitionSet implements LeasesHost {
       changed: changedIn,
       report: (count, after, reason) => this.#report(count, after, reason),
     })
-    this.#handovers = new Handovers(this.session)
+    this.#handovers = new Handovers(this.session.host.clock)
     this.#check = new StreamCheck({
       session: this.session,
       topology: parts.topology,
@@ -283,14 +286,15 @@ export class PartitionSet implements LeasesHost {
     const partition = this.#byName.get(unit) as Partition
     partition.leaving = true
     this.readers.rebuildSoon()
-    await this.#handovers.wait(partition, lost)
+    const { handoverTimeoutMs } = this.session.options
+    await this.#handovers.wait(handoverTimeoutMs, () => lost.aborted || partition.outstanding.size === 0)
     if (lost.aborted) return
     const begun = partition.giveBack(this.session.host.clock.now())
     if (begun.length > 0) this.#host.lost(begun, 'its partition went to another member')
   }
 
   revoke(units: readonly string[], reason: string): void {
-    const lost: PartitionDelivery<Partition>[] = []
+    const lost: PartitionDelivery[] = []
     for (const unit of units) {
       const partition = this.#byName.get(unit) as Partition
       const { waiting } = partition
@@ -337,10 +341,7 @@ export class PartitionSet implements LeasesHost {
 
   /** Number of settlements that are not stored yet. */
   get unstored(): number {
-    if (this.#host.spec.ephemeral) return 0
-    let count = 0
-    for (const partition of this.partitions) count += partition.unstored
-    return count
+    return this.#host.spec.ephemeral ? 0 : this.#unstored.count
   }
 
   /** What is settled holds up what waits here: it is stored now. */

@@ -1,52 +1,29 @@
 // Longer than most files: what was read, handed out and settled of a partition is one state, and one record describes it.
-import { LinkedList } from '../../../../core/util/linked-list.ts'
+import type { Position } from '../../../../core/message.ts'
+import type { Acquired, AttemptState } from '../../../../core/partitions/attempt-state.ts'
+import { HeldPartition } from '../../../../core/partitions/held-partition.ts'
+import type { DelayedMessage } from '../../../../core/partitions/held-partition.ts'
+import type { PartitionDelivery as CoreDelivery } from '../../../../core/partitions/partition-delivery.ts'
+import { positionOf } from '../../wire/mapping.ts'
 import { InheritedMessages } from './inherited-messages.ts'
-import type { Acquired } from './inherited-messages.ts'
-import type { DeliveryOwner, PartitionDelivery } from './partition-delivery.ts'
 import { AHEAD, floorOf, NOTHING_LEFT, spansOf } from './partition-record.ts'
-import type { Known, OpenMessage, PartitionState, Waiting } from './partition-record.ts'
+import type { OpenMessage, PartitionState, Waiting } from './partition-record.ts'
 
 /** Maximum number of delayed messages, and of entries in the record. */
 const MAX_DELAYED = 200_000
 const MAX_OPEN = 20_000
 
-/** A message that waits for its time, without its body. */
-export interface Delayed extends Known {
-  readonly seq: number
-  readonly ordinal: number
-  /** In ms since 1970. */
-  readonly dueAt: number
-}
+export type PartitionDelivery = CoreDelivery<Partition>
+export type Delayed = DelayedMessage<Partition>
 
-/** Resolves with false when the partition was lost before what was to be written was stored. */
-interface Waiter {
-  readonly change: number
-  readonly done: (isStored: boolean) => void
-}
-
-/**
- * What this member knows of a partition while it owns it: how far it has been read and handed out, and what of that is
- * not settled. All messages of a partition are read in order, so "up to `to`, except these" says everything.
- */
-export class Partition implements DeliveryOwner {
+/** What this member knows of a partition while it owns it; `to` and `reserved` are sequences that count as looked at. */
+export class Partition extends HeldPartition<Partition> {
   readonly name: string
   readonly streamName: string
   /** Subjects of its messages. */
   readonly filters: readonly string[]
   /** Sequence of the last message that was read. */
   readTo = 0
-  /** Every message up to here is settled, or handed out, or waits (see `state`). */
-  to = 0
-  /** Nothing beyond may be handed out: the last record says so. */
-  reserved = 0
-  mine = false
-  /** Being handed over: it is read no more. */
-  leaving = false
-  /** Read, and to be handed out in this order. */
-  buffer: PartitionDelivery<Partition>[] = []
-  bufferBytes = 0
-  readonly outstanding: LinkedList<PartitionDelivery<Partition>> = new LinkedList()
-  readonly delayed: Map<number, Delayed> = new Map()
   /** Identity of the stream. */
   stream = ''
   life = ''
@@ -65,16 +42,7 @@ export class Partition implements DeliveryOwner {
   isApart = false
   /** The last of its messages that was dropped for that reason. */
   droppedTo = 0
-  /** Increases with every change that has to be stored. */
-  changes = 0
-  /** The value of `changes` in the record being written, and in the last one stored. */
-  #writing = 0
-  stored = 0
   committedAt: number = -Infinity
-  /** Number of deliveries that were settled; and of those whose settlement is in the record being written, or stored. */
-  #finished = 0
-  #writingFinished = 0
-  #storedFinished = 0
   /** `to` in the last record. */
   storedTo = 0
   /** Number of entries in the last record. */
@@ -82,16 +50,11 @@ export class Partition implements DeliveryOwner {
   /** `reserved` of the record being written. */
   #reserving = 0
   #reservedFrom = 0
-  #waiters: Waiter[] = []
-  #unsorted = false
   #ordinal = 0
-  /** Since another member had it: the last message that was handed out here. */
-  #handedOutTo = 0
-  /** When it was lost: number of attempts that had ended here, by sequence. */
-  #used = new Map<number, number>()
-  #inherited = new InheritedMessages(NOTHING_LEFT, 'clean', 0, this.#used)
+  #inherited = new InheritedMessages(NOTHING_LEFT, 'clean', 0, this.used)
 
   constructor(name: string, streamName: string, filters: readonly string[]) {
+    super()
     this.name = name
     this.streamName = streamName
     this.filters = filters
@@ -99,24 +62,17 @@ export class Partition implements DeliveryOwner {
 
   /** Starts from what the owner before has left. */
   load(state: PartitionState, how: Acquired): void {
-    this.mine = true
-    this.leaving = false
+    // What was handed over may be here again before it was dropped.
+    this.acquired(how)
     this.isFresh = true
     this.stream = state.stream
     this.life = state.life
     this.first = state.first
-    // It may come back, and be lost again, before it has been read.
-    this.#handedOutTo = how === 'ours' ? Math.max(this.#handedOutTo, this.to) : 0
-    // Another owner has counted on.
-    if (how !== 'ours') this.#used = new Map()
     this.to = state.to
     this.waiting = state.waiting
     this.isApart = false
     this.droppedTo = 0
-    // What was handed over may be here again before it was dropped.
-    this.dropBuffer()
-    this.delayed.clear()
-    this.#inherited = new InheritedMessages(state, how, this.#handedOutTo, this.#used)
+    this.#inherited = new InheritedMessages(state, how, this.handedOutTo, this.used)
     this.readTo = floorOf(state)
     this.reserved = Math.max(state.reserved, state.to + AHEAD)
     this.#reservedFrom = state.to
@@ -131,38 +87,12 @@ export class Partition implements DeliveryOwner {
     this.changes++
   }
 
-  /** Everything that is here was lost; returns what was handed out. */
-  lose(): PartitionDelivery<Partition>[] {
-    this.mine = false
-    this.leaving = false
-    const lost = this.outstanding.toArray()
-    this.#keepUsed(lost)
-    for (const delivery of lost) {
-      delivery.lost = true
-      this.outstanding.remove(delivery)
-    }
-    this.dropBuffer()
-    this.delayed.clear()
-    this.#storedFinished = this.#finished
-    for (const { done } of this.#waiters.splice(0)) done(false)
-    return lost
+  positionAt(seq: number): Position {
+    return positionOf(this.streamName, seq)
   }
 
-  /** A partition may be lost because nothing could be stored: then only we know of these attempts, should it come back. */
-  #keepUsed(outstanding: readonly PartitionDelivery<Partition>[]): void {
-    const kept = new Map<number, number>()
-    for (const [seq, used] of this.#used) if (seq > this.readTo) kept.set(seq, used)
-    for (const { seq, used, running } of [...outstanding, ...this.buffer, ...this.delayed.values()]) {
-      // Lost while its handler is running: that attempt does not count.
-      const ended = running ? used - 1 : used
-      if (ended > 0) kept.set(seq, ended)
-    }
-    this.#used = kept
-  }
-
-  dropBuffer(): void {
-    this.buffer = []
-    this.bufferBytes = 0
+  protected get unreadFrom(): number {
+    return this.readTo + 1
   }
 
   /**
@@ -170,23 +100,23 @@ export class Partition implements DeliveryOwner {
    * bounded by the record.
    */
   dropAhead(): void {
-    this.#sort()
-    const from = this.buffer.findIndex(({ seq }) => seq > Math.max(this.to, this.#inherited.to))
+    this.sort()
+    const from = this.buffer.findIndex(({ place }) => place > Math.max(this.to, this.#inherited.to))
     if (from < 0) return
     const dropped = this.buffer.splice(from)
     for (const { bytes } of dropped) this.bufferBytes -= bytes
     this.droppedTo = Math.max(this.droppedTo, this.readTo)
-    this.readTo = (dropped[0] as PartitionDelivery<Partition>).seq - 1
+    this.readTo = (dropped[0] as PartitionDelivery).place - 1
     if (this.waiting !== undefined) {
       const { last, read, count } = this.waiting
-      this.waiting = { count, last, read: read - dropped.filter(({ seq }) => seq <= last).length }
+      this.waiting = { count, last, read: read - dropped.filter(({ place }) => place <= last).length }
     }
   }
 
   // --- reading -----------------------------------------------------------------------------------------------------
 
   /** A message was read; undefined when it is settled, or here already. */
-  arrived(seq: number): Known | undefined {
+  arrived(seq: number): AttemptState | undefined {
     if (seq <= this.readTo) return undefined
     this.readTo = seq
     this.#ordinal++
@@ -226,56 +156,42 @@ export class Partition implements DeliveryOwner {
     if (this.missing > 0) this.changes++
   }
 
-  push(delivery: PartitionDelivery<Partition>): void {
-    if (delivery.seq < (this.buffer.at(-1)?.seq ?? 0)) this.#unsorted = true
-    this.buffer.push(delivery)
-    this.bufferBytes += delivery.bytes
-  }
-
   // --- handing out -------------------------------------------------------------------------------------------------
 
   /** Nothing can be handed out before the next record is stored. */
   get isHeldUp(): boolean {
     const [first] = this.buffer
-    return first !== undefined && !this.#unsorted && first.seq > this.reserved
-  }
-
-  #sort(): void {
-    if (!this.#unsorted) return
-    this.buffer.sort((a, b) => a.seq - b.seq)
-    this.#unsorted = false
+    return first !== undefined && !this.isUnsorted && first.place > this.reserved
   }
 
   /**
    * Hands out up to `count` messages, in order, until they take `bytes`; the last one may be larger. Messages that must
    * wait go to `delayed` instead: `delay` is called for each.
    */
-  take(count: number, bytes: number, now: number, delay: (delayed: Delayed) => void): PartitionDelivery<Partition>[] {
-    this.#sort()
-    const taken: PartitionDelivery<Partition>[] = []
+  take(count: number, bytes: number, now: number, delay: (delayed: Delayed) => void): PartitionDelivery[] {
+    this.sort()
+    const taken: PartitionDelivery[] = []
     let at = 0
     let used = 0
     for (; at < this.buffer.length && taken.length < count && used < bytes; at++) {
-      const delivery = this.buffer[at] as PartitionDelivery<Partition>
-      const { seq } = delivery
-      if (seq > this.reserved) break
+      const delivery = this.buffer[at] as PartitionDelivery
+      const { place } = delivery
+      if (place > this.reserved) break
       this.bufferBytes -= delivery.bytes
-      if (seq > this.to) this.to = seq
-      if (this.first === 0) this.first = seq
+      if (place > this.to) this.to = place
+      if (this.first === 0) this.first = place
       const { notBefore } = delivery
       if (notBefore !== undefined && notBefore > now && !delivery.inOrder) {
         this.changes++
-        delay(this.putAside(delivery, notBefore))
+        delay(this.putAside(delivery, notBefore, false))
         continue
       }
       used += delivery.bytes
       this.outstanding.push(delivery)
       taken.push(delivery)
     }
-    if (at === this.buffer.length) {
-      this.buffer = []
-      this.passed()
-    } else if (at > 0) this.buffer.splice(0, at)
+    this.removeFirst(at)
+    if (this.buffer.length === 0) this.passed()
     return taken
   }
 
@@ -286,81 +202,34 @@ export class Partition implements DeliveryOwner {
     this.changes++
   }
 
-  /** Drops the body of a message that must wait. */
-  putAside({ seq, ordinal, history, used, running }: PartitionDelivery<Partition>, dueAt: number): Delayed {
-    const delayed = { seq, ordinal, dueAt, history, used, running, notBefore: dueAt, inOrder: false }
-    this.delayed.set(seq, delayed)
-    return delayed
-  }
-
-  /** What was handed out and is not settled goes back into the buffer, for the next owner; it has used no attempt. */
-  giveBack(now: number): PartitionDelivery<Partition>[] {
-    const begun = this.outstanding.toArray()
-    for (const delivery of begun) {
-      delivery.lost = true
-      this.outstanding.remove(delivery)
-      const notBefore = delivery.notedBefore ?? delivery.notBefore
-      const waits = notBefore !== undefined && notBefore > now
-      this.push(delivery.again(delivery.attempt - 1, waits ? notBefore : undefined, waits))
-    }
-    if (begun.length > 0) this.changes++
-    return begun
-  }
-
   // --- settling ----------------------------------------------------------------------------------------------------
-
-  /** Number of settlements that are not stored. */
-  get unstored(): number {
-    return this.#finished - this.#storedFinished
-  }
-
-  /** It is done, or is put back by the caller. */
-  finish(delivery: PartitionDelivery<Partition>): void {
-    delivery.settled = true
-    this.#finished++
-    this.outstanding.remove(delivery)
-    this.changes++
-  }
-
-  /** Resolves when everything up to now is stored: with false when the partition was lost before. */
-  whenStored(): Promise<boolean> {
-    if (!this.mine) return Promise.resolve(false)
-    if (this.stored >= this.changes) return Promise.resolve(true)
-    return new Promise((done) => this.#waiters.push({ change: this.changes, done }))
-  }
 
   /** A record with the state of the last call of `state` was stored. */
   committed(at: number): void {
-    this.stored = this.#writing
-    this.#storedFinished = this.#writingFinished
     this.reserved = Math.max(this.reserved, this.#reserving)
     this.committedAt = at
-    let count = 0
-    for (; count < this.#waiters.length; count++) {
-      const waiter = this.#waiters[count] as Waiter
-      if (waiter.change > this.stored) break
-      waiter.done(true)
-    }
-    this.#waiters.splice(0, count)
+    this.written()
   }
 
   /** What to store. `free`: for the next owner, who may begin beyond `reserved` as if nothing had been handed out there. */
   state(free: boolean): PartitionState {
-    this.#writing = this.changes
-    this.#writingFinished = this.#finished
+    this.writing()
     this.storedTo = this.to
     const open: OpenMessage[] = []
     for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next) {
-      const { seq, history, used, running, notedBefore } = delivery
+      const { place: seq, history, used, running, notedBefore } = delivery
       open.push({ seq, out: !free, history, used, running, notBefore: notedBefore, inOrder: notedBefore !== undefined })
     }
-    for (const { seq, history, used, running, notBefore, inOrder } of this.buffer)
+    for (const { place: seq, history, used, running, notBefore, inOrder } of this.buffer)
       if (seq <= this.to) open.push({ seq, out: false, history, used, running, notBefore, inOrder })
     open.push(...this.#inherited.leftOpen)
     const plain: Delayed[] = []
     for (const delayed of this.delayed.values()) {
       if (delayed.history === 'new' && delayed.used === 0) plain.push(delayed)
-      else open.push({ ...delayed, out: false })
+      else {
+        const { place: seq, history, used, running, notBefore, inOrder } = delayed
+        open.push({ seq, out: false, history, used, running, notBefore, inOrder })
+      }
     }
     open.sort((a, b) => a.seq - b.seq)
     const spans = spansOf(plain)
@@ -391,7 +260,7 @@ export class Partition implements DeliveryOwner {
     const { waiting, to } = this
     if (waiting === undefined) return undefined
     let ahead = 0
-    for (const { seq } of this.buffer) if (seq > to && seq <= waiting.last) ahead++
+    for (const { place } of this.buffer) if (place > to && place <= waiting.last) ahead++
     return { ...waiting, read: waiting.read - ahead }
   }
 

@@ -5,8 +5,8 @@ import type { Session } from '../../connection/session.ts'
 import { isSameStream, streamIdentityOf } from '../server/identity.ts'
 import type { StreamInfo } from '../server/jetstream-types.ts'
 import type { Topology } from '../server/topology.ts'
-import type { Partition } from './partition.ts'
-import type { PartitionDelivery } from './partition-delivery.ts'
+import type { Partition, PartitionDelivery } from './partition.ts'
+
 import { STREAM_DELETED, STREAM_EMPTIED } from './partition-losses.ts'
 
 /**
@@ -77,7 +77,7 @@ export class StreamCheck {
     if (stale.length === 0) return
     // The readers count all partitions together.
     let count = host.unread()
-    const deliveries: PartitionDelivery<Partition>[] = []
+    const deliveries: PartitionDelivery[] = []
     for (const partition of stale) {
       count += partition.held
       deliveries.push(...partition.lose())

@@ -1,12 +1,12 @@
 import { SettlementError } from '../../../../core/errors.ts'
+import { storeDeadLetters } from '../../../../core/partitions/store-dead-letters.ts'
+import type { Reject } from '../../../../core/partitions/store-dead-letters.ts'
 import type { Settlement, SettlementFailure } from '../../../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { AckConfirmations, Verb } from './ack-confirmations.ts'
 import type { DeliveringConsumer, NatsDelivery } from './delivery.ts'
 import { deadLetterId } from '../server/identity.ts'
 import type { JetStreamPublisher } from '../publish/publisher.ts'
-import { storeDeadLetters } from '../publish/store-dead-letters.ts'
-import type { Reject } from '../publish/store-dead-letters.ts'
 import type { Session } from '../../connection/session.ts'
 
 const NO_FAILURES: readonly SettlementFailure[] = Object.freeze([])
@@ -194,9 +194,16 @@ export class SharedSettlement {
   }
 
   async #reject(rejects: readonly Reject<NatsDelivery>[], failures: SettlementFailure[]): Promise<void> {
-    const idOf = ({ delivery: { seq, consumer }, deadLetter }: Reject<NatsDelivery>): string =>
-      deadLetterId(deadLetter, seq, consumer.identity)
-    const stored = await storeDeadLetters(this.#parts.publisher, rejects, idOf, failures)
+    const stored = await storeDeadLetters(
+      (some) =>
+        this.#parts.publisher.publish(
+          some.map(({ deadLetter }) => deadLetter),
+          undefined,
+          some.map(({ delivery: { seq, consumer }, deadLetter }) => deadLetterId(deadLetter, seq, consumer.identity)),
+        ),
+      rejects,
+      failures,
+    )
     for (const { delivery } of stored) this.#finish(delivery)
     const errors = await this.#send(
       stored.map(({ delivery }) => delivery),

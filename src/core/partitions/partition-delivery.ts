@@ -1,26 +1,26 @@
-import type { EncodedMessage, Position } from '../../../../core/message.ts'
-import type { Delivery, DeliveryHistory } from '../../../../core/transport.ts'
-import { positionOf } from '../../wire/mapping.ts'
-import type { Known } from './partition-record.ts'
+import type { EncodedMessage, Position } from '../message.ts'
+import type { Delivery, DeliveryHistory } from '../transport.ts'
+import type { AttemptState } from './attempt-state.ts'
 
 /** What a delivery needs of the partition that it belongs to. */
 export interface DeliveryOwner {
+  /** As in `rebalance` events. */
   readonly name: string
-  readonly streamName: string
+  positionAt(place: number): Position
 }
 
-/** A message of a partition that is ours: in the buffer, or handed out. */
+/** A message of a partition that is ours: waiting to be handed out, or handed out. */
 export class PartitionDelivery<Owner extends DeliveryOwner> implements Delivery {
   previous: PartitionDelivery<Owner> | undefined = undefined
   next: PartitionDelivery<Owner> | undefined = undefined
   readonly owner: Owner
   readonly message: EncodedMessage
-  readonly destination: string
-  /** Its sequence in the stream. */
-  readonly seq: number
-  /** Its place among the messages of the partition that were read. */
+  /** Where it is in its partition: an offset, a sequence. Increases from message to message. */
+  readonly place: number
+  /** Its number among the messages of the partition that were read here. */
   readonly ordinal: number
   readonly bytes: number
+  readonly destination: string | undefined
   attempt: number
   readonly history: DeliveryHistory
   readonly notBefore: number | undefined
@@ -39,18 +39,18 @@ export class PartitionDelivery<Owner extends DeliveryOwner> implements Delivery 
   constructor(
     owner: Owner,
     message: EncodedMessage,
-    destination: string,
-    seq: number,
+    place: number,
     ordinal: number,
     bytes: number,
-    known: Known,
+    known: AttemptState,
+    destination?: string,
   ) {
     this.owner = owner
     this.message = message
-    this.destination = destination
-    this.seq = seq
+    this.place = place
     this.ordinal = ordinal
     this.bytes = bytes
+    this.destination = destination
     this.attempt = known.used + 1
     this.history = known.history
     this.notBefore = known.notBefore
@@ -64,13 +64,17 @@ export class PartitionDelivery<Owner extends DeliveryOwner> implements Delivery 
   }
 
   get position(): Position {
-    return positionOf(this.owner.streamName, this.seq)
+    return this.owner.positionAt(this.place)
   }
 
   /** The same message, to be handed out again after it was returned. */
   again(used: number, notBefore: number | undefined, inOrder: boolean): PartitionDelivery<Owner> {
-    const { owner, message, destination, seq, ordinal, bytes } = this
-    const known = { history: 'returned', used, running: false, notBefore, inOrder } as const
-    return new PartitionDelivery(owner, message, destination, seq, ordinal, bytes, known)
+    return this.with({ history: 'returned', used, running: false, notBefore, inOrder })
+  }
+
+  /** The same message, of which this is known. */
+  with(known: AttemptState): PartitionDelivery<Owner> {
+    const { owner, message, place, ordinal, bytes, destination } = this
+    return new PartitionDelivery(owner, message, place, ordinal, bytes, known, destination)
   }
 }

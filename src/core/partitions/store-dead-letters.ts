@@ -1,7 +1,6 @@
-import { SettlementError } from '../../../../core/errors.ts'
-import type { OutgoingMessage } from '../../../../core/message.ts'
-import type { SettlementFailure } from '../../../../core/transport.ts'
-import type { JetStreamPublisher } from './publisher.ts'
+import { SettlementError } from '../errors.ts'
+import type { OutgoingMessage } from '../message.ts'
+import type { PublishOutcome, SettlementFailure } from '../transport.ts'
 
 /** A delivery whose outcome is a dead letter. */
 export interface Reject<Rejected> {
@@ -13,18 +12,16 @@ export interface Reject<Rejected> {
 
 /**
  * A dead letter is confirmed before its source is settled; until then the source stays ours. Resolves with those that are
- * stored; the others are not settled, and are added to `failures`. `idOf`: by which the server recognizes one that it has.
+ * stored; the others are not settled, and are added to `failures`.
  */
 export async function storeDeadLetters<Rejected extends { readonly lost: boolean; settled: boolean }>(
-  publisher: JetStreamPublisher,
+  publish: (rejects: readonly Reject<Rejected>[]) => Promise<readonly PublishOutcome[]>,
   rejects: readonly Reject<Rejected>[],
-  idOf: (reject: Reject<Rejected>) => string,
   failures: SettlementFailure[],
 ): Promise<Reject<Rejected>[]> {
   if (rejects.length === 0) return []
   for (const { delivery } of rejects) delivery.settled = true
-  const letters = rejects.map(({ deadLetter }) => deadLetter)
-  const outcomes = await publisher.publish(letters, undefined, rejects.map(idOf))
+  const outcomes = await publish(rejects)
   return rejects.filter(({ index, delivery }, at) => {
     const error =
       outcomes[at]?.error ??
