@@ -25,7 +25,7 @@ export function kafka(options?: KafkaOptions): Transport {
   const once = new OpenedOnce<KafkaTransport>('Kafka')
   return {
     system: 'kafka',
-    capabilities: capabilitiesOf(resolved.maxMessageBytes),
+    capabilities: capabilitiesOf(resolved),
     admin: kafkaAdmin(() => once.get().context),
     async open(host: TransportHost) {
       await once.open(
@@ -42,7 +42,9 @@ export function kafka(options?: KafkaOptions): Transport {
     },
     checkPublishOptions,
     publish: async (batch, { signal } = {}) => once.get().publish(batch, signal),
-    transaction: async (batch, { signal } = {}) => once.get().transaction(batch, signal),
+    ...(resolved.transactions === false
+      ? {}
+      : { transaction: async (batch, { signal } = {}) => once.get().transaction(batch, signal) }),
     subscribe: async (spec, sink) => once.get().subscribe(spec, sink),
     health: () => once.given?.health() ?? { connected: false },
     serverAddress: () => once.given?.server,

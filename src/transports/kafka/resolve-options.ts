@@ -80,6 +80,7 @@ export function resolveKafkaOptions(options: KafkaOptions | undefined): Resolved
       batchBytes: Math.max(MiB, maxMessageBytes + HEADER_ROOM_BYTES),
       ...native.producer,
     },
+    transactions: reader.has('transactions') ? reader.boolean('transactions', true) : undefined,
     transactionTimeoutMs: reader.integer('transactionTimeoutMs', DEFAULTS.transactionTimeoutMs, { min: 100 }),
     consumer: {
       ...fetch,
