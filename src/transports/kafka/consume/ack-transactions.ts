@@ -19,6 +19,8 @@ interface Waiting extends AckWithMessages<Partition> {
 export interface AckTransactionsHost {
   readonly context: KafkaContext
   readonly commits: Commits
+  /** Whoever takes over from this member finds its transaction by that. */
+  readonly transactionalId: string | true
   /** A broadcast commits nothing: then its messages alone are a transaction. */
   readonly hasGroup: boolean
   readonly consumer: () => Consumer | undefined
@@ -78,6 +80,7 @@ export class AckTransactions {
         this.#host.commits.confirmed(partition, some)
       for (const { done } of alive) done(undefined)
     } catch (error) {
+      if (error instanceof KafkaError && error.action === 'fenced') this.#replaceProducer()
       const outcome = error instanceof KafkaError ? error.outcome : 'not-sent'
       if (outcome === 'unknown') {
         this.#host.inDoubt(error)
@@ -92,6 +95,13 @@ export class AckTransactions {
     }
   }
 
+  /** Another member has taken this one for dead, and ended its transaction. The group decides whether that is so: the id is taken again. */
+  #replaceProducer(): void {
+    const former = this.#producer
+    this.#producer = undefined
+    void former?.close({ deadlineMs: 0 }).catch(() => {})
+  }
+
   async #transact(acks: readonly Waiting[], partitions: readonly Partition[]): Promise<void> {
     const { context, commits } = this.#host
     const batch = acks.flatMap(({ publish }) => publish)
@@ -100,7 +110,7 @@ export class AckTransactions {
     await commits.hold(partitions)
     const consumer = this.#host.consumer()
     if (consumer === undefined || !partitions.every(({ mine }) => mine)) throw notOurs()
-    this.#producer ??= transactionalProducer(context)
+    this.#producer ??= transactionalProducer(context, this.#host.transactionalId)
     await this.#producer.transaction(async (transaction) => {
       await sendInTransaction(context, transaction, batch)
       if (!acks.every(({ delivery }) => isOurs(delivery))) throw notOurs()

@@ -8,6 +8,7 @@ import type { KafkaContext } from '../context.ts'
 import { Commits } from '../partitions/commits.ts'
 import type { Partition } from '../partitions/partition.ts'
 import { AckTransactions } from './ack-transactions.ts'
+import { transactionalIdOf } from './former-owners.ts'
 import { partitionKey } from './group-assignment.ts'
 import { GroupConsumer } from './group-consumer.ts'
 import { GroupPartitions, placeOf } from './group-partitions.ts'
@@ -88,6 +89,7 @@ export class GroupReader implements Reader {
     this.#transactions = new AckTransactions({
       context,
       commits: this.#commits,
+      transactionalId: groupId === undefined ? true : transactionalIdOf(groupId, owner),
       hasGroup: groupId !== undefined,
       consumer: () => this.#consumer.current,
       inDoubt: (error) => void this.#consumer.doubt(error),

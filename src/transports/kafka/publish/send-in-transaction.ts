@@ -4,13 +4,13 @@ import type { KafkaContext } from '../context.ts'
 import { positionOf } from '../wire/mapping.ts'
 import { partitionOf } from './publish-options.ts'
 
-/** A producer with a transactional id of its own, which fences nobody. */
-export function transactionalProducer({ client, options }: KafkaContext): Producer {
+/** A producer with that transactional id; `true`: with one of its own, which fences nobody. */
+export function transactionalProducer({ client, options }: KafkaContext, transactionalId: string | true): Producer {
   const settings: ProducerOptions = {
     transactionTimeoutMs: options.transactionTimeoutMs,
     ...options.producer,
     acks: 'all',
-    transactionalId: true,
+    transactionalId,
   }
   return client.producer(settings)
 }
