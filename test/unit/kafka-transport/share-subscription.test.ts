@@ -354,6 +354,18 @@ describe('what stops a member', () => {
     await end(member)
   })
 
+  it('a pause gives back a retry whose time comes, for other members at once', async () => {
+    const member = setUp(numbers(1))
+    await member.sim.advance(1_000)
+    await member.settle(member.received, { type: 'nack', delayMs: 10_000 })
+    member.subscription.pause()
+    await member.sim.advance(9_000)
+    expect(member.stateOf(0)).toBe('acquired')
+    await member.sim.advance(2_000)
+    expect([member.stateOf(0), member.countOf(0)]).toEqual(['available', 1])
+    await end(member)
+  })
+
   it('too much that waits for its time: it takes no more until some is due', async () => {
     const member = setUp(numbers(20), { prefetchBytes: 2_000 })
     member.onReceive = (batch) => void member.settle(batch, { type: 'nack', delayMs: 30_000 })
