@@ -92,16 +92,37 @@ export function updateRows(page: string, summaries: readonly TransportSummary[])
     .reduce((text, summary) => replaceSection(text, `capabilities:${summary.transport}`, capabilityRow(summary)), page)
 }
 
+/** Another version of a broker, or another form of it: it has a row among the variants, and no column. `nats-core` is a transport. */
+const VARIANT = /^(kafka|nats|rabbitmq|redis)-(?!core$)|^valkey$/
+
+const isVariant = ({ transport }: TransportSummary): boolean => VARIANT.test(transport)
+const withColumn = (summaries: readonly TransportSummary[]): readonly TransportSummary[] =>
+  summaries.filter((summary) => !isVariant(summary))
+
 /** What each transport claims. */
-export function capabilityTable(summaries: readonly TransportSummary[]): string {
+export function capabilityTable(all: readonly TransportSummary[]): string {
+  const summaries = withColumn(all)
   return markdownTable(
     ['', ...summaries.map(titleOf)],
     CAPABILITIES.map(([name, cell]) => [name, ...summaries.map(({ capabilities }) => cell(capabilities))]),
   )
 }
 
+/** Whole runs on other versions and forms of the brokers: how many scenarios passed, were excepted, do not apply. */
+export function variantTable(summaries: readonly TransportSummary[]): string {
+  return markdownTable(
+    ['', 'version', 'passed', 'excepted', 'not applicable'],
+    summaries.filter(isVariant).map(({ transport, version = '', groups }) => {
+      const count = (status: ScenarioStatus): string =>
+        String(Object.values(groups).reduce((sum, counts) => sum + (counts[status] ?? 0), 0))
+      return [transport, version, count('passed'), count('exception'), count('not-applicable')]
+    }),
+  )
+}
+
 /** What was tested on each transport, and why the rest was not. */
-export function results(summaries: readonly TransportSummary[]): string {
+export function results(all: readonly TransportSummary[]): string {
+  const summaries = withColumn(all)
   const groups = [...new Set(summaries.flatMap((summary) => Object.keys(summary.groups)))]
   const table = markdownTable(
     ['', ...summaries.map(titleOf)],
@@ -179,7 +200,8 @@ function main(): void {
     },
     {
       path: join(reference, 'conformance.md'),
-      update: (text: string) => replaceSection(text, 'results', results(all)),
+      update: (text: string) =>
+        replaceSection(replaceSection(text, 'variants', variantTable(all)), 'results', results(all)),
     },
     ...readdirSync(pages).map((name) => ({
       path: join(pages, name),

@@ -8,8 +8,8 @@ Usage: npm run demo -- [options]
   --orders N        how many orders (default 10000; with --input: at most so many)
   --input FILE      your own orders, one JSON object a line (default: generated, the same ones in every run)
   --tolerant        publish malformed lines of FILE as they are, to see them become dead letters
-  --transport URL   sqlite:./my.db, memory:, amqp://..., nats://..., redis://...?retention.maxMessages=1000000
-                    (default: an SQLite file in a temporary folder)
+  --transport URL   sqlite:./my.db, memory:, amqp://..., nats://..., redis://...?retention.maxMessages=1000000,
+                    kafka://...?sessionTimeoutMs=6000 (default: an SQLite file in a temporary folder)
   --kill            kill one of the worker processes (SIGKILL) in the middle, and lose nothing
   --seed N          picks the worker to kill and the moment (default: random, and printed)
   --json            print one summary object on stdout and nothing else

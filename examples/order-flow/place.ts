@@ -34,11 +34,16 @@ export async function choosePlace(url: string | undefined, { folder, stateDir, r
   return { transport: connect(), workers: inProcess({ connect, stateDir, run }), leaseMs: 0 }
 }
 
-/** Default of the option `leaseMs` of each transport that has leases. */
-const LEASES: Readonly<Record<string, number>> = { sqlite: 30_000, nats: 10_000, redis: 10_000 }
+/** The option that says how long a dead worker keeps its messages, and its default, of each transport that has one. */
+const LEASES: Readonly<Record<string, { readonly option: string; readonly defaultMs: number }>> = {
+  sqlite: { option: 'leaseMs', defaultMs: 30_000 },
+  nats: { option: 'leaseMs', defaultMs: 10_000 },
+  redis: { option: 'leaseMs', defaultMs: 10_000 },
+  kafka: { option: 'sessionTimeoutMs', defaultMs: 45_000 },
+}
 
 function leaseOf({ system }: Transport, url: string): number {
-  const defaultMs = LEASES[system]
-  if (defaultMs === undefined) return 0
-  return Number(new URLSearchParams(url.split('?')[1]).get('leaseMs') ?? defaultMs)
+  const lease = LEASES[system]
+  if (lease === undefined) return 0
+  return Number(new URLSearchParams(url.split('?')[1]).get(lease.option) ?? lease.defaultMs)
 }

@@ -42,6 +42,43 @@ export async function untilServing(
   throw new Error(`not healthy after ${timeoutMs} ms: ${JSON.stringify(last)}`)
 }
 
+/**
+ * Resolves when the nodes agree that every partition of every topic, Kafka's own included, has a leader and all of its replicas in sync:
+ * any node may fail next. Rejects after `timeoutMs`.
+ */
+export async function untilInSync(nodes: readonly BrokerNode[], timeoutMs = 60_000): Promise<void> {
+  let behind: readonly string[] = []
+  const isInSync = async (): Promise<boolean> => (behind = await notInSync(nodes)).length === 0
+  if ((await waitFor(isInSync, { timeoutMs, intervalMs: 200 })) === true) return
+  throw new Error(`not in sync after ${timeoutMs} ms: ${behind.slice(0, 20).join(', ')}`)
+}
+
+/** What the nodes say to be without a leader, or without a replica in sync; empty when any of them may fail. */
+export async function notInSync(nodes: readonly BrokerNode[]): Promise<readonly string[]> {
+  const answers = await Promise.all(nodes.map(async (node) => partitionsBehind(node, await askNode(node, null))))
+  return answers.flat()
+}
+
+/** The node that has the offsets and members of a group. */
+export async function coordinatorOf(broker: KafkaBroker, cluster: Cluster, group: string): Promise<BrokerNode> {
+  const { coordinators } = await cluster.sendToAny('FindCoordinator', {
+    key: group,
+    keyType: 0,
+    coordinatorKeys: [group],
+  })
+  return nodeOf(broker, coordinators[0]?.nodeId ?? -1)
+}
+
+/** How many partitions of the topics each node leads, by id. */
+export async function ledBy(cluster: Cluster, topics: readonly string[]): Promise<ReadonlyMap<number, number>> {
+  const body = { topics: topics.map((name) => ({ name })), allowAutoTopicCreation: false }
+  const answer = await cluster.sendToAny('Metadata', body)
+  const led = new Map<number, number>()
+  for (const { leaderId } of answer.topics.flatMap(({ partitions }) => partitions))
+    led.set(leaderId, (led.get(leaderId) ?? 0) + 1)
+  return led
+}
+
 /** The lag of each partition of a group, as Kafka's own tool sees it. */
 export async function lagByTool(broker: KafkaBroker, group: string): Promise<readonly number[]> {
   const text = await broker.tool(
@@ -55,6 +92,15 @@ export async function lagByTool(broker: KafkaBroker, group: string): Promise<rea
   return rows.map((line) => Number(line.trim().split(/\s+/)[5]))
 }
 
+function partitionsBehind({ id }: BrokerNode, answer: MetadataResponse | undefined): readonly string[] {
+  if (answer === undefined) return [`node ${id} does not answer`]
+  return answer.topics.flatMap(({ name, partitions }) =>
+    partitions
+      .filter(({ leaderId, replicaNodes, isrNodes }) => leaderId < 0 || isrNodes.length < replicaNodes.length)
+      .map(({ partitionIndex }) => `${name}/${partitionIndex} on node ${id}`),
+  )
+}
+
 function isServed({ topics }: MetadataResponse, ids: ReadonlySet<number>, inSync: number): boolean {
   return topics.every(
     ({ errorCode, partitions }) =>
@@ -66,10 +112,10 @@ function isServed({ topics }: MetadataResponse, ids: ReadonlySet<number>, inSync
   )
 }
 
-/** What a node itself says, over a connection of its own; undefined if it does not answer. */
+/** What a node itself says of these topics, or of all, over a connection of its own; undefined if it does not answer. */
 async function askNode(
   { id, host, port }: BrokerNode,
-  topics: readonly string[],
+  topics: readonly string[] | null,
 ): Promise<MetadataResponse | undefined> {
   const connection = new Connection({
     address: { host, port },
@@ -84,11 +130,12 @@ async function askNode(
       requestTimeoutMs: PROBE_MS,
       connectTimeoutMs: PROBE_MS,
       maxInFlight: 1,
-      maxFrameBytes: 1 << 20,
+      // The metadata of thousands of partitions is larger than that of a test's own topics.
+      maxFrameBytes: 1 << 24,
     },
   })
   try {
-    const body = { topics: topics.map((name) => ({ name })), allowAutoTopicCreation: false }
+    const body = { topics: topics?.map((name) => ({ name })) ?? null, allowAutoTopicCreation: false }
     return (await connection.send('Metadata', body)).response
   } catch {
     // It is down, frozen or starting.

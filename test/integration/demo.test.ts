@@ -1,18 +1,11 @@
-import { spawn } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { startPrivate } from '../../tools/brokers/index.ts'
 import { skipIfMissing } from './broker-helpers.ts'
-
-const main = join(import.meta.dirname, '../../examples/order-flow/main.ts')
-
-interface Run {
-  readonly code: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
+import { runDemo } from './run-demo.ts'
+import type { DemoRun } from './run-demo.ts'
 
 let folder: string
 
@@ -31,28 +24,9 @@ const PARAMETERS = {
   redis: '?retention.maxMessages=100000&leaseMs=3000',
 } as const
 
-/** Runs the demo with its temporary files in `folder`. `onOutput` sees what has come so far. */
-function demo(
-  args: readonly string[],
-  onOutput?: (text: string, kill: (signal: NodeJS.Signals) => void) => void,
-): Promise<Run> {
-  const child = spawn(process.execPath, ['--conditions=busbar-source', main, ...args], {
-    cwd: folder,
-    env: { ...process.env, TMPDIR: folder, TEMP: folder, TMP: folder, npm_lifecycle_event: 'test' },
-  })
-  let [stdout, stderr] = ['', '']
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    stdout += text
-    onOutput?.(stdout, (signal) => child.kill(signal))
-  })
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    stderr += text
-  })
-  const { promise, resolve, reject } = Promise.withResolvers<Run>()
-  child.on('error', reject)
-  child.on('close', (code) => resolve({ code, stdout, stderr }))
-  return promise
-}
+/** Runs the demo with its temporary files in the test's folder. */
+const demo = (args: readonly string[], onOutput?: Parameters<typeof runDemo>[2]): Promise<DemoRun> =>
+  runDemo(folder, args, onOutput)
 
 /** A file of orders; each text is a line as it is, each object changes a good order. */
 function orderFile(...lines: readonly (string | object)[]): string {
@@ -74,7 +48,7 @@ function orderFile(...lines: readonly (string | object)[]): string {
   return path
 }
 
-function summaryOf(run: Run): Record<string, unknown> {
+function summaryOf(run: DemoRun): Record<string, unknown> {
   expect(run.stderr).not.toMatch(/\n\s+at /)
   expect(run.stdout).toMatch(/^\{.*\}\n$/)
   return JSON.parse(run.stdout) as Record<string, unknown>

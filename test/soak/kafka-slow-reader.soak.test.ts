@@ -25,11 +25,11 @@ test(
       const producer = client.producer({ compression: 'gzip' })
       // A hundred to one. 1.2 GB, many times what may be buffered.
       const value = Buffer.alloc(10_000, randomBytes(100))
-      for (let batch = 0; batch < 20; batch++) {
+      for (let batch = 0; batch < 200; batch++) {
         const sent = Array.from({ length: PARTITIONS }, (_, partition) =>
           producer.sendMany(
             'slow',
-            Array.from({ length: 100 }, () => ({ value, partition })),
+            Array.from({ length: 10 }, () => ({ value, partition })),
           ),
         )
         await Promise.all(sent)

@@ -22,8 +22,8 @@ export interface ClusterOptions {
   readonly clientId?: string | null | undefined
   /**
    * `true` trusts the certificate authorities that Node knows. Or pass options of `tls.connect`: `ca`, `cert`, `key`
-   * and so on. A function is called for each connection, so certificates can change while the client runs. @default
-   * false
+   * and so on. A function is called for each connection, so certificates can change while the client runs. `false` also
+   * says that passwords may be sent unencrypted: without it, SASL PLAIN and OAUTHBEARER emit a warning. @default false
    */
   readonly tls?: boolean | TlsOptions | (() => TlsOptions) | undefined
   /**
@@ -168,6 +168,7 @@ export function clusterSettingsOf(
   readMore(reader)
   for (const name of FUNCTIONS) reader.callable(name, 'a function')
   reader.done()
+  warnOfReadableSecret(options, bootstrap)
   return {
     ...numbers,
     bootstrap,
@@ -199,6 +200,23 @@ function readBrokers(reader: OptionsReader): readonly Address[] {
     else addresses.push(address)
   }
   return addresses
+}
+
+/** Mechanisms that send the password or the token as it is. */
+const READABLE: readonly string[] = ['plain', 'oauthbearer'] satisfies readonly SaslOptions['mechanism'][]
+const LOOPBACK = /^(localhost|.*\.localhost|127\.[\d.]+|::1)$/
+
+/** `tls: false` says that it is on purpose; what `openSocket` opens may be encrypted. */
+function warnOfReadableSecret({ sasl, tls, openSocket }: ClusterOptions, bootstrap: readonly Address[]): void {
+  if (sasl === undefined || !READABLE.includes(sasl.mechanism) || tls !== undefined || openSocket !== undefined) return
+  const remote = bootstrap.find(({ host }) => !LOOPBACK.test(host))
+  if (remote === undefined) return
+  const what = sasl.mechanism === 'plain' ? 'the password' : 'the token'
+  process.emitWarning(
+    `createClient: SASL ${sasl.mechanism.toUpperCase()} sends ${what} to ${remote.host}:${remote.port} unencrypted: give tls, or tls: false if ` +
+      'this network is safe',
+    { type: 'SecurityWarning', code: 'BUSBAR_KAFKA_READABLE_SECRET' },
+  )
 }
 
 /** Of a URL: without the user, the password and the query. */

@@ -23,7 +23,7 @@ export function absentField(what: string, name: string): UnencodableError {
 }
 
 /** Null where the protocol has no null, or a value of another type. */
-export function wrongValue(what: string, name: string, value: unknown): UnencodableError {
+function wrongValue(what: string, name: string, value: unknown): UnencodableError {
   return new UnencodableError(`${what}: ${name} can't be ${value === null ? 'null' : typeof value}`)
 }
 

@@ -153,6 +153,7 @@ export const transactionScenarios: readonly Scenario[] = [
     invariant,
     title: 'a publisher killed at any instant: of each transaction all messages are handled, or none',
     needs: ['transactions', 'durable', 'child'],
+    waits: true,
     async run(ctx) {
       const [bus, topic, other, probe] = [await ctx.bus(), ctx.topic('one'), ctx.topic('two'), ctx.probe()]
       ctx.consume(bus, topic, probe.handler(), { concurrency: 50 })
@@ -244,6 +245,7 @@ export const exactlyOnceScenarios: readonly Scenario[] = [
     invariant,
     title: 'exactly once: processes of a chain of two steps killed at any instant; each input has one output',
     needs: ['publish-on-ack', 'redelivery', 'durable', 'child', 'lag'],
+    waits: true,
     async run(ctx) {
       const [bus, inputs, middle, outputs] = [
         await ctx.bus(),
@@ -313,6 +315,7 @@ export const exactlyOnceScenarios: readonly Scenario[] = [
     invariant,
     title: 'exactly once: a process that freezes and wakes up late stores no second output',
     needs: ['publish-on-ack', 'redelivery', 'durable', 'child', 'lag'],
+    waits: true,
     async run(ctx) {
       const [bus, inputs, outputs, name] = [await ctx.bus(), ctx.topic('inputs'), ctx.topic('outputs'), ctx.group()]
       const seen: number[] = []

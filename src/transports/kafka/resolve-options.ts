@@ -138,7 +138,8 @@ function readConnection(
   const credentials = { username: username ?? '', password: password ?? '' }
   return {
     brokers,
-    tls: (reader.raw('tls') as ClientOptions['tls']) ?? tls,
+    // Not `false`, which tells the client that passwords may be sent unencrypted.
+    tls: (reader.raw('tls') as ClientOptions['tls']) ?? (tls || undefined),
     sasl: sasl ?? (username === undefined ? undefined : { mechanism, credentials }),
     rack: reader.string('rack', undefined),
     connectTimeoutMs: reader.integer('connectTimeoutMs', undefined, { min: 1 }),

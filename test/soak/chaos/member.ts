@@ -34,15 +34,19 @@ export type MemberFactory = (
   argument: unknown,
 ) => Promise<Member>
 
-/** Members that are processes. `urlOf` gives the URL for a broker at that address, or the only URL when there is no address. */
+/**
+ * Members that are processes. `urlOf` gives the URL for a broker at that address, or the only URL when there is no address. `module`
+ * makes their transport of it.
+ */
 export function processes(
   urlOf: (at: { readonly host: string; readonly port: number }) => string,
   broker: { readonly host: string; readonly port: number } | undefined,
+  module: URL = new URL('./transport.ts', import.meta.url),
 ): MemberFactory {
   return async (name, group, program, argument) => {
     const proxy = broker === undefined ? undefined : await tcpProxy(broker)
     const child = await childProgram({
-      module: new URL('./transport.ts', import.meta.url),
+      module,
       program: new URL(`./${program}.ts`, import.meta.url),
       argument,
       service: name,

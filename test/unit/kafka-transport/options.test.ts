@@ -45,7 +45,7 @@ describe('the URL of a Kafka', () => {
 describe('options', () => {
   it('have safe defaults', () => {
     const { connection, producer, consumer, ...rest } = resolveKafkaOptions(undefined)
-    expect(connection).toMatchObject({ brokers: ['127.0.0.1:9092'], tls: false, sasl: undefined })
+    expect(connection).toMatchObject({ brokers: ['127.0.0.1:9092'], tls: undefined, sasl: undefined })
     expect(producer).toMatchObject({ acks: 'all', lingerMs: 0 })
     expect(consumer).toMatchObject({ sessionTimeoutMs: 45_000, rebalanceTimeoutMs: 60_000, revokeTimeoutMs: 20_000 })
     expect(rest).toMatchObject({

@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { createClient, InvalidOptionsError, KafkaError } from '../../../src/kafka/index.ts'
 import type { KafkaClient } from '../../../src/kafka/index.ts'
 
@@ -286,5 +286,29 @@ describe('what is sent is checked as well', () => {
       .producer()
       .sendMany('orders', { messages: [] } as never)
     await expect(sending).rejects.toThrow('the records for orders are an object: give an array of { key, value }')
+  })
+})
+
+describe('a secret that anybody on the way could read', () => {
+  const plain = { mechanism: 'plain', credentials: { username: 'a', password: SECRET } }
+  const elsewhere = ['localhost:9092', 'kafka.example.org:9092']
+
+  it.each<[string, object, boolean]>([
+    ['a password', { brokers: elsewhere, sasl: plain }, true],
+    ['a token', { brokers: elsewhere, sasl: { mechanism: 'oauthbearer', token: { token: SECRET } } }, true],
+    ['a password that is never sent', { brokers: elsewhere, sasl: { ...plain, mechanism: 'scram-sha-256' } }, false],
+    ['with TLS', { brokers: elsewhere, sasl: plain, tls: true }, false],
+    ['without TLS on purpose', { brokers: elsewhere, sasl: plain, tls: false }, false],
+    ['on this machine', { brokers: ['localhost', '127.0.0.1:1', '[::1]:9092'], sasl: plain }, false],
+  ])('is warned of: %s', (_, options, isWarned) => {
+    const emit = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+    try {
+      make(options)
+      const warning = [expect.stringMatching(/to kafka\.example\.org:9092 .* give tls/), expect.objectContaining({})]
+      expect(emit.mock.calls).toEqual(isWarned ? [warning] : [])
+      expect(JSON.stringify(emit.mock.calls)).not.toContain(SECRET)
+    } finally {
+      emit.mockRestore()
+    }
   })
 })

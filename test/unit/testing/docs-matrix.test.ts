@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { memory } from 'busbar/memory'
 import type { ConformanceReport, ScenarioResult } from 'busbar/testing'
-import { capabilityTable, merge, results, summarize, updateRows } from '../../../tools/docs-matrix.ts'
+import { capabilityTable, merge, results, summarize, updateRows, variantTable } from '../../../tools/docs-matrix.ts'
 
 function report(transport: string, results: readonly Partial<ScenarioResult>[], durable = true): ConformanceReport {
   return {
@@ -63,6 +63,25 @@ describe('docs:matrix', () => {
     expect(capabilityTable(later)).toContain('| Durable | no | yes |')
   })
 
+  it('gives other versions and forms of a broker a row each, and no column', () => {
+    const skipped: readonly Partial<ScenarioResult>[] = [
+      { status: 'exception', reason: 'x' },
+      { group: 'delay', id: 'delay/x', status: 'not-applicable', reason: 'y' },
+    ]
+    const all = known(
+      report('kafka', [{}]),
+      report('kafka-3.9', [{}, {}, ...skipped]),
+      report('nats-core', [{}]),
+      report('valkey', [{}]),
+    )
+    expect(capabilityTable(all)).toContain('|  | kafka 7.2 | nats-core 7.2 |')
+    expect(results(all)).not.toContain('kafka-3.9')
+    expect(variantTable(all)).toBe(
+      '|  | version | passed | excepted | not applicable |\n|---|---|---|---|---|\n' +
+        '| kafka-3.9 | 7.2 | 2 | 1 | 1 |\n| valkey | 7.2 | 1 | 0 | 0 |',
+    )
+  })
+
   it('writes the row of each transport that a page has markers for', () => {
     const summaries = [report('nats', [{}]), report('nats-core', [{}], false), report('redis', [{}])].map(summarize)
     const marks = (name: string): string => `<!-- capabilities:${name} begin -->\n<!-- capabilities:${name} end -->\n`
@@ -80,5 +99,6 @@ describe('docs:matrix', () => {
     expect(read('transports.md')).toContain(capabilityTable(all))
     expect(read('transports.md').length).toBeLessThan(5_000)
     expect(read('conformance.md')).toContain(results(all))
+    expect(read('conformance.md')).toContain(variantTable(all))
   })
 })
