@@ -202,7 +202,7 @@ describe('a member of a share group', () => {
   it('goes on with others while messages wait for their next attempt', async () => {
     const member = setUp(numbers(30), { concurrency: 2 })
     member.onReceive = (batch) => {
-      const [first = []] = [batch.filter(({ position }) => Number(position['offset']) < 3)]
+      const first = batch.filter(({ position }) => Number(position['offset']) < 3)
       void member.settle(first, { type: 'nack', delayMs: 600_000 })
       void member.settle(
         batch.filter((delivery) => !first.includes(delivery)),

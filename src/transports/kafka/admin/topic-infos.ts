@@ -30,7 +30,7 @@ async function topicInfo(client: KafkaClient, topic: string, bytes: number | und
   const filled = starts
     .filter(({ partition }) => !isLetters || partition !== REMOVALS)
     .filter(({ partition, offset }) => (endOf.get(partition) ?? 0) > offset)
-  const counts = filled.map((start) => {
+  const counts = filled.map(async (start) => {
     const end = endOf.get(start.partition) ?? 0
     return isLetters ? countLetters(admin, { topic, ...start }, end) : end - start.offset
   })
