@@ -63,6 +63,14 @@ describe('the transaction of an owner that died', () => {
     expect([described, fenced]).toEqual([[id(DEAD)], [id(DEAD)]])
   })
 
+  it('is aborted again when the owner was alive after all, and dies later', async () => {
+    const { clock, owners, fenced } = setUp({ [id(DEAD)]: 'Ongoing' })
+    await owners.end(DEAD)
+    await clock.advance(10_000)
+    await owners.end(DEAD)
+    expect(fenced).toEqual([id(DEAD), id(DEAD)])
+  })
+
   it.each(['Empty', 'CompleteCommit', 'PrepareAbort'])('is left alone in state %s', async (state) => {
     const { owners, fenced } = setUp({ [id(DEAD)]: state })
     await owners.end(DEAD)

@@ -8,8 +8,8 @@ import { decodeRecord } from '../partitions/commit-record.ts'
 /** How long a partition may take to begin before it is looked at what its former owner has left. */
 const FIRST_LOOK_MS = 500
 const LOOK_MS = 1_000
-/** More owners of one group than have died lately. */
-const MAX_REMEMBERED = 1_000
+/** An owner that is alive after all may begin another transaction, and die then. */
+const REMEMBERED_MS = 10_000
 /** A transaction in another state is being ended already. */
 const OPEN = 'Ongoing'
 const NO_TRANSACTION = new Set(['TRANSACTIONAL_ID_NOT_FOUND', 'UNSUPPORTED_API', 'UNSUPPORTED_VERSION'])
@@ -37,7 +37,8 @@ export interface FormerOwnersOptions {
  */
 export class FormerOwners {
   readonly #options: FormerOwnersOptions
-  readonly #ended = new Map<string, Promise<void>>()
+  /** Owners of these last seconds: most have had several partitions. */
+  readonly #ended = new Map<string, { readonly at: number; readonly ended: Promise<void> }>()
   #waiting: readonly TopicPartition[] = []
   #timer: Timer | undefined
   #isClosed = false
@@ -49,14 +50,15 @@ export class FormerOwners {
   /** Resolves when that owner has no open transaction, as far as this member can tell or do something about it. Never rejects. */
   end(owner: string): Promise<void> {
     if (owner === '' || owner === this.#options.owner) return Promise.resolve()
-    let ended = this.#ended.get(owner)
-    if (ended !== undefined) return ended
-    if (this.#ended.size >= MAX_REMEMBERED) this.#ended.clear()
-    ended = this.#abort(owner).catch((error: unknown) => {
+    const now = this.#options.context.host.clock.monotonic()
+    for (const [each, { at }] of this.#ended) if (now - at >= REMEMBERED_MS) this.#ended.delete(each)
+    const before = this.#ended.get(owner)
+    if (before !== undefined) return before.ended
+    const ended = this.#abort(owner).catch((error: unknown) => {
       this.#ended.delete(owner)
       this.#failed(error)
     })
-    this.#ended.set(owner, ended)
+    this.#ended.set(owner, { at: now, ended })
     return ended
   }
 
