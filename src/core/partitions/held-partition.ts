@@ -55,8 +55,7 @@ export abstract class HeldPartition<Owner extends DeliveryOwner> implements Deli
   #finished = 0
   #writingFinished = 0
   #storedFinished = 0
-  /** What it counts into. */
-  unstoredOfAll: UnstoredCount = { count: 0 }
+  #unstoredOfAll: UnstoredCount = { count: 0 }
   #waiters: Waiter[] = []
   /** Since another member had it: how far it was handed out here. */
   protected handedOutTo = 0
@@ -181,7 +180,7 @@ export abstract class HeldPartition<Owner extends DeliveryOwner> implements Deli
   finish(delivery: PartitionDelivery<Owner>): void {
     delivery.settled = true
     this.#finished++
-    this.unstoredOfAll.count++
+    this.#unstoredOfAll.count++
     this.outstanding.remove(delivery)
     this.changes++
   }
@@ -189,6 +188,18 @@ export abstract class HeldPartition<Owner extends DeliveryOwner> implements Deli
   /** Number of settlements that are not stored. */
   get unstored(): number {
     return this.#finished - this.#storedFinished
+  }
+
+  /** Unstored settlements of this one and of those that are counted with it. */
+  get unstoredOfAll(): UnstoredCount {
+    return this.#unstoredOfAll
+  }
+
+  /** Its unstored settlements count there from now on. */
+  countInto(all: UnstoredCount): void {
+    this.#unstoredOfAll.count -= this.unstored
+    this.#unstoredOfAll = all
+    all.count += this.unstored
   }
 
   /** Resolves when everything up to now is stored: with false when the partition was lost before. */
@@ -230,7 +241,7 @@ export abstract class HeldPartition<Owner extends DeliveryOwner> implements Deli
 
   /** Settlements up to this one are stored, or void. */
   #settlementsStored(finished: number): void {
-    this.unstoredOfAll.count -= finished - this.#storedFinished
+    this.#unstoredOfAll.count -= finished - this.#storedFinished
     this.#storedFinished = finished
   }
 }

@@ -31,6 +31,8 @@ export interface SettlementHost<Owner extends HeldPartition<Owner>> {
   ack?(acks: readonly AckWithMessages<Owner>[]): Promise<readonly AckResult[]>
   /** Something of it must be stored. `now`: it must not wait. */
   changed(partition: Owner, now: boolean): void
+  /** Attempts were noted. `isAwaited`: a handler waits until that is stored. */
+  noted(partition: Owner, isAwaited: boolean): void
   /** Some deliveries were settled: others may be handed out. */
   settled(): void
   /** Resolves when that is as safe as it has to be: with false when the partition was lost before. */
@@ -113,7 +115,7 @@ export class PartitionSettlement<Owner extends HeldPartition<Owner>> {
 
   /** Rejects when they can't be stored. */
   async note(notes: readonly AttemptNote[]): Promise<void> {
-    const touched = new Set<Owner>()
+    const touched = new Map<Owner, boolean>()
     for (const { delivery: given, used, running, notBefore } of notes) {
       const delivery = given as PartitionDelivery<Owner>
       // What was lost is in the hands of its next owner, or comes back here with all attempts that did not count.
@@ -122,11 +124,12 @@ export class PartitionSettlement<Owner extends HeldPartition<Owner>> {
       delivery.running = running
       delivery.notedBefore = notBefore
       delivery.owner.changes++
-      touched.add(delivery.owner)
+      // One that runs already is noted in case it kills this process; one that may have killed another is noted before.
+      const isAwaited = !running || delivery.history === 'unknown' || delivery.history === 'died'
+      touched.set(delivery.owner, isAwaited || touched.get(delivery.owner) === true)
     }
-    const partitions = [...touched]
-    for (const partition of partitions) this.#host.changed(partition, true)
-    const lost = await this.#lost(partitions, 'notes')
+    for (const [partition, isAwaited] of touched) this.#host.noted(partition, isAwaited)
+    const lost = await this.#lost([...touched.keys()], 'notes')
     if (lost.length > 0) throw new ConnectionError('The attempts could not be noted: the partition was lost')
   }
 

@@ -3,8 +3,11 @@ import { MalformedError } from '../errors.ts'
 const SIZE_BYTES = 4
 /** How TLS 1.0 and later refuse what is not TLS (RFC 8446, section 5.1): content type and major version. As a size: 336 MiB. */
 const TLS_ALERT = 0x1503
-/** A size alone can't claim memory: the rest of it is taken when so much has come. */
-const FIRST_STEP = 1024 * 1024
+/**
+ * A size alone can't claim more memory: the rest is taken when so much has come. What a consumer asks for by default fits, because moving it
+ * to larger memory costs as much as reading it.
+ */
+const FIRST_STEP = 24 * 1024 * 1024
 
 /** Smaller frames share memory with others. */
 const OWN_MEMORY = 2_048

@@ -1,137 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import type { Delivery, SubscriptionSpec, TransportHost } from '../../../src/core/transport.ts'
-import { GroupReader } from '../../../src/transports/kafka/consume/group-reader.ts'
+import type { Delivery } from '../../../src/core/transport.ts'
+
 import { GroupReaders } from '../../../src/transports/kafka/consume/group-readers.ts'
-import { KafkaSubscription } from '../../../src/transports/kafka/consume/subscription.ts'
-import type { KafkaContext } from '../../../src/transports/kafka/context.ts'
 import { encodeRecord } from '../../../src/transports/kafka/partitions/commit-record.ts'
-import { Reports } from '../../../src/transports/kafka/reports.ts'
-import { Mapping } from '../../../src/transports/kafka/wire/mapping.ts'
-import { ConsumerSim, numbers } from '../kafka/consumer/sim-consumer.ts'
-
-interface Move {
-  readonly topic: string
-  readonly partition: number
-  readonly offset: number
-  readonly metadata: string
-}
-
-/** A reader of group `g` on a simulated cluster, and one subscription of topic `t`. */
-class ReaderSim {
-  readonly sim: ConsumerSim
-  readonly handled: Delivery[] = []
-  readonly lost: Delivery[] = []
-  readonly events: { readonly name: string; readonly value: Record<string, unknown> }[] = []
-  moves: Move[] = []
-  readonly context: KafkaContext
-  readonly reader: GroupReader
-  readonly subscription: KafkaSubscription
-  /** Of the same topic and group. */
-  readonly another: (other?: Partial<SubscriptionSpec>) => KafkaSubscription
-
-  constructor(
-    options: {
-      readonly spec?: Partial<SubscriptionSpec>
-      readonly protocol?: 'classic' | 'consumer'
-      readonly sim?: ConsumerSim
-      readonly instanceId?: string
-    } = {},
-  ) {
-    const { sim = new ConsumerSim({ brokers: 1 }), instanceId } = options
-    this.sim = sim
-    const time = sim.clientClock
-    const clock = {
-      now: () => 1_700_000_000_000 + time.now(),
-      monotonic: () => time.now(),
-      setTimer: (delayMs: number, fire: () => void) => ({ cancel: time.setTimer(fire, delayMs) }),
-    }
-    const emit = (name: string, value: Record<string, unknown>) => void this.events.push({ name, value })
-    const host = { clock, name: 'main', service: 's', events: { emit } } as unknown as TransportHost
-    const client = {
-      consumer: (given: object) => sim.consumer(given),
-      admin: () => ({
-        offsets: { list: async () => this.moves, alter: async () => {} },
-        records: { offsets: async () => [{ partition: 0, offset: 0 }] },
-        topics: {
-          list: async () => ['t'],
-          describe: async (names: readonly string[]) =>
-            names.map((name) => ({ name, partitions: Array.from({ length: sim.topic(name).partitions.length }) })),
-        },
-      }),
-    }
-    const { protocol = 'classic' } = options
-    const context = {
-      options: {
-        commitIntervalMs: 50,
-        revokeTimeoutMs: 20_000,
-        consumer: { autoCommit: false, onReset: 'earliest', protocol, instanceId },
-        reader: { autoCommit: false, onReset: 'earliest' },
-      },
-      host,
-      client,
-      mapping: new Mapping(),
-      reports: new Reports(host),
-      groupId: (name: string) => name,
-    } as unknown as KafkaContext
-    this.context = context
-    const spec = {
-      topic: 't',
-      group: 'g',
-      order: 'key',
-      ephemeral: false,
-      from: 'earliest',
-      prefetch: 256,
-      prefetchBytes: 16_777_216,
-      maxPerKey: 64,
-      consumerId: 'c',
-      ...options.spec,
-    } as SubscriptionSpec
-    const sink = {
-      receive: (batch: readonly Delivery[]) => void this.handled.push(...batch),
-      lost: (deliveries: readonly Delivery[]) => void this.lost.push(...deliveries),
-      recall: () => {},
-    }
-    this.another = (other) =>
-      new KafkaSubscription({
-        context,
-        spec: { ...spec, ...other },
-        sink,
-        publish: async () => [],
-        onClosed: () => {},
-      })
-    this.subscription = this.another()
-    this.reader = new GroupReader({
-      context,
-      groupId: spec.ephemeral ? undefined : 'g',
-      beginning: () => 0,
-      partitionsOf: () => 1,
-      ended: () => {},
-      recreated: () => {},
-    })
-  }
-
-  get values(): string[] {
-    return this.handled.map(({ message }) => String(message.body))
-  }
-
-  /** Settles what is outstanding. */
-  async ackAll(): Promise<void> {
-    const batch = this.handled
-      .filter((delivery) => !(delivery as unknown as { settled: boolean }).settled && !delivery.lost)
-      .map((delivery) => ({ delivery, outcome: { type: 'ack' as const } }))
-    const done = this.subscription.settle(batch)
-    await this.sim.advance(1_000)
-    await done
-  }
-
-  warnings(): unknown[] {
-    return this.events.filter(({ name }) => name === 'warning').map(({ value }) => value['code'])
-  }
-
-  losses(): unknown[] {
-    return this.events.filter(({ name }) => name === 'loss').map(({ value }) => value['count'])
-  }
-}
+import { numbers } from '../kafka/consumer/sim-consumer.ts'
+import { ReaderSim } from './reader-sim.ts'
 
 describe.each(['classic', 'consumer'] as const)('a reader of a %s group', (protocol) => {
   it('keeps half of the credit for partitions that it has, and can not read yet', async () => {
@@ -216,11 +89,11 @@ describe.each(['classic', 'consumer'] as const)('a reader of a %s group', (proto
     for (let at = 0; at < 30; at++) sim.append('t', 0, numbers(100, at * 100))
     await reader.join([subscription])
     for (let round = 0; round < 5; round++) {
-      subscription.request(500, 10_000_000)
+      subscription.request(350, 10_000_000)
       await sim.advance(5_000)
       await world.ackAll()
     }
-    expect(world.handled.length).toBe(2_500)
+    expect(world.handled.length).toBe(1_750)
     expect(world.warnings()).toEqual([])
   })
 
@@ -435,4 +308,109 @@ it('counts what the broker has for a subscription, anew when some time has passe
   await sim.advance(10_000)
   expect(world.handled.length).toBeGreaterThan(5)
   await expect(subscription.readyHere()).resolves.toBe(50 - world.handled.length)
+})
+
+describe('commits', () => {
+  it('that are refused for one partition hold up that one alone, and say so', async () => {
+    const world = new ReaderSim({ spec: { prefetch: 8, maxPerKey: 8 } })
+    const { sim, subscription, reader } = world
+    sim.createTopic('t', 2)
+    for (const partition of [0, 1]) sim.append('t', partition, numbers(100, partition * 1_000))
+    void reader.join([subscription])
+    subscription.request(8, 1_000_000)
+    await sim.advance(5_000)
+    expect(world.handled.map(({ partition }) => partition)).toContain('t/0')
+    world.refused.add('t/0')
+    const before = sim.committed(0) ?? 0
+    const settling: Promise<unknown>[] = []
+    for (let round = 0; round < 200; round++) {
+      await sim.advance(100)
+      for (const delivery of world.handled.splice(0)) {
+        settling.push(subscription.settle([{ delivery, outcome: { type: 'ack' } }]))
+        subscription.request(1, delivery.bytes)
+      }
+    }
+    expect(sim.committed(1)).toBe(100)
+    expect(sim.committed(0) ?? 0).toBe(before)
+    expect(subscription.state().trouble).toMatch(/t\/0.*not allowed/)
+    const other = world.another()
+    expect(other.state().trouble).toBeUndefined()
+    world.refused.clear()
+    await sim.advance(2_000)
+    expect(subscription.state().trouble).toBeUndefined()
+    expect(sim.committed(0)).toBeGreaterThan(before)
+    await sim.run(subscription.close())
+    await Promise.allSettled(settling)
+  })
+
+  it('of notes about handlers that run wait for their interval; of those that must be stored first they do not', async () => {
+    const world = new ReaderSim({})
+    const { sim, subscription, reader } = world
+    sim.createTopic('t', 1)
+    sim.append('t', 0, numbers(100))
+    void reader.join([subscription])
+    subscription.request(100, 1_000_000)
+    await sim.advance(5_000)
+    expect(world.handled).toHaveLength(100)
+    const since = sim.clock.now()
+    const noting: Promise<void>[] = []
+    for (const delivery of world.handled) {
+      noting.push(subscription.noteAttempts([{ delivery, used: 1, running: true, notBefore: undefined }]))
+      await sim.advance(10)
+    }
+    await sim.advance(100)
+    await Promise.all(noting)
+    expect(sim.count('OffsetCommit', since)).toBeLessThanOrEqual(Math.ceil(1_100 / 50) + 1)
+    const [delivery] = world.handled
+    const retry = { delivery: delivery as Delivery, used: 1, running: false, notBefore: 1_700_000_100_000 }
+    const began = sim.clock.now()
+    await sim.run(subscription.noteAttempts([retry]))
+    await sim.run(subscription.noteAttempts([retry]))
+    expect(sim.clock.now() - began).toBeLessThan(50)
+    await sim.run(subscription.close())
+  })
+})
+
+describe('a record that knows more than the log seems to have', () => {
+  const record = {
+    floor: 0,
+    topic: 0,
+    owner: 'AAAAAAAA',
+    free: false,
+    to: 8,
+    claim: 64,
+    moved: 0,
+    partitions: 1,
+    open: [[0, 0]] as const,
+    notes: [],
+  }
+  const setUp = (): ReaderSim => {
+    const world = new ReaderSim({})
+    world.sim.createTopic('t', 1)
+    world.sim.append('t', 0, numbers(10))
+    world.sim.groups.offsets('g').commit('t', 0, { offset: 0, leaderEpoch: -1, metadata: encodeRecord(record) })
+    world.knownEnd = 5
+    void world.reader.join([world.subscription])
+    world.subscription.request(100, 1_000_000)
+    return world
+  }
+
+  it('is believed as soon as a new leader knows the whole log', async () => {
+    const world = setUp()
+    await world.sim.advance(2_000)
+    expect(world.values).toEqual([])
+    world.knownEnd = undefined
+    await world.sim.advance(2_000)
+    expect(world.values).toEqual(['0', '8', '9'])
+    expect(world.warnings()).toEqual([])
+    await world.sim.run(world.subscription.close())
+  })
+
+  it('is not believed when the log stays that short', async () => {
+    const world = setUp()
+    await world.sim.advance(20_000)
+    expect(world.values).toEqual(numbers(10))
+    expect(world.warnings()).toContain('foreign-commit')
+    await world.sim.run(world.subscription.close())
+  })
 })

@@ -14,8 +14,13 @@ const NOW = 1_700_000_000_000
 const ENDS = { earliest: 3, latest: 9 }
 
 /** Of group `g`, which has committed that; topic `t` has three partitions. What is committed goes into `altered`. */
-function startsOf(committed: readonly Committed[]): { readonly starts: GroupStarts; readonly altered: Committed[] } {
+function startsOf(committed: readonly Committed[]): {
+  readonly starts: GroupStarts
+  readonly altered: Committed[]
+  readonly asked: string[]
+} {
   const altered: Committed[] = []
+  const asked: string[] = []
   const client = {
     admin: () => ({
       offsets: {
@@ -23,14 +28,21 @@ function startsOf(committed: readonly Committed[]): { readonly starts: GroupStar
         alter: async (_: string, offsets: readonly Committed[]) => void altered.push(...offsets),
       },
       records: {
-        offsets: async (_: string, at: keyof typeof ENDS) =>
-          [0, 1, 2].map((partition) => ({ partition, offset: ENDS[at] })),
+        offsets: async (topic: string, at: keyof typeof ENDS) => {
+          asked.push(`offsets of ${topic}`)
+          return [0, 1, 2].map((partition) => ({ partition, offset: ENDS[at] }))
+        },
       },
-      topics: { describe: async (names: readonly string[]) => names.map((name) => ({ name, id: `id of ${name}` })) },
+      topics: {
+        describe: async (names: readonly string[]) => {
+          asked.push(`topics ${names.join()}`)
+          return names.map((name) => ({ name, id: `id of ${name}`, partitions: [0, 1, 2] }))
+        },
+      },
     }),
   }
   const host = { clock: { now: () => NOW } }
-  return { starts: new GroupStarts({ client, host } as unknown as KafkaContext, 'g'), altered }
+  return { starts: new GroupStarts({ client, host } as unknown as KafkaContext, 'g'), altered, asked }
 }
 
 describe('a group', () => {
@@ -50,6 +62,16 @@ describe('a group', () => {
     const { starts } = startsOf([{ topic: 't', partition: 0, offset: 5, metadata }])
     await starts.prepare([{ topic: 't', from: 'latest' }])
     expect([starts.beginning('t', 1), starts.partitionsOf('t')]).toEqual([3, 3])
+  })
+
+  it('asks for the offsets of those topics alone in which it has not committed everything', async () => {
+    const all = ['a', 'b', 'c'].flatMap((topic) =>
+      [0, 1, 2].map((partition) => ({ topic, partition, offset: 5, metadata: '' })),
+    )
+    const { starts, asked } = startsOf(all.filter(({ topic, partition }) => topic !== 'b' || partition !== 1))
+    await starts.prepare(['a', 'b', 'c'].map((topic) => ({ topic, from: 'latest' })))
+    expect(asked).toEqual(['topics a,b,c', 'offsets of b'])
+    expect(['a', 'b', 'c'].map((topic) => starts.partitionsOf(topic))).toEqual([3, 3, 3])
   })
 
   it('that is new begins where it was told, for that topic alone, with no move that was asked for before', async () => {

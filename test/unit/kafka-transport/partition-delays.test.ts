@@ -56,7 +56,7 @@ function setUp(count: number, start: number) {
     lost: (_partition, offset, lost) => losses.push([offset, lost]),
   })
   const all = Array.from({ length: count }, (_, offset) => ({ offset, keySize: 1, valueSize: 10 }) as KafkaRecord)
-  partition.arrived(all, count, 0, count)
+  partition.arrived(all, count, 0)
   const host = {
     decode,
     delay: (_of: Partition, delayed: never) => delays.add(partition, delayed),

@@ -48,6 +48,18 @@ function recordOf(partition: Partition, free = false): CommitRecord {
   return decodeRecord(text, record.floor) as CommitRecord
 }
 
+/** As the client delivers them, from a log that ends there. */
+function arrive(
+  partition: Partition,
+  records: readonly KafkaRecord[],
+  nextOffset: number,
+  leaderEpoch: number,
+  end = Infinity,
+): void {
+  partition.arrived(records, nextOffset, leaderEpoch)
+  if (!partition.isTrusted && partition.compare(end) > 0) partition.distrust()
+}
+
 const NEW: CommitRecord = {
   floor: 0,
   topic: 0,
@@ -77,7 +89,8 @@ function store(partition: Partition): CommitRecord {
 describe('a partition', () => {
   it('hands out nothing before its claim is stored, and nothing beyond it', () => {
     const partition = loaded()
-    partition.arrived(
+    arrive(
+      partition,
       Array.from({ length: 100 }, (_, at) => recordAt(at)),
       100,
       0,
@@ -96,7 +109,7 @@ describe('a partition', () => {
   it('keeps the floor before the first unfinished, and passes what is no message', () => {
     const partition = loaded()
     store(partition)
-    partition.arrived([recordAt(0), recordAt(1), recordAt(2), recordAt(5)], 9, 3, 9)
+    arrive(partition, [recordAt(0), recordAt(1), recordAt(2), recordAt(5)], 9, 3)
     const taken = partition.take(10, Infinity, NOW, hostOf([], { others: (offset) => offset === 1 }))
     expect(taken.map(({ place }) => place)).toEqual([0, 2, 5])
     expect(partition.take(10, Infinity, NOW, hostOf([]))).toEqual([])
@@ -119,7 +132,7 @@ describe('a partition', () => {
   it('takes a gap in the offsets for a part of a run', () => {
     const partition = loaded()
     store(partition)
-    partition.arrived([0, 2, 4, 6].map(recordAt), 8, 0, 8)
+    arrive(partition, [0, 2, 4, 6].map(recordAt), 8, 0, 8)
     partition.take(10, Infinity, NOW, hostOf([]))
     expect(recordOf(partition).open).toEqual([[0, 6]])
   })
@@ -138,11 +151,11 @@ describe('a partition', () => {
     }
     const partition = loaded(record)
     store(partition)
-    partition.arrived([recordAt(2)], 3, 0, 30)
+    arrive(partition, [recordAt(2)], 3, 0)
     const [first] = partition.take(1, Infinity, NOW, hostOf([]))
     // 8 and 9 are lost; 3 to 7 were finished.
     expect(partition.skipped(3, 12)).toBe(2)
-    partition.arrived([recordAt(12), recordAt(15), recordAt(20)], 21, 0, 30)
+    arrive(partition, [recordAt(12), recordAt(15), recordAt(20)], 21, 0)
     expect(partition.take(10, Infinity, NOW, hostOf([])).map(({ place }) => place)).toEqual([15, 20])
     expect(recordOf(partition)).toMatchObject({ floor: 2, to: 21 })
     partition.finish(first as PartitionDelivery)
@@ -155,8 +168,11 @@ describe('a partition', () => {
     const record = { ...NEW, to: 2_000_000_000, claim: 2_000_000_000, open: [[0, 0]] as const }
     const partition = loaded(record)
     store(partition)
-    partition.arrived([recordAt(0), recordAt(1)], 2, 0, 2)
-    expect(partition.isForeign).toBe(true)
+    partition.arrived([recordAt(0), recordAt(1)], 2, 0)
+    expect(partition.compare(2)).toBe(2_000_000_000 - 2)
+    // Until somebody decides, nothing is handed out.
+    expect(partition.take(10, Infinity, NOW, hostOf([]))).toEqual([])
+    partition.distrust()
     store(partition)
     expect(partition.take(10, Infinity, NOW, hostOf([])).map(({ place }) => place)).toEqual([0, 1])
   })
@@ -165,7 +181,8 @@ describe('a partition', () => {
     const partition = loaded()
     store(partition)
     const taken: PartitionDelivery[] = []
-    partition.arrived(
+    arrive(
+      partition,
       Array.from({ length: 6_000 }, (_, at) => recordAt(2 * at)),
       12_000,
       0,
@@ -195,11 +212,49 @@ describe('a partition', () => {
 })
 
 describe('a record', () => {
+  it('goes with a transaction no further than the partition has been read, and knows what is beyond', () => {
+    const partition = loaded({ ...NEW, to: 100, claim: 100, open: [[0, 0]] }, 'taken')
+    store(partition)
+    arrive(partition, [recordAt(0)], 1, 0)
+    const taken = partition.take(10, Infinity, NOW, hostOf([]))
+    const { floor, to, open } = partition.record(false, new Set(taken))
+    expect([floor, to, open]).toEqual([1, 100, []])
+  })
+
+  it('has room for the times of all retries, also of those that were noted before without one', () => {
+    const partition = loaded()
+    store(partition)
+    const count = 4_000
+    arrive(
+      partition,
+      Array.from({ length: count }, (_, at) => recordAt(at)),
+      count,
+      0,
+      count,
+    )
+    const out: PartitionDelivery[] = []
+    for (;;) {
+      const some = partition.take(50, Infinity, NOW, hostOf([]))
+      out.push(...some)
+      // All of them hang.
+      for (const delivery of out) [delivery.used, delivery.running] = [1, true]
+      if (some.length > 0 || partition.isHeldUp) store(partition)
+      else break
+    }
+    expect(out.length).toBeGreaterThan(300)
+    // And fail: each key waits for its own time.
+    for (const [at, delivery] of out.entries())
+      [delivery.running, delivery.notedBefore] = [false, NOW + ((at * 7_919) % 3_600) * 1_000]
+    const { notes, to } = recordOf(partition)
+    expect([notes.length, to]).toEqual([out.length, partition.to])
+  })
+
   it('has room for the attempts of all that was handed out', () => {
     const partition = loaded()
     store(partition)
     const count = 20_000
-    partition.arrived(
+    arrive(
+      partition,
       Array.from({ length: count }, (_, at) => recordAt(at)),
       count,
       0,
@@ -290,7 +345,7 @@ class World {
     if (count === 0) return
     const records = Array.from({ length: count }, (_, at) => recordAt(this.#readTo + at))
     this.#readTo += count
-    this.#partition.arrived(records, this.#readTo, 0, this.#size)
+    arrive(this.#partition, records, this.#readTo, 0, this.#size)
   }
 
   #take(): void {

@@ -11,6 +11,7 @@ export const SCHEDULES = {
   nextGroup: 200,
   consumer: 8,
   shareConsumer: 8,
+  exactlyOnce: 3,
   cluster: 124,
 } as const
 

@@ -1,4 +1,5 @@
 import type { Delivery, SubscriptionSpec } from '../../../core/transport.ts'
+import type { UnstoredCount } from '../../../core/partitions/held-partition.ts'
 import { CreditBalance } from '../../../core/util/credit-balance.ts'
 import { OncePerTurn } from '../../../core/util/once-per-turn.ts'
 import type { Partition, PartitionDelivery, TakeHost } from '../partitions/partition.ts'
@@ -6,8 +7,8 @@ import type { Partition, PartitionDelivery, TakeHost } from '../partitions/parti
 export interface CreditHost extends TakeHost {
   now(): number
   receive(batch: readonly Delivery[]): void
-  /** Number of settlements that are not stored, of all partitions. */
-  unstored(): number
+  /** Settlements that are not stored, of all partitions but those that can't be committed. */
+  readonly unstored: UnstoredCount
   /** What is settled holds up what waits here: it is stored now. */
   storeNow(): void
   /** The partition can hand out nothing more before its next record is stored; it is stored now. */
@@ -71,20 +72,24 @@ export class Credit {
   #distribute(): void {
     if (this.paused || this.ended) return
     const batch: Delivery[] = []
-    let unstored = this.#host.unstored()
+    const { unstored } = this.#host
     // Those that have more come again at the end, in the next round.
     let left = this.#ready.size
     for (const partition of this.#ready) {
       if (left-- === 0 || !this.#credit.isLeft) break
-      if (unstored >= this.#mostUnstored) break
+      const most = this.#mostUnstored - partition.unstoredOfAll.count
+      if (most <= 0) {
+        // What can't be committed keeps out no others.
+        if (partition.unstoredOfAll === unstored) break
+        continue
+      }
       // Its next turn comes after that of the others.
       this.#ready.delete(partition)
-      this.#take(partition, batch, this.#mostUnstored - unstored)
+      this.#take(partition, batch, most)
       if (partition.mine && partition.hasWork) this.#ready.add(partition)
-      unstored = this.#host.unstored()
     }
     // In time, before it has to wait.
-    if (this.#ready.size > 0 && unstored * 2 >= this.#mostUnstored) this.#host.storeNow()
+    if (this.#ready.size > 0 && unstored.count * 2 >= this.#mostUnstored) this.#host.storeNow()
     if (batch.length > 0) this.#host.receive(batch)
   }
 

@@ -106,7 +106,7 @@ export class GroupConsumer {
         last = undefined
         this.#failures = 0
         this.trouble = undefined
-        this.#arrived(consumer, batch)
+        this.#arrived(batch)
       } catch (error) {
         if (this.#closing.aborted || this.#current !== consumer) return
         if (error instanceof KafkaError && error.code === 'FENCED_INSTANCE_ID') return void this.#stop(consumer, error)
@@ -118,12 +118,12 @@ export class GroupConsumer {
     }
   }
 
-  #arrived(consumer: Consumer, batch: ConsumerBatch): void {
+  #arrived(batch: ConsumerBatch): void {
     // Reading has gone elsewhere since it was delivered.
     if (batch.isLost) return
     // It counts by itself.
     batch.done()
-    this.#partitions.arrived(consumer, batch)
+    this.#partitions.arrived(batch)
   }
 
   /** A partition can't be read, or something could not be committed: the others go on. */

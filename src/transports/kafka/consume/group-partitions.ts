@@ -1,3 +1,4 @@
+import type { Timer } from '../../../core/clock.ts'
 import type {
   CommittedPosition,
   Consumer,
@@ -18,6 +19,11 @@ import type { Move } from './group-moves.ts'
 import type { GroupTopics } from './group-topics.ts'
 import type { GroupWarnings } from './group-warnings.ts'
 import type { KafkaSubscription } from './subscription.ts'
+
+/** How long a leader may take to know where its log ends; how often it is looked; and by how many records it can be behind at most. */
+const LATE_MS = 5_000
+const COMPARE_MS = 200
+const MAX_LATE = 1_000_000
 
 export interface GroupPartitionsOptions {
   readonly context: KafkaContext
@@ -46,6 +52,8 @@ export class GroupPartitions {
   readonly #topics: GroupTopics
   readonly #partitions = new Map<string, Partition>()
   readonly #ofPartition = new Map<Partition, KafkaSubscription>()
+  /** Those whose records are compared with their logs again soon. */
+  readonly #comparing = new Map<Partition, Timer>()
   readonly #assignment: GroupAssignment
   readonly #moves: GroupMoves | undefined
   readonly #formerOwners: FormerOwners | undefined
@@ -86,6 +94,8 @@ export class GroupPartitions {
   close(): void {
     this.#moves?.close()
     this.#formerOwners?.close()
+    for (const timer of this.#comparing.values()) timer.cancel()
+    this.#comparing.clear()
   }
 
   /** What happens to the partitions of a consumer, from now on. */
@@ -119,14 +129,36 @@ export class GroupPartitions {
     return found?.mine === true && found.isPaused
   }
 
-  arrived(consumer: Consumer, { topic, partition: index, records, nextOffset, leaderEpoch }: ConsumerBatch): void {
+  arrived({ topic, partition: index, records, nextOffset, leaderEpoch }: ConsumerBatch): void {
     const partition = this.#partitions.get(partitionKey(topic, index))
     if (partition === undefined || !partition.mine) return
-    const end = partition.mustCompare ? endOf(consumer, topic, index) : -1
-    partition.arrived(records, nextOffset, leaderEpoch, end)
-    if (partition.isForeign) this.#options.warnings.foreign(partition)
-    partition.isForeign = false
+    partition.arrived(records, nextOffset, leaderEpoch)
+    if (!partition.isTrusted) this.#compare(partition)
     this.#ofPartition.get(partition)?.arrived(partition)
+  }
+
+  /** What the owner before has left may be of another log. A new leader learns late where its log ends: it is asked for a while. */
+  #compare(partition: Partition): void {
+    if (this.#comparing.has(partition)) return
+    const { span } = partition
+    const { clock } = this.#context.host
+    const began = clock.monotonic()
+    const compare = (): void => {
+      this.#comparing.delete(partition)
+      if (partition.span !== span || partition.isTrusted) return
+      const end = endOf(this.#options.consumer(), partition)
+      const excess = end < 0 ? 1 : partition.compare(end)
+      if (excess > 0) {
+        if (excess <= MAX_LATE && clock.monotonic() - began < LATE_MS) {
+          this.#comparing.set(partition, clock.setTimer(COMPARE_MS, compare))
+          return
+        }
+        partition.distrust()
+        this.#options.warnings.foreign(partition)
+      }
+      this.#ofPartition.get(partition)?.arrived(partition)
+    }
+    compare()
   }
 
   // --- where it begins ---------------------------------------------------------------------------------------------
@@ -223,7 +255,8 @@ export class GroupPartitions {
   #passed(place: TopicPartition, to: number): void {
     const [partition] = this.#find([place])
     if (partition === undefined) return
-    partition.arrived([], to, -1, -1)
+    partition.arrived([], to, -1)
+    if (!partition.isTrusted) this.#compare(partition)
     this.#ofPartition.get(partition)?.arrived(partition)
   }
 
@@ -290,8 +323,9 @@ function topicHashOf(topicId: string | undefined): number {
   return topicId === undefined ? 0 : hashOfTopic(topicId)
 }
 
-function endOf(consumer: Consumer, topic: string, index: number): number {
-  return consumer.positions.find((each) => each.topic === topic && each.partition === index)?.end ?? -1
+/** -1 while it is not known. */
+function endOf(consumer: Consumer | undefined, { topic, index }: Partition): number {
+  return consumer?.positions.find((each) => each.topic === topic && each.partition === index)?.end ?? -1
 }
 
 export function placeOf({ topic, index }: Partition): TopicPartition {

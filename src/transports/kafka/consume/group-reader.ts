@@ -66,7 +66,10 @@ export class GroupReader implements Reader {
       commit: (offsets) =>
         this.#consumer.current?.commitOffsets(offsets) ?? Promise.resolve(offsets.map(() => NOT_READING)),
       stored: (partition) => this.#partitions.subscriptionOf(partition)?.stored(partition),
-      refused: (partition, error) => context.reports.error(error, `committing for ${partition.name}`),
+      refused: (partition, error) => {
+        context.reports.error(error, `committing for ${partition.name}`)
+        this.#partitions.subscriptionOf(partition)?.refused(partition)
+      },
       tooLarge: (partition, maxCharacters) => this.#warnings.recordsTooLarge(partition, maxCharacters),
       cut: (partition) => this.#warnings.recordCut(partition),
     })
@@ -96,8 +99,14 @@ export class GroupReader implements Reader {
     })
   }
 
-  get trouble(): string | undefined {
-    return this.#consumer.trouble
+  trouble(partitions: Iterable<Partition>): string | undefined {
+    if (this.#consumer.trouble !== undefined) return this.#consumer.trouble
+    for (const partition of partitions) {
+      const refusal = this.#commits.refusalOf(partition)
+      if (refusal !== undefined)
+        return `what is finished of ${partition.name} can't be committed, and is handled again when this process ends: ${refusal.message}`
+    }
+    return undefined
   }
 
   /** Resolves when it has left the group. */

@@ -2,6 +2,7 @@ import { sleep } from '../../../core/clock.ts'
 import type { StartFrom, SubscriptionSpec } from '../../../core/transport.ts'
 import { KafkaError } from '../../../kafka/index.ts'
 import type { GroupOffset, NewGroupOffset } from '../../../kafka/index.ts'
+import { inTurns } from '../admin/in-turns.ts'
 import { startOffsets } from '../admin/start-offsets.ts'
 import { topicHashes } from '../admin/topic-hashes.ts'
 import type { KafkaContext } from '../context.ts'
@@ -60,24 +61,47 @@ export class GroupStarts {
     const committed = this.#groupId === undefined ? [] : await this.#committed()
     const begun = new Map<string, ReadonlyMap<number, number>>()
     const failed = new Map<WantedTopic, unknown>()
-    await Promise.all(
-      wanted.map(async (each) => {
-        try {
-          await this.#prepareOne(each, committed, begun)
-        } catch (error) {
-          failed.set(each, error)
-        }
-      }),
-    )
+    const byTopic = Map.groupBy(committed, ({ topic }) => topic)
+    const complete = await this.#complete(wanted, byTopic)
+    const open = wanted.filter(({ topic }) => !complete.has(topic))
+    await inTurns(open, async (each) => {
+      try {
+        await this.#prepareOne(each, byTopic.get(each.topic) ?? [], begun)
+      } catch (error) {
+        failed.set(each, error)
+      }
+    })
     return { begunLater: await this.#commit(begun), failed }
+  }
+
+  /** Topics of which the group has committed every partition: where those begin is known. One request, however many there are. */
+  async #complete(
+    wanted: readonly WantedTopic[],
+    committed: ReadonlyMap<string, readonly GroupOffset[]>,
+  ): Promise<ReadonlySet<string>> {
+    const complete = new Set<string>()
+    const names = [...new Set(wanted.map(({ topic }) => topic))].filter((topic) => committed.has(topic))
+    if (names.length === 0) return complete
+    // One that is missing is found out when it is asked for by itself.
+    const infos = await this.#context.client
+      .admin()
+      .topics.describe(names)
+      .catch(() => [])
+    for (const { name, partitions } of infos) {
+      const known = committed.get(name) ?? []
+      const there = new Set(known.map(({ partition }) => partition))
+      if (!Array.from(partitions, (_, index) => index).every((index) => there.has(index))) continue
+      complete.add(name)
+      this.#counts.set(name, coveredBy(known))
+    }
+    return complete
   }
 
   async #prepareOne(
     { topic, from }: WantedTopic,
-    committed: readonly GroupOffset[],
+    known: readonly GroupOffset[],
     begun: Map<string, ReadonlyMap<number, number>>,
   ): Promise<void> {
-    const known = committed.filter((each) => each.topic === topic)
     const covered = coveredBy(known)
     // A group that is known has missed all of a partition where it has committed nothing: one that came later, or had no message.
     const begins = known.length > 0 ? 'earliest' : from

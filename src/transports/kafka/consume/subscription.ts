@@ -44,7 +44,8 @@ export interface Reader {
   behind(partitions: Iterable<Partition>): number | undefined
   /** Gives the partitions back; resolves when the group knows. */
   leave(subscription: KafkaSubscription): Promise<void>
-  readonly trouble: string | undefined
+  /** Why nothing comes of these, or can't be finished. */
+  trouble(partitions: Iterable<Partition>): string | undefined
 }
 
 export interface SubscriptionParts {
@@ -68,6 +69,8 @@ export class KafkaSubscription implements TransportSubscription {
   readonly #held = new Set<Partition>()
   readonly #handovers: Handovers
   readonly #unstored: UnstoredCount = { count: 0 }
+  /** Of partitions whose last commit was refused. */
+  readonly #unstorable: UnstoredCount = { count: 0 }
   readonly #prefetch: number
   readonly #onClosed: SubscriptionParts['onClosed']
   reader: Reader | undefined
@@ -95,7 +98,7 @@ export class KafkaSubscription implements TransportSubscription {
     this.#credit = new Credit(spec, {
       now: () => clock.now(),
       receive: (batch) => sink.receive(batch),
-      unstored: () => this.#unstored.count,
+      unstored: this.#unstored,
       storeNow: () => this.#storeNow(),
       reserve: (partition) => this.reader?.changed(partition, true),
       changed: (partition) => this.reader?.changed(partition, false),
@@ -117,6 +120,7 @@ export class KafkaSubscription implements TransportSubscription {
         this.reader?.changed(partition, now)
         if (partition.hasWork) this.#credit.ready(partition)
       },
+      noted: (partition, isAwaited) => this.reader?.changed(partition, isAwaited),
       settled: () => {
         this.#handovers.settled()
         this.#credit.wake()
@@ -175,7 +179,7 @@ export class KafkaSubscription implements TransportSubscription {
 
   state(): SubscriptionState {
     const standby = !this.spec.ephemeral && this.isAssigned && this.#held.size === 0
-    return { standby, trouble: this.reader?.trouble }
+    return { standby, trouble: this.reader?.trouble(this.#held) }
   }
 
   async drain(): Promise<void> {
@@ -203,7 +207,7 @@ export class KafkaSubscription implements TransportSubscription {
 
   /** It is ours now, and was loaded. */
   assigned(partition: Partition): void {
-    partition.unstoredOfAll = this.#unstored
+    partition.countInto(this.#unstored)
     this.#held.add(partition)
   }
 
@@ -215,8 +219,15 @@ export class KafkaSubscription implements TransportSubscription {
 
   /** A commit was confirmed. */
   stored(partition: Partition): void {
+    if (partition.unstoredOfAll !== this.#unstored) partition.countInto(this.#unstored)
     if (partition.hasWork) this.#credit.ready(partition)
     else this.#credit.wake()
+  }
+
+  /** A commit was refused, perhaps for good: what is finished there must not keep others from being handed out. */
+  refused(partition: Partition): void {
+    partition.countInto(this.#unstorable)
+    this.#credit.wake()
   }
 
   /**

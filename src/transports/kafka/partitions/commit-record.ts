@@ -8,11 +8,10 @@ const PREFIX = 'bb1.'
 export const MAX_RECORD_CHARACTERS = 4_096
 /** What one delivery that is handed out may add: a gap in a run, and its attempts. */
 export const RESERVED_PER_DELIVERY = 12
-/**
- * What one delivery that the record has may add later: that its handler has begun, or the gap that it leaves. The time of a retry, of which
- * most deliveries have none, takes three bytes more.
- */
-export const RESERVED_PER_NOTE = 5
+/** What one delivery that the record has may add later: the gap that it leaves, or how many attempts it has used, and the time of a retry. */
+export const RESERVED_PER_NOTE = 8
+/** What the time of a retry may take: up to a month after that of the first. */
+const BYTES_OF_TIME = 4
 const OWNER_BYTES = 6
 const CRC_BYTES = 4
 
@@ -112,6 +111,24 @@ export function encodeRecord(record: CommitRecord): string {
     if (notBefore !== undefined) writer.number(Math.ceil((notBefore - base) / STEP_MS))
   }
   return PREFIX + writer.text()
+}
+
+/** How many bytes more these may take when each has waited for a time of its own. */
+export function roomForTimes(notes: readonly OffsetNote[]): number {
+  let base = Infinity
+  for (const { notBefore } of notes) if (notBefore !== undefined && notBefore < base) base = notBefore
+  let bytes = 0
+  for (const { notBefore } of notes) {
+    const taken = notBefore === undefined ? 0 : bytesOfNumber(Math.ceil((notBefore - base) / STEP_MS))
+    bytes += Math.max(0, BYTES_OF_TIME - taken)
+  }
+  return bytes
+}
+
+function bytesOfNumber(value: number): number {
+  let bytes = 1
+  for (let left = value; left >= 0x80; left = Math.floor(left / 0x80)) bytes++
+  return bytes
 }
 
 /**

@@ -18,6 +18,7 @@ export interface CommitsHost {
   readonly commit: (offsets: readonly OffsetToCommit[]) => Promise<readonly (KafkaError | undefined)[]>
   /** Something may go on now. */
   stored(partition: Partition): void
+  /** It is tried again; what else is committed does not wait for it. */
   refused(partition: Partition, error: KafkaError): void
   /** Records are larger than the broker takes. */
   tooLarge(partition: Partition, maxCharacters: number): void
@@ -38,6 +39,10 @@ export class Commits {
   #maxCharacters = MAX_RECORD_CHARACTERS
   #inFlight: Promise<void> | undefined
   #lastAt = -Infinity
+  /** Partitions whose last commit was refused, and why. */
+  readonly #refusals = new Map<Partition, KafkaError>()
+  /** They are tried again then. */
+  #againAt = -Infinity
   #timer: Timer | undefined
   #timerAt = Infinity
   /** What else happens in this turn goes into the same request. */
@@ -60,6 +65,12 @@ export class Commits {
     if (this.#isClosed) return
     this.#waiting.add(partition)
     this.#schedule(-Infinity)
+  }
+
+  /** Why what is finished of it can't be committed, if that will not pass by itself. */
+  refusalOf(partition: Partition): KafkaError | undefined {
+    const error = partition.mine ? this.#refusals.get(partition) : undefined
+    return error?.retriable === true ? undefined : error
   }
 
   /** Commits partitions for their next owners. Resolves when it has been tried. */
@@ -124,13 +135,18 @@ export class Commits {
   #start(): void {
     if (this.#inFlight !== undefined || this.#isClosed) return
     const partitions: Partition[] = []
+    const now = this.#host.clock.monotonic()
     for (const partition of this.#waiting) {
       if (this.#held.has(partition)) continue
+      if (this.#refusals.has(partition) && partition.mine && now < this.#againAt) {
+        this.#schedule(this.#againAt)
+        continue
+      }
       this.#waiting.delete(partition)
       if (partition.mine && partition.stored < partition.changes) partitions.push(partition)
     }
     if (partitions.length === 0) return
-    this.#lastAt = this.#host.clock.monotonic()
+    this.#lastAt = now
     this.#inFlight = this.#write(partitions, false).then(() => {
       this.#inFlight = undefined
       if (this.#hasWork) this.#schedule(this.#lastAt + this.#host.intervalMs)
@@ -160,6 +176,7 @@ export class Commits {
       // It has gone meanwhile, and perhaps come back.
       if (!partition.mine || partition.span !== spans[index]) continue
       const error = results[index]
+      this.#refusals.delete(partition)
       if (error === undefined) {
         partition.committed()
         this.#host.stored(partition)
@@ -179,7 +196,8 @@ export class Commits {
       this.#host.tooLarge(partition, this.#maxCharacters)
       return
     }
-    this.#lastAt = this.#host.clock.monotonic() + AGAIN_MS
+    this.#refusals.set(partition, error)
+    this.#againAt = this.#host.clock.monotonic() + AGAIN_MS
     this.#host.refused(partition, error)
   }
 }

@@ -50,8 +50,6 @@ export class Partition extends HeldPartition<Partition> {
   topicHash = 0
   /** The last move of the group that was carried out. */
   moved = 0
-  /** The record that was found said more than can be true. To be reported once. */
-  isForeign = false
   /** Of the topic, when the group began. */
   partitions = 0
   readonly #unread = new UnreadRecords((offset, leaderEpoch) => this.#pass(offset, leaderEpoch))
@@ -110,7 +108,7 @@ export class Partition extends HeldPartition<Partition> {
     // An owner that died, or we, may have handed out that much, so we may now: whoever comes next doubts it anyway.
     this.reserved = how === 'clean' ? 0 : record.claim
     this.#claimedFrom = this.to
-    this.#budget.made(0)
+    this.#budget.made(0, [])
     this.changes++
   }
 
@@ -135,14 +133,28 @@ export class Partition extends HeldPartition<Partition> {
 
   // --- reading -----------------------------------------------------------------------------------------------------
 
-  /** Where the log ends has to be known before anything is read. */
-  get mustCompare(): boolean {
-    return !this.#isTrusted
+  /** The record of the owner before may be of another log. Nothing is looked at before it has been compared with where the log ends. */
+  get isTrusted(): boolean {
+    return this.#isTrusted
   }
 
-  /** The client has delivered records. `end`: where the log ends. */
-  arrived(records: readonly KafkaRecord[], nextOffset: number, leaderEpoch: number, end: number): void {
-    if (!this.#isTrusted) this.#compare(end)
+  /** The record knows so many more offsets than a log that ends there has: 0 or less if it may be of that log, which is then taken for granted. */
+  compare(end: number): number {
+    const excess = this.#inherited.to - end
+    if (excess <= 0) this.#isTrusted = true
+    return excess
+  }
+
+  /** The record is of another log, or made up: everything is handled from the floor on. */
+  distrust(): void {
+    this.#isTrusted = true
+    this.#suspectTo = this.to
+    this.#inherited = this.#inherit({ to: this.to, open: [], notes: [] }, 'clean')
+    this.changes++
+  }
+
+  /** The client has delivered records. */
+  arrived(records: readonly KafkaRecord[], nextOffset: number, leaderEpoch: number): void {
     this.#unread.push(records, nextOffset, leaderEpoch)
   }
 
@@ -150,17 +162,6 @@ export class Partition extends HeldPartition<Partition> {
   skipped(from: number, to: number): number {
     this.#unread.push([], to, -1)
     return this.#inherited.openBetween(from, to)
-  }
-
-  /** A record that knows more than the log has is of another log, or made up: then everything is handled from the floor on. */
-  #compare(end: number): void {
-    if (end < 0) return
-    this.#isTrusted = true
-    if (this.#inherited.to <= end) return
-    this.isForeign = true
-    this.#suspectTo = this.to
-    this.#inherited = this.#inherit({ to: this.to, open: [], notes: [] }, 'clean')
-    this.changes++
   }
 
   /** Number of records that wait to be looked at. */
@@ -208,7 +209,7 @@ export class Partition extends HeldPartition<Partition> {
       taken.push(delivery)
     }
     this.removeFirst(again)
-    while (taken.length < count && used < bytes) {
+    while (taken.length < count && used < bytes && this.#isTrusted) {
       const record = this.#unread.peek()
       if (record === undefined || record.offset >= this.reserved || !this.hasRoom) break
       const delivery = this.#look(record, now, host)
@@ -291,7 +292,7 @@ export class Partition extends HeldPartition<Partition> {
     for (const { place: offset, history, used, running, notBefore } of this.delayed.values())
       // Its own header says when it is due.
       if (history !== 'new' || used > 0) notes.push({ offset, history, used, running, notBefore, inOrder: false })
-    this.#budget.made(unnoted)
+    this.#budget.made(unnoted, notes)
     open.sort((a, b) => a.place - b.place)
     notes.sort((a, b) => a.offset - b.offset)
     const runs = runsOf(open)
@@ -304,8 +305,10 @@ export class Partition extends HeldPartition<Partition> {
       runs.push([to, this.handedOutTo - 1])
       to = this.handedOutTo
     }
+    const floor = runs[0]?.[0] ?? (this.#isTrusted ? to : this.to)
     return {
-      floor: runs[0]?.[0] ?? (this.#isTrusted ? to : this.to),
+      // A transaction commits only what the client has delivered; what is finished beyond that is in `to`.
+      floor: ending === NONE ? floor : Math.min(floor, this.to),
       topic: this.topicHash,
       free,
       to,

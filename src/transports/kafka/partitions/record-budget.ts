@@ -1,4 +1,5 @@
-import { MAX_RECORD_CHARACTERS, RESERVED_PER_DELIVERY, RESERVED_PER_NOTE } from './commit-record.ts'
+import { MAX_RECORD_CHARACTERS, RESERVED_PER_DELIVERY, RESERVED_PER_NOTE, roomForTimes } from './commit-record.ts'
+import type { OffsetNote } from './commit-record.ts'
 
 /** Owner, offsets, and the like. */
 const FIXED_BYTES = 64
@@ -10,14 +11,12 @@ export class RecordBudget {
   #maxBytes = bytesOf(MAX_RECORD_CHARACTERS)
   /** How many deliveries were opened since. */
   #opened = 0
-  /** Of the last record: deliveries that were handed out, and of which nothing is noted yet. */
-  #unnoted = 0
+  /** What the last record may grow by without that: handlers that hang, and retries, are noted later than that their messages were handed out. */
+  #growth = 0
 
   /** Whether one more unfinished record would still fit. */
   get hasRoom(): boolean {
-    // Handlers that hang are noted later than that their messages were handed out.
-    const reserved = RESERVED_PER_DELIVERY * (this.#opened + 1) + RESERVED_PER_NOTE * this.#unnoted
-    return this.#bytes + reserved <= this.#maxBytes
+    return this.#bytes + this.#growth + RESERVED_PER_DELIVERY * (this.#opened + 1) <= this.#maxBytes
   }
 
   /** A record may stay unfinished from now on. */
@@ -25,10 +24,10 @@ export class RecordBudget {
     this.#opened++
   }
 
-  /** A record has everything that is unfinished now, and says nothing about the attempts of so many that are out. */
-  made(unnoted: number): void {
+  /** A record has everything that is unfinished now; of so many that are out it has no note, only of these. */
+  made(unnoted: number, notes: readonly OffsetNote[]): void {
     this.#opened = 0
-    this.#unnoted = unnoted
+    this.#growth = RESERVED_PER_NOTE * unnoted + roomForTimes(notes)
   }
 
   /** The record has that size, and may have that much, in characters. */

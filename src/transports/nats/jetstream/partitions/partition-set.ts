@@ -82,7 +82,7 @@ export class PartitionSet implements LeasesHost {
     const byToken = new Map<string, Partition>()
     this.partitions = units.map(({ name, filters, token }) => {
       const partition = new Partition(name, stream, filters)
-      partition.unstoredOfAll = this.#unstored
+      partition.countInto(this.#unstored)
       this.#byName.set(name, partition)
       if (token !== undefined) byToken.set(token, partition)
       return partition

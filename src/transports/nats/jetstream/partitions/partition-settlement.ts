@@ -39,6 +39,7 @@ export function partitionSettlement({
       if (now) set.commitNow(partition)
       else set.changedIn(partition)
     },
+    noted: (partition) => set.commitNow(partition),
     settled: () => set.settled(),
     whenStored: (partition, what) =>
       set.isAlone || (what === 'settlements' && !isConfirmed) ? Promise.resolve(true) : partition.whenStored(),
