@@ -56,6 +56,8 @@ export async function kafkaConformance(broker: KafkaBroker, run: KafkaConformanc
     childEnv: { BUSBAR_TEST_KAFKA: `${broker.url}?protocol=${protocol}` },
     faults: { cutConnections: () => cutAll(proxies), ...(isCluster ? clusterFaults(broker) : brokerFaults(broker)) },
     foreign: foreign(broker),
+    // Three nodes that restart in turn take half a minute.
+    ...(isCluster ? { scenarioTimeoutMs: 180_000 } : {}),
     exceptions: {
       'ordering/strict': STRICT_NEEDS_ONE_PARTITION,
       'ordering/strict-two-members': STRICT_NEEDS_ONE_PARTITION,

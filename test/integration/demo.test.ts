@@ -22,6 +22,8 @@ const PARAMETERS = {
   rabbitmq: '',
   nats: '?leaseMs=3000',
   redis: '?retention.maxMessages=100000&leaseMs=3000',
+  // The shortest that a broker allows by default.
+  kafka: '?sessionTimeoutMs=6000',
 } as const
 
 /** Runs the demo with its temporary files in the test's folder. */
@@ -95,7 +97,7 @@ describe('the order flow', () => {
     expect(readdirSync(folder)).toEqual([])
   })
 
-  it.for(['rabbitmq', 'nats', 'redis'] as const)(
+  it.for(['rabbitmq', 'nats', 'redis', 'kafka'] as const)(
     'loses nothing on %s when a worker process is killed in the middle',
     { timeout: 120_000 },
     async (name, context) => {

@@ -123,11 +123,12 @@ export const delayScenarios: readonly Scenario[] = [
     invariant: 12,
     title: 'a delayed message is part of the lag, and not of what is ready',
     needs: ['delay', 'lag', 'admin'],
+    waits: true,
     async run(ctx) {
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
       ctx.consume(bus, topic, probe.handler())
       await bus.start()
-      const { id } = await bus.publish(topic, 1, { delayMs: 400 })
+      const { id } = await bus.publish(topic, 1, { delayMs: 2_000 })
       const info = await ctx.groupInfo(bus, topic, ctx.service)
       assert.equal(info?.lag, 1)
       assert.ok(info.ready === undefined || info.ready === 0)
