@@ -4,7 +4,7 @@ import type { KafkaOptions } from 'busbar/kafka'
 import { QUICK, QUICK_PROPERTIES } from './kafka-suite.ts'
 
 /** A lock that ends soon after its process, and as many deliveries as a broker allows: the scenarios choose their attempts themselves. */
-export const SHARE_PROPERTIES = {
+export const SHARE_PROPERTIES: Readonly<Record<string, string>> = {
   ...QUICK_PROPERTIES,
   'group.share.min.record.lock.duration.ms': '1000',
   'group.share.record.lock.duration.ms': '3000',

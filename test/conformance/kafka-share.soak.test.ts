@@ -3,8 +3,9 @@ import * as vitest from 'vitest'
 import { allScenarios, tcpProxy } from 'busbar/testing'
 import { registerScenarios } from '../../src/testing/conformance/conformance.ts'
 import { startPrivate } from '../../tools/brokers/index.ts'
+import { brokerFaults, foreign } from './kafka-conformance.ts'
 import { sharedKafka, SHARE_PROPERTIES } from './kafka-share-suite.ts'
-import { kafkaFaults, kafkaForeign, through } from './kafka-suite.ts'
+import { through } from './kafka-suite.ts'
 
 const GROUPS = new Set([
   'settle',
@@ -31,8 +32,8 @@ registerScenarios(
     create: () => sharedKafka({ url: broker.url, native: { client: { openSocket: through(proxy) } } }),
     childModule: new URL('./kafka-share-child.ts', import.meta.url),
     childEnv: { BUSBAR_TEST_KAFKA: broker.url },
-    faults: kafkaFaults(broker, proxy),
-    foreign: kafkaForeign(broker),
+    faults: { cutConnections: () => proxy.cut(), ...brokerFaults(broker) },
+    foreign: foreign(broker),
     // It is no row of the table of transports.
     report: false,
   },
