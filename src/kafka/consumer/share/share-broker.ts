@@ -126,7 +126,13 @@ export class ShareBroker {
     const maxRecords = Math.min(room, MAX_ACQUIRED)
     // Verdicts are answered with the records: they don't wait for more.
     const waitMs = said.size > 0 ? 0 : maxWaitMs
-    const limits = { maxWaitMs: waitMs, minBytes: 1, maxBytes, maxRecords, batchSize: Math.min(maxRecords, BATCH_RECORDS) }
+    const limits = {
+      maxWaitMs: waitMs,
+      minBytes: 1,
+      maxBytes,
+      maxRecords,
+      batchSize: Math.min(maxRecords, BATCH_RECORDS),
+    }
     // What brokers do that have no other mode is the default: it need not be asked for.
     const fetch = acquireMode === 'record_limit' ? { ...limits, shareAcquireMode: RECORD_LIMIT } : limits
     const askedAt = this.#context.clock.now()

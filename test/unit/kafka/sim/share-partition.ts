@@ -55,7 +55,12 @@ export class SharePartitionState {
   }
 
   /** Of these offsets, those that are free, in runs with the same count; at most so many. */
-  acquire(holder: ShareHolder, offsets: Iterable<number>, now: number, most: number = Infinity): readonly AcquiredRange[] {
+  acquire(
+    holder: ShareHolder,
+    offsets: Iterable<number>,
+    now: number,
+    most: number = Infinity,
+  ): readonly AcquiredRange[] {
     const ranges: { firstOffset: number; lastOffset: number; deliveryCount: number }[] = []
     let left = most
     for (const offset of offsets) {
