@@ -27,6 +27,7 @@ import { deadLettersOf } from './dead-letters/dead-letters.ts'
 import { Deadlines } from './util/deadlines.ts'
 import type { AnyEventDefinition } from './define.ts'
 import type { AnyConsumerDefinition } from './define-consumer.ts'
+import type { Clock } from './clock.ts'
 import { ConfigurationError, StateError, UnsupportedError } from './errors.ts'
 import { logEvents } from './event-log.ts'
 import { BusEvents } from './events.ts'
@@ -91,6 +92,12 @@ export function consumeWith(
   options: ConsumeOptions = {},
 ): ConsumerHandle {
   if (bus instanceof BusImpl) return bus.consumeWith(target, makeRunner, options)
+  throw new StateError('The bus was not made by createBus() of this package: is a second copy of busbar installed?')
+}
+
+/** @internal The clock of a bus, for features of this package. */
+export function clockOf(bus: Bus): Clock {
+  if (bus instanceof BusImpl) return bus.options.clock
   throw new StateError('The bus was not made by createBus() of this package: is a second copy of busbar installed?')
 }
 

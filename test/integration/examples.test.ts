@@ -127,6 +127,11 @@ describe('the how-to pages', () => {
     expect(await run('how-to/claim-check.ts')).toBe('harbour: 2000000 pixels\nthe broker has 137 bytes of it\n')
   })
 
+  it('processes messages in stages', async () => {
+    const lines = (await run('how-to/pipeline.ts')).trim().split('\n')
+    expect(lines.toSorted()).toEqual(['AT: o1, o4', 'DE: o2', 'refused o3: nobody knows eve'])
+  })
+
   it('filters messages', async () => {
     expect(await run('how-to/filter-messages.ts')).toBe('review ord-2\n1 handled, 3 skipped\n')
   })

@@ -3,6 +3,8 @@ import { errorFromBroker, InvalidOptionsError, KafkaError } from '../errors.ts'
 import type { CloseOptions } from '../close-deadline.ts'
 import { Closing } from '../closing.ts'
 import type { MetadataChange } from '../cluster/metadata.ts'
+import type { TrackedTopics } from '../cluster/metadata-refresher.ts'
+import { AttachedPartitions } from './attached-partitions.ts'
 import { BatchStream } from './batch-stream.ts'
 import { checkPlace, partitionsOf } from './check-partitions.ts'
 import { notAssigned } from './consumer-batch.ts'
@@ -64,6 +66,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   readonly #settings: ConsumerSettings
   readonly #listeners: ConsumerListeners
   readonly #owned = new OwnedPartitions()
+  readonly #attached = new AttachedPartitions()
   readonly #fetcher: Fetcher
   readonly #resolver: PositionResolver
   readonly #delivery: Delivery
@@ -74,6 +77,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   /** How many partitions a topic had when this consumer first saw it: those that come later are read from their start. */
   readonly #firstCounts = new Map<string, number>()
   readonly #refusedTopics = new Set<string>()
+  readonly #trackedForAttached: TrackedTopics
   #topics: readonly (string | RegExp)[]
   /** The user says which partitions are read. */
   #isManual = false
@@ -87,6 +91,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     this.#settings = consumerSettingsOf(options, context.cluster.rack)
     this.#listeners = new ConsumerListeners(reportingTo(context.hooks ?? {}, this.#settings.group?.groupId))
     this.#turns = new Turns(context.clock)
+    this.#trackedForAttached = context.cluster.track()
     this.#closing = new Closing(context.clock, 'consumer.close')
     this.#topics = this.#settings.topics
     const { fetch, maxBatchRecords, read } = this.#settings
@@ -295,6 +300,25 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   }
 
   /**
+   * Also reads `others`, for as long as this consumer has `partition`: they are revoked and lost with it, so that no two
+   * members read them at once, and committed for the same group. Reading begins where `startAt` says. For topics with a partition
+   * beside each of another topic, such as one for retries, which the group must not assign by itself: don't subscribe to them. Those that
+   * are attached already are left alone. If the topic of an attached partition is recreated, `lost` reports it, and it
+   * can be attached again. Throws if `partition` is not assigned to this consumer.
+   */
+  attach(partition: TopicPartition, others: readonly TopicPartition[]): void {
+    const [place] = partitionsOf('attach', [partition])
+    const owned = this.#owned.get(place?.topic ?? '', place?.partition ?? 0)
+    if (owned === undefined)
+      throw notAssigned(`${partition.topic}[${partition.partition}] is not assigned to this consumer`)
+    for (const other of partitionsOf('attach', others)) {
+      if (this.#owned.get(other.topic, other.partition) !== undefined) continue
+      this.#trackedForAttached.add(other.topic)
+      this.#attached.add(owned, this.#add(other.topic, other.partition))
+    }
+  }
+
+  /**
    * Commits these offsets, whatever this consumer has finished: for code that tracks progress itself, with
    * `autoCommit: false`. Resolves when all are answered, with the error of each by index, or undefined if it was
    * committed. If you commit a partition again before that, only the last offset may be sent. Retries until the
@@ -370,7 +394,10 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
       topics: () => this.#subscription?.topics ?? [],
       owned: () => this.#owned,
       assigned: (partitions) => this.#assigned(partitions),
-      revoke: (partitions, released) => void this.#revocation.run(this.#owned.find(partitions)).then(released),
+      revoke: (partitions, released) => {
+        const revoked = this.#attached.with(this.#owned.find(partitions))
+        void this.#revocation.run(revoked).then(released)
+      },
       lost: (partitions, reason) => this.#lost(this.#owned.find(partitions), reason),
       fatal: (error) => this.#end(error),
       commitRefused: (error) => this.#batches.report(error),
@@ -439,7 +466,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     }
   }
 
-  #lost(lost: readonly OwnedPartition[], reason: LossReason | 'recreated'): void {
+  #lost(of: readonly OwnedPartition[], reason: LossReason | 'recreated'): void {
+    const lost = this.#attached.with(of)
     for (const owned of lost) this.#remove(owned)
     const partitions = lost.map(({ topic, partition }) => ({ topic, partition }))
     if (lost.length > 0) void this.#emit('lost', partitions, reason)
@@ -449,6 +477,8 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     if (owned.isOver) return
     owned.isOver = true
     this.#owned.delete(owned)
+    for (const attached of this.#attached.of(owned)) this.#remove(attached)
+    this.#attached.delete(owned)
     this.#delivery.drop(owned)
     this.#fetcher.remove(owned.fetch)
     this.#membership.end(owned)
@@ -533,6 +563,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
   /** Nothing that was read or finished of the former topic says anything about the new one. */
   #recreated(topic: string): void {
     const former = [...this.#owned].filter((owned) => owned.topic === topic)
+    const attached = new Set(former.filter((owned) => this.#attached.has(owned)))
     this.#lost(former, 'recreated')
     // They are assigned again.
     if (this.#membership.isAssignedByIds) return
@@ -541,7 +572,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     // The group, or the caller of `assign`, takes back those that the new topic does not have.
     const count = this.#settings.group === undefined && !this.#isManual ? this.#countOf(topic) : Infinity
     const again = former
-      .filter(({ partition }) => partition < count)
+      .filter((owned) => owned.partition < count && !attached.has(owned))
       .map(({ partition }) => this.#take(topic, partition))
     if (again.length > 0)
       void this.#emit(
@@ -598,6 +629,7 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     deadline.end()
     this.#stopListening?.()
     this.#subscription?.end()
+    this.#trackedForAttached.release()
     this.#resolver.close()
     this.#fetcher.close()
     this.#context.onClosed?.()

@@ -13,6 +13,7 @@ import { cause, FAULTS_UNDER_LOAD } from './under-load.ts'
 const group = 'reconnect'
 const PREFETCH = 32
 const KEYS = 4
+const FAR_AHEAD = 500
 
 export const reconnectScenarios: readonly Scenario[] = [
   ...FAULTS_UNDER_LOAD.map(({ name, title, need, times }): Scenario => ({
@@ -355,7 +356,7 @@ async function faultUnderLoad(ctx: ScenarioContext, fault: () => Promise<void>, 
   ctx.consume(bus, topic, probe.handler(), { group: name, concurrency: 4, prefetch: PREFETCH })
   await bus.start()
   const publisher = await ctx.startedBus({ publish: { deliveryTimeoutMs: ctx.patienceMs } })
-  const flow = startFlow(publisher, topic, book)
+  const flow = startFlow(publisher, topic, book, () => probe.handled.length)
   await probe.waitHandled(50)
   for (let time = 0; time < times; time++) {
     // A handler is running when the fault happens, however slow the machine: something unacked is always at stake.
@@ -392,8 +393,16 @@ async function everythingHandled(ctx: ScenarioContext, book: Ledger, probe: Prob
   )
 }
 
-/** Publishes continuously, one after another within each key, and records it in the ledger. */
-function startFlow(bus: Bus, topic: string, book: Ledger): { confirmed(): number; stop(): Promise<void> } {
+/**
+ * Publishes continuously, one after another within each key, and records it in the ledger. Slower when it is far ahead of the handlers:
+ * they are held up for as long as a fault lasts, and have a time limit for what is left then.
+ */
+function startFlow(
+  bus: Bus,
+  topic: string,
+  book: Ledger,
+  handled: () => number,
+): { confirmed(): number; stop(): Promise<void> } {
   const until = new AbortController()
   let confirmed = 0
   const publishKey = async (key: string): Promise<void> => {
@@ -407,7 +416,7 @@ function startFlow(bus: Bus, topic: string, book: Ledger): { confirmed(): number
         if (!(error instanceof PublishError)) throw error
         book.published(id, error.outcome, key)
       }
-      await work(1)
+      await work(confirmed - handled() > FAR_AHEAD ? 50 : 1)
     }
   }
   const done = Promise.all(Array.from({ length: KEYS }, (_, key) => publishKey(`k${key}`)))

@@ -115,6 +115,12 @@ export interface KafkaOptions {
   /** Configuration of topics that are made here: `{ 'retention.ms': '604800000' }`. Default: that of the brokers. */
   readonly topicConfigs?: Readonly<Record<string, string>> | undefined
 
+  /**
+   * Whether messages that wait for a retry or for their time move to a topic of their group, `<topic>.<group>.retry`, when the commit of
+   * their partition has little room for them. They move in transactions. Without it, some 330 long retries hold up a partition. Default true.
+   */
+  readonly retryTopics?: boolean | undefined
+
   /** Group at the broker for consumers of the bus's own group (its `service`). Other groups have their own names. Default: the service. */
   readonly group?: string | undefined
   /** `classic`, or `consumer`: the brokers assign partitions (KIP-848, Kafka 4.0). All members should have the same. Default `classic`. */
@@ -166,6 +172,7 @@ export interface ResolvedKafkaOptions {
   readonly partitions: readonly PartitionRule[]
   readonly replicationFactor: number | undefined
   readonly topicConfigs: Readonly<Record<string, string>>
+  readonly retryTopics: boolean
   readonly group: string | undefined
   readonly revokeTimeoutMs: number
   readonly commitIntervalMs: number

@@ -103,6 +103,7 @@ export function resolveKafkaOptions(options: KafkaOptions | undefined): Resolved
     partitions: readPartitions(reader),
     replicationFactor: reader.integer('replicationFactor', undefined, { min: 1, max: 32_767 }),
     topicConfigs: readConfigs(reader),
+    retryTopics: readRetryTopics(reader),
     group: reader.string('group', undefined),
     revokeTimeoutMs,
     commitIntervalMs: reader.integer('commitIntervalMs', DEFAULTS.commitIntervalMs),
@@ -147,6 +148,15 @@ function readConnection(
     backoff,
     metadataMaxAgeMs: reader.integer('metadataMaxAgeMs', undefined, { min: 1 }),
   }
+}
+
+/** What moves there does so in a transaction. */
+function readRetryTopics(reader: OptionsReader): boolean {
+  const hasTransactions = reader.boolean('transactions', true)
+  const retryTopics = reader.boolean('retryTopics', hasTransactions)
+  if (retryTopics && !hasTransactions)
+    reader.problem('retryTopics', 'needs transactions: leave out one of retryTopics: true and transactions: false')
+  return retryTopics && hasTransactions
 }
 
 function readFetch(reader: OptionsReader): ResolvedKafkaOptions['reader'] {

@@ -6,6 +6,7 @@ import type { KafkaRecord } from '../../../src/kafka/index.ts'
 import type { KafkaContext } from '../../../src/transports/kafka/context.ts'
 import { PartitionDelays } from '../../../src/transports/kafka/delays/partition-delays.ts'
 import { Partition } from '../../../src/transports/kafka/partitions/partition.ts'
+import type { PartitionDelivery } from '../../../src/transports/kafka/partitions/partition.ts'
 import type { Decoded } from '../../../src/transports/kafka/wire/mapping.ts'
 
 const RECORD = { floor: 0, topic: 0, to: 0, claim: 0, moved: 0, partitions: 1, open: [], notes: [] }
@@ -59,8 +60,8 @@ function setUp(count: number, start: number) {
   partition.arrived(all, count, 0)
   const host = {
     decode,
-    delay: (_of: Partition, delayed: never) => delays.add(partition, delayed),
-    mayKeep: () => false,
+    delay: (delivery: PartitionDelivery, dueAt: number) =>
+      delays.add(partition, partition.putAside(delivery, dueAt, false)),
   }
   const take = (limit: number) => partition.take(limit, Infinity, clock.now(), host)
   // Each commit makes room for more.

@@ -36,8 +36,11 @@ function hostOf(
         isRemoval: false,
       }
     },
-    delay: (_partition, delayed) => void delays.push(delayed),
-    mayKeep: () => true,
+    delay: (delivery, dueAt, isAsRead) => {
+      const delayed = delivery.owner.putAside(delivery, dueAt, true)
+      if (isAsRead) delivery.owner.keptAsRead(delayed)
+      delays.push(delayed)
+    },
   }
 }
 

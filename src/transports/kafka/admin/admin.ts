@@ -15,6 +15,8 @@ import {
   shareOffsetsOf,
 } from '../share/share-admin.ts'
 import { shareGroupOf } from '../share/share-group.ts'
+import { purgeRetries, retryLogs, withoutRetryTopics } from '../retry/retry-admin.ts'
+import { retryTopic } from '../retry/retry-topic.ts'
 import { placeOf, positionOf } from '../wire/mapping.ts'
 import { adminOf } from './client-admin.ts'
 import { DeadLetterLog, REMOVALS } from './dead-letter-log.ts'
@@ -73,7 +75,7 @@ export function kafkaAdmin(context: () => KafkaContext): TransportAdmin {
       if (partitions?.length === 0) return []
       const question = {
         groupIds: group === undefined ? await groupIdsOf(clientAdmin()) : [groupId(group)],
-        topics: topic === undefined ? await clientAdmin().topics.list() : [topic],
+        topics: topic === undefined ? withoutRetryTopics(await clientAdmin().topics.list()) : [topic],
         partitions: partitions?.map((partition) => ({ topic: topic as string, partition })),
       }
       const shareIds = group === undefined ? await shareGroupIdsOf(clientAdmin()) : [shareGroupOf(groupId(group))]
@@ -117,6 +119,7 @@ export function kafkaAdmin(context: () => KafkaContext): TransportAdmin {
       const [starts, ends] = await Promise.all([records.offsets(topic, 'earliest'), records.offsets(topic, 'latest')])
       const removed = isDeadLetterTopic(topic) ? (await new DeadLetterLog(context().client, topic).removed()).size : 0
       const left = await records.deleteBefore(topic, Object.fromEntries(ends.map((end) => [end.partition, end.offset])))
+      await purgeRetries(clientAdmin(), topic)
       const startOf = new Map(starts.map(({ partition, offset }) => [partition, offset]))
       const deleted = left
         .filter(({ partition }) => !isDeadLetterTopic(topic) || partition !== REMOVALS)
@@ -125,15 +128,19 @@ export function kafkaAdmin(context: () => KafkaContext): TransportAdmin {
     },
     async deleteGroup(topic, group) {
       const groupId = context().groupId(group)
-      const { offsets, groups } = clientAdmin()
+      const { offsets, groups, topics } = clientAdmin()
+      const retries = retryTopic(topic, groupId)
       try {
         await deleteShareGroup(clientAdmin(), topic, shareGroupOf(groupId))
         for (const id of [movesGroup(groupId), groupId]) {
           const committed = await offsets.list(id)
-          const ofTopic = committed.filter((offset) => offset.topic === topic)
+          const ofTopic = committed.filter((offset) => offset.topic === topic || offset.topic === retries)
           if (ofTopic.length > 0) await offsets.delete(id, ofTopic)
           if (committed.length > 0 && ofTopic.length === committed.length) await groups.delete([id])
         }
+        // What waits there waits for this group alone.
+        if (retries !== undefined && (await retryLogs(clientAdmin(), retries)).length > 0)
+          await topics.delete([retries])
       } catch (error) {
         // While it has members, it would be made again at its position at once; without offsets, the broker has deleted it by itself.
         if (!IN_USE.has(codeOf(error)) && codeOf(error) !== 'GROUP_ID_NOT_FOUND') throw error

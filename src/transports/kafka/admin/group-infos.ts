@@ -2,6 +2,8 @@ import type { GroupInfo, PartitionInfo } from '../../../core/transport.ts'
 import type { Admin, GroupMemberInfo, GroupOffset, TopicPartition } from '../../../kafka/index.ts'
 import { isMovesGroup } from '../consume/group-moves.ts'
 import { decodeRecord } from '../partitions/commit-record.ts'
+import { offsetsWithRetries } from '../retry/retry-admin.ts'
+import { retryTopic, sourceOf } from '../retry/retry-topic.ts'
 import { positionOf } from '../wire/mapping.ts'
 import { codeOf } from './error-code.ts'
 import { inTurns } from './in-turns.ts'
@@ -37,7 +39,10 @@ export async function groupInfos(
     groupId,
     members: await membersOf(admin, groupId),
     // A transaction that is open for long must not hold up who only watches.
-    offsets: await admin.offsets.list(groupId, { partitions, requireStable: false }),
+    offsets:
+      partitions === undefined
+        ? await admin.offsets.list(groupId, { requireStable: false })
+        : await offsetsWithRetries(admin, groupId, partitions),
   }))
   const infos = await inTurns(topics, async (topic) => {
     const ofTopic = groups.filter(
@@ -96,15 +101,17 @@ async function groupInfo(
   groupOf: (groupId: string) => string,
 ): Promise<GroupInfo> {
   const committed = new Map(of.offsets.filter((each) => each.topic === topic).map((each) => [each.partition, each]))
-  const partitions = await inTurns([...ends.keys()], (partition) =>
-    partitionInfo(admin, topic, committed.get(partition), {
+  const waiting = await waitingBeside(admin, topic, of)
+  const partitions = await inTurns([...ends.keys()], async (partition) => {
+    const info = await partitionInfo(admin, topic, committed.get(partition), {
       partition,
       name: `${topic}/${partition}`,
       start: starts.get(partition) ?? 0,
       end: ends.get(partition) ?? 0,
       isHeld: isHeld(of, topic, partition),
-    }),
-  )
+    })
+    return { ...info, lag: (info.lag ?? 0) + (waiting.get(partition) ?? 0) }
+  })
   const oldest = partitions.map(({ oldestUnackedAt }) => oldestUnackedAt).filter((time) => time !== undefined)
   return {
     topic,
@@ -115,6 +122,26 @@ async function groupInfo(
     oldestUnackedAt: oldest.length === 0 ? undefined : Math.min(...oldest),
     partitions,
   }
+}
+
+/** By partition: how many of its messages wait in the retry topic. Markers of transactions may be among them. */
+async function waitingBeside(
+  admin: Admin,
+  topic: string,
+  { groupId, offsets }: KafkaGroup,
+): Promise<ReadonlyMap<number, number>> {
+  const name = retryTopic(topic, groupId)
+  const waiting = new Map<number, number>()
+  const committed = offsets.filter((each) => each.topic === name)
+  if (name === undefined || committed.length === 0) return waiting
+  const { ends } = await endsOf(admin, name)
+  for (const each of committed) {
+    const { partition: log, offset } = each
+    const lag = (ends.get(log) ?? 0) - offset - finishedAhead(each)
+    if (lag <= 0 || (await nextRecord(admin, { topic: name, partition: log, offset })) === undefined) continue
+    waiting.set(sourceOf(log), (waiting.get(sourceOf(log)) ?? 0) + lag)
+  }
+  return waiting
 }
 
 interface Log {

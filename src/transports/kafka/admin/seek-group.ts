@@ -5,6 +5,7 @@ import type { Clock } from '../../../core/clock.ts'
 import type { Admin, GroupOffset } from '../../../kafka/index.ts'
 import { movesGroup } from '../consume/group-moves.ts'
 import { decodeRecord, encodeRecord } from '../partitions/commit-record.ts'
+import { retriesGivenUp } from '../retry/retry-admin.ts'
 import { codeOf } from './error-code.ts'
 import { startOffsets } from './start-offsets.ts'
 import { topicHashes } from './topic-hashes.ts'
@@ -41,7 +42,7 @@ export async function seekGroup(
     return { topic, partition, offset, metadata }
   })
   try {
-    await admin.offsets.alter(groupId, moves)
+    await admin.offsets.alter(groupId, [...moves, ...(await retriesGivenUp(admin, topic, groupId))])
   } catch (error) {
     if (codeOf(error) !== 'NON_EMPTY_GROUP') throw error
     await admin.offsets.alter(movesGroup(groupId), moves)

@@ -6,13 +6,25 @@ import { KafkaError } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import { toPublishError } from '../errors.ts'
 import type { Commits } from '../partitions/commits.ts'
-import type { Partition, PartitionDelivery } from '../partitions/partition.ts'
+import type { Delayed, Partition, PartitionDelivery } from '../partitions/partition.ts'
 import { sendInTransaction, transactionalProducer } from '../publish/send-in-transaction.ts'
 
 /** Messages that one transaction carries. */
 const MOST_MESSAGES = 1_000
 
-interface Waiting extends AckWithMessages<Partition> {
+/** A message that waits for its time, and its copy in the retry topic, which takes its place. */
+export interface Move {
+  readonly partition: Partition
+  readonly delayed: Delayed
+  readonly copy: OutgoingMessage
+}
+
+/** What a transaction stores, and the one thing that is finished with it. */
+interface Work {
+  readonly owner: Partition
+  readonly publish: readonly OutgoingMessage[]
+  readonly delivery?: PartitionDelivery
+  readonly delayed?: Delayed
   readonly done: (result: AckResult) => void
 }
 
@@ -29,12 +41,12 @@ export interface AckTransactionsHost {
 }
 
 /**
- * Acks that carry messages: the messages and the commit of their partitions are one transaction of Kafka, one at a time, with all that
- * has come up meanwhile. One that can't be stored fails alone.
+ * Messages that are stored with the commit of what they finish, in one transaction of Kafka: acks that carry messages, and messages that
+ * move to the retry topic. One transaction at a time, with all that has come up meanwhile. What can't be stored fails alone.
  */
 export class AckTransactions {
   readonly #host: AckTransactionsHost
-  #waiting: Waiting[] = []
+  #waiting: Work[] = []
   #producer: Producer | undefined
   #isRunning = false
 
@@ -43,13 +55,21 @@ export class AckTransactions {
   }
 
   ack(acks: readonly AckWithMessages<Partition>[]): Promise<readonly AckResult[]> {
-    const results = acks.map((ack) => new Promise<AckResult>((done) => this.#waiting.push({ ...ack, done })))
-    void this.#run()
-    return Promise.all(results)
+    return this.#add(acks.map(({ delivery, publish }) => ({ owner: delivery.owner, publish, delivery })))
+  }
+
+  move(moves: readonly Move[]): Promise<readonly AckResult[]> {
+    return this.#add(moves.map(({ partition, delayed, copy }) => ({ owner: partition, publish: [copy], delayed })))
   }
 
   async close(deadlineMs: number): Promise<void> {
     await this.#producer?.close({ deadlineMs })
+  }
+
+  #add(works: readonly Omit<Work, 'done'>[]): Promise<readonly AckResult[]> {
+    const results = works.map((work) => new Promise<AckResult>((done) => this.#waiting.push({ ...work, done })))
+    void this.#run()
+    return Promise.all(results)
   }
 
   async #run(): Promise<void> {
@@ -65,19 +85,21 @@ export class AckTransactions {
   }
 
   /** Halves what can't be stored, until what is to blame is alone. Never rejects. */
-  async #store(acks: readonly Waiting[]): Promise<void> {
-    const alive = acks.filter(({ delivery, done }) => {
-      if (isOurs(delivery)) return true
-      done(lostError())
+  async #store(works: readonly Work[]): Promise<void> {
+    const alive = works.filter((work) => {
+      if (isOurs(work)) return true
+      work.done(lostError())
       return false
     })
     if (alive.length === 0) return
-    const partitions = [...new Set(alive.map(({ delivery }) => delivery.owner))]
+    const partitions = [...new Set(alive.map(({ owner }) => owner))]
     try {
       await this.#transact(alive, partitions)
-      const ended = alive.map(({ delivery }) => delivery).filter(isOurs)
-      for (const [partition, some] of Map.groupBy(ended, ({ owner }) => owner))
-        this.#host.commits.confirmed(partition, some)
+      for (const [partition, some] of Map.groupBy(alive.filter(isOurs), ({ owner }) => owner)) {
+        const deliveries = some.map(({ delivery }) => delivery).filter((each) => each !== undefined)
+        const moved = some.map(({ delayed }) => delayed).filter((each) => each !== undefined)
+        this.#host.commits.confirmed(partition, deliveries, moved)
+      }
       for (const { done } of alive) done(undefined)
     } catch (error) {
       if (error instanceof KafkaError && error.action === 'fenced') this.#replaceProducer()
@@ -89,7 +111,7 @@ export class AckTransactions {
         const half = alive.length >> 1
         await this.#store(alive.slice(0, half))
         await this.#store(alive.slice(half))
-      } else for (const { delivery, publish, done } of alive) done(this.#failure(error, delivery, publish))
+      } else for (const work of alive) work.done(failureOf(error, work))
     } finally {
       this.#host.commits.release(partitions)
     }
@@ -102,9 +124,9 @@ export class AckTransactions {
     void former?.close({ deadlineMs: 0 }).catch(() => {})
   }
 
-  async #transact(acks: readonly Waiting[], partitions: readonly Partition[]): Promise<void> {
+  async #transact(works: readonly Work[], partitions: readonly Partition[]): Promise<void> {
     const { context, commits } = this.#host
-    const batch = acks.flatMap(({ publish }) => publish)
+    const batch = works.flatMap(({ publish }) => publish)
     await Promise.all([...new Set(batch.map(({ topic }) => topic))].map((topic) => context.topics.ensure(topic)))
     // A commit beside it could undo what it commits.
     await commits.hold(partitions)
@@ -113,22 +135,25 @@ export class AckTransactions {
     this.#producer ??= transactionalProducer(context, this.#host.transactionalId)
     await this.#producer.transaction(async (transaction) => {
       await sendInTransaction(context, transaction, batch)
-      if (!acks.every(({ delivery }) => isOurs(delivery))) throw notOurs()
-      const ending = new Set(acks.map(({ delivery }) => delivery))
+      if (!works.every(isOurs)) throw notOurs()
+      const ending = new Set(works.flatMap(({ delivery, delayed }) => delivery ?? delayed ?? []))
       const offsets: TransactionOffset[] = partitions.map((partition) => commits.offsetOf(partition, ending))
       if (this.#host.hasGroup) transaction.offsets(consumer, offsets)
     })
   }
-
-  #failure(error: unknown, delivery: PartitionDelivery, publish: readonly OutgoingMessage[]): AckResult {
-    // One that is still ours is settled again: the member is between two generations of its group, perhaps.
-    if (!isOurs(delivery)) return lostError()
-    return toPublishError(error, publish[0]?.topic ?? '', 'not-sent')
-  }
 }
 
-function isOurs({ lost, settled, owner }: PartitionDelivery): boolean {
-  return !lost && !settled && owner.mine
+function isOurs({ owner, delivery, delayed }: Work): boolean {
+  if (!owner.mine) return false
+  // What is handed over is committed outside of transactions, and waits for its next owner where it is.
+  if (delayed !== undefined) return !owner.leaving && owner.delayed.get(delayed.place) === delayed
+  return delivery !== undefined && !delivery.lost && !delivery.settled
+}
+
+function failureOf(error: unknown, work: Work): AckResult {
+  // What is still ours is settled again: the member is between two generations of its group, perhaps.
+  if (!isOurs(work)) return lostError()
+  return toPublishError(error, work.publish[0]?.topic ?? '', 'not-sent')
 }
 
 /** Another half may succeed: what the cluster or the group is to blame for would fail again at once. */

@@ -14,6 +14,8 @@ export interface GroupAssignmentOptions {
   /** Those of them that are ours. */
   readonly find: (places: readonly TopicPartition[]) => Partition[]
   readonly subscriptionOf: (partition: Partition) => KafkaSubscription | undefined
+  /** True for a partition of a retry topic, which comes and goes with another. */
+  readonly isBeside: (place: TopicPartition) => boolean
   /** What the group has given to this member. */
   readonly assignment: () => readonly TopicPartition[]
   /** Commits them for their next owners. */
@@ -79,7 +81,10 @@ export class GroupAssignment {
     if (!hasGroup) return
     const { events, name } = context.host
     const [came, went] = [assigned, revoked].map((places) =>
-      Map.groupBy(places, ({ topic }) => topics.subscriptionOf(topic)),
+      Map.groupBy(
+        places.filter((place) => !this.#options.isBeside(place)),
+        ({ topic }) => topics.subscriptionOf(topic),
+      ),
     )
     const namesOf = (places: readonly TopicPartition[] = []): readonly string[] =>
       places.map(({ topic, partition }) => `${topic}/${partition}`)

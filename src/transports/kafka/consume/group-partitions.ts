@@ -11,6 +11,7 @@ import type { KafkaContext } from '../context.ts'
 import { decodeRecord, emptyRecord, hashOfTopic } from '../partitions/commit-record.ts'
 import type { CommitRecord } from '../partitions/commit-record.ts'
 import { Partition } from '../partitions/partition.ts'
+import type { GroupRetries } from '../retry/group-retries.ts'
 import { positionOf } from '../wire/mapping.ts'
 import { FormerOwners } from './former-owners.ts'
 import { GroupAssignment, partitionKey } from './group-assignment.ts'
@@ -33,6 +34,8 @@ export interface GroupPartitionsOptions {
   readonly owner: string
   readonly topics: GroupTopics
   readonly warnings: GroupWarnings
+  /** Undefined for a broadcast. */
+  readonly retries: GroupRetries | undefined
   readonly consumer: () => Consumer | undefined
   /** Something of it has changed; `now`: it must not wait. */
   readonly changed: (partition: Partition, now: boolean) => void
@@ -70,6 +73,7 @@ export class GroupPartitions {
       warnings,
       find: (places) => this.#find(places),
       subscriptionOf: (partition) => this.#ofPartition.get(partition),
+      isBeside: (place) => this.#isBeside(place),
       assignment: () => options.consumer()?.assignment ?? [],
       free,
     })
@@ -174,7 +178,9 @@ export class GroupPartitions {
       const { lastFloor } = this.#partitionOf(topic, index)
       // A broadcast goes on where it was: nobody else knows.
       const isBack = this.#options.groupId === undefined && lastFloor >= 0
-      const beginning = isBack ? lastFloor : this.#options.beginning(topic, index)
+      const { retries } = this.#options
+      const start = retries?.besideOf(topic, index)?.start ?? this.#options.beginning(topic, index)
+      const beginning = isBack ? lastFloor : start
       this.#load(subscription, topic, index, topicId, this.#newRecord(beginning))
       return { offset: beginning }
     }
@@ -213,9 +219,14 @@ export class GroupPartitions {
     const partitions = record.partitions === 0 ? this.#options.partitionsOf(topic) : record.partitions
     partition.load({ ...record, topic: topicHashOf(topicId), partitions }, how)
     this.#ofPartition.set(partition, subscription)
-    if (subscription.spec.order === 'strict' && index > 0) this.#options.warnings.notStrict(partition)
+    const { retries, warnings } = this.#options
+    const isBeside = partition.source !== undefined
+    if (subscription.spec.order === 'strict' && index > 0 && !isBeside) warnings.notStrict(partition)
     subscription.assigned(partition)
-    if (this.#moves === undefined) this.#checked([partition])
+    if (isBeside) retries?.reading(partition)
+    else retries?.loaded(partition)
+    // A group is moved in its topics; what waits beside them goes with that.
+    if (this.#moves === undefined || isBeside) this.#checked([partition])
     else this.#moves.check(partition)
     this.#options.changed(partition, true)
   }
@@ -229,8 +240,14 @@ export class GroupPartitions {
   }
 
   #moved(partition: Partition, { offset, id }: Move): void {
+    this.moveTo(partition, offset, id)
+    void this.#options.retries?.moved(partition)
+  }
+
+  /** It continues at that offset, whatever is known of it. `moved`: the last move that was carried out. */
+  moveTo(partition: Partition, offset: number, moved: number): void {
     if (!this.#ofPartition.has(partition)) return
-    this.#reload(partition, offset, id, 'the group was moved')
+    this.#reload(partition, offset, moved, 'the group was moved')
     const { topic, index } = partition
     this.#options.consumer()?.seek({ topic, partition: index, offset })
   }
@@ -279,7 +296,10 @@ export class GroupPartitions {
   }
 
   /** The client asks where to begin with the new topic. */
-  #recreated(places: readonly TopicPartition[]): void {
+  #recreated(lost: readonly TopicPartition[]): void {
+    for (const place of lost.filter((each) => this.#isBeside(each)))
+      this.#options.retries?.recreated(this.#partitionOf(place.topic, place.partition))
+    const places = lost.filter((each) => !this.#isBeside(each))
     this.#options.warnings.recreated(places)
     for (const topic of new Set(places.map((each) => each.topic))) this.#options.recreated(topic)
     // How far a broadcast had read the old one says nothing about it.
@@ -297,8 +317,15 @@ export class GroupPartitions {
   #partitionOf(topic: string, index: number): Partition {
     const key = partitionKey(topic, index)
     let partition = this.#partitions.get(key)
-    if (partition === undefined) this.#partitions.set(key, (partition = new Partition(topic, index)))
+    if (partition === undefined) {
+      partition = new Partition(topic, index, this.#options.retries?.besideOf(topic, index)?.source)
+      this.#partitions.set(key, partition)
+    }
     return partition
+  }
+
+  #isBeside({ topic, partition }: TopicPartition): boolean {
+    return this.#options.retries?.besideOf(topic, partition) !== undefined
   }
 
   #find(places: readonly TopicPartition[]): Partition[] {

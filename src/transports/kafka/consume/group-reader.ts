@@ -7,6 +7,7 @@ import type { Consumer } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import { Commits } from '../partitions/commits.ts'
 import type { Partition } from '../partitions/partition.ts'
+import { GroupRetries } from '../retry/group-retries.ts'
 import { AckTransactions } from './ack-transactions.ts'
 import { transactionalIdOf } from './former-owners.ts'
 import { partitionKey } from './group-assignment.ts'
@@ -47,6 +48,7 @@ export class GroupReader implements Reader {
   readonly #partitions: GroupPartitions
   readonly #consumer: GroupConsumer
   readonly #transactions: AckTransactions
+  readonly retries: GroupRetries | undefined
   readonly #closing = new AbortController()
   readonly #ended = Promise.withResolvers<void>()
   /** By partition, and when it was looked up: all subscriptions are asked in one round, and the client lists all partitions at once. */
@@ -73,11 +75,23 @@ export class GroupReader implements Reader {
       tooLarge: (partition, maxCharacters) => this.#warnings.recordsTooLarge(partition, maxCharacters),
       cut: (partition) => this.#warnings.recordCut(partition),
     })
+    if (groupId !== undefined && context.options.retryTopics)
+      this.retries = new GroupRetries({
+        context,
+        groupId,
+        consumer: () => this.#consumer.current,
+        store: (moves) => this.#transactions.move(moves),
+        changed: (partition) => this.changed(partition, false),
+        wake: (partition) => this.#partitions.subscriptionOf(partition)?.stored(partition),
+        attached: (name, source) => this.#topics.addBeside(name, source.topic),
+        moveTo: (partition, offset) => this.#partitions.moveTo(partition, offset, partition.moved),
+      })
     this.#partitions = new GroupPartitions({
       ...options,
       owner,
       topics: this.#topics,
       warnings: this.#warnings,
+      retries: this.retries,
       consumer: () => this.#consumer.current,
       changed: (partition, now) => this.changed(partition, now),
       free: (partitions) => this.#commits.free(partitions),
@@ -199,6 +213,7 @@ export class GroupReader implements Reader {
   async #close(): Promise<void> {
     this.#closing.abort()
     this.#partitions.close()
+    this.retries?.close()
     const { revokeTimeoutMs } = this.#context.options
     // What it still has is handed over by `revoking`.
     await this.#consumer.close(revokeTimeoutMs)

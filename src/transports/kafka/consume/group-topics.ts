@@ -18,6 +18,12 @@ export class GroupTopics {
     if (!subscription.isPattern) this.#byTopic.set(subscription.spec.topic, subscription)
   }
 
+  /** What waits beside the partitions of a topic belongs to whoever reads that. */
+  addBeside(name: string, topic: string): void {
+    const subscription = this.subscriptionOf(topic)
+    if (subscription !== undefined) this.#byTopic.set(name, subscription)
+  }
+
   /** What it has is still its own, until `forget`. False if it was not there. */
   remove(subscription: KafkaSubscription): boolean {
     return this.#subscriptions.delete(subscription)

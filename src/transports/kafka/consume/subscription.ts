@@ -1,6 +1,6 @@
 // Over 250 lines: one member's side of the contract; partitions, credit and settlement are in files of their own.
 import { StateError } from '../../../core/errors.ts'
-import { compilePattern, isPattern } from '../../../core/topic.ts'
+import { isPattern } from '../../../core/topic.ts'
 import type {
   AttemptNote,
   Delivery,
@@ -21,10 +21,12 @@ import type { KafkaRecord } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import { PartitionDelays } from '../delays/partition-delays.ts'
 import { MAX_DELAYED } from '../partitions/partition.ts'
-import type { Delayed, Partition, PartitionDelivery } from '../partitions/partition.ts'
+import type { Partition, PartitionDelivery } from '../partitions/partition.ts'
+import type { GroupRetries } from '../retry/group-retries.ts'
 import { positionOf } from '../wire/mapping.ts'
 import type { Decoded } from '../wire/mapping.ts'
 import { Credit } from './credit.ts'
+import { topicMatcher } from './topic-expression.ts'
 
 /** Part of `prefetchBytes` that messages may take which wait for their time. */
 const DELAYED_SHARE = 1 / 2
@@ -44,6 +46,8 @@ export interface Reader {
   behind(partitions: Iterable<Partition>): number | undefined
   /** Gives the partitions back; resolves when the group knows. */
   leave(subscription: KafkaSubscription): Promise<void>
+  /** Where messages go whose delays have no room in a commit; undefined for a broadcast. */
+  readonly retries: GroupRetries | undefined
   /** Why nothing comes of these, or can't be finished. */
   trouble(partitions: Iterable<Partition>): string | undefined
 }
@@ -84,7 +88,7 @@ export class KafkaSubscription implements TransportSubscription {
   constructor({ context, spec, sink, publish, onClosed }: SubscriptionParts) {
     this.#onClosed = onClosed
     this.spec = spec
-    this.matches = compilePattern(spec.topic)
+    this.matches = topicMatcher(spec.topic)
     this.#context = context
     this.#sink = sink
     this.#prefetch = spec.prefetch
@@ -106,8 +110,7 @@ export class KafkaSubscription implements TransportSubscription {
       consumed: (partition) => this.#consumed(partition),
       partitionCount: () => Math.max(this.share, this.#held.size),
       decode: (record, partition) => this.#decode(record, partition),
-      delay: (partition, delayed) => this.#delay(partition, delayed),
-      mayKeep: (bytes) => this.#delays.mayKeep(bytes),
+      delay: (delivery, dueAt, isAsRead) => this.#putAside(delivery, dueAt, isAsRead),
     })
     this.#settlement = new PartitionSettlement({
       isHeld: () => true,
@@ -269,21 +272,26 @@ export class KafkaSubscription implements TransportSubscription {
 
   // --- records -----------------------------------------------------------------------------------------------------
 
-  #decode(record: KafkaRecord, { topic, index }: Partition): Decoded | undefined {
-    const decoded = this.#context.mapping.decode(record, topic, index)
+  #decode(record: KafkaRecord, { origin }: Partition): Decoded | undefined {
+    const decoded = this.#context.mapping.decode(record, origin.topic, origin.index)
     const { group } = decoded
     // A redrive for another group; a line in the log of removals of a dead-letter topic.
     return (group !== undefined && group !== this.spec.group) || decoded.isRemoval ? undefined : decoded
   }
 
   #comesAgain(delivery: PartitionDelivery, dueAt: number | undefined): void {
-    const { owner } = delivery
-    if (dueAt === undefined) owner.push(delivery)
-    else this.#delay(owner, owner.putAside(delivery, dueAt, this.#delays.mayKeep(delivery.bytes)))
+    if (dueAt === undefined) delivery.owner.push(delivery)
+    else this.#putAside(delivery, dueAt, false)
   }
 
-  #delay(partition: Partition, delayed: Delayed): void {
-    this.#delays.add(partition, delayed)
+  #putAside(delivery: PartitionDelivery, dueAt: number, isAsRead: boolean): void {
+    const { owner } = delivery
+    const retries = this.reader?.retries
+    const moves = retries?.wants(delivery, dueAt, isAsRead) === true
+    const delayed = owner.putAside(delivery, dueAt, moves || this.#delays.mayKeep(delivery.bytes))
+    if (isAsRead) owner.keptAsRead(delayed)
+    if (moves) retries?.move(owner, delayed, () => this.#delays.add(owner, delayed))
+    else this.#delays.add(owner, delayed)
   }
 
   #delayedLost({ topic, index }: Partition, offset: number, count: number): void {
@@ -318,7 +326,7 @@ export class KafkaSubscription implements TransportSubscription {
   }
 
   #full(partition: Partition): void {
-    if (partition.unread === 0) return
+    if (partition.unread === 0 || partition.moving > 0) return
     if (partition.delayed.size >= MAX_DELAYED) {
       this.#context.reports.warnOnce(
         'delayed-full',

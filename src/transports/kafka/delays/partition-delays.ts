@@ -1,8 +1,6 @@
 import { sleep } from '../../../core/clock.ts'
-import { messageBytes } from '../../../core/message.ts'
 import { DelayQueue } from '../../../core/partitions/delay-queue.ts'
 import type { DelayEntry } from '../../../core/partitions/delay-queue.ts'
-import { PartitionDelivery } from '../../../core/partitions/partition-delivery.ts'
 import { KafkaError } from '../../../kafka/index.ts'
 import type { ReadRecords } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
@@ -153,7 +151,7 @@ export class PartitionDelays {
     room: { readonly records: number; readonly bytes: number },
   ): Promise<void> {
     const { client, mapping } = this.#context
-    const { topic, index } = partition
+    const { topic, index, origin } = partition
     const offset = (entries.first as Entry).delayed.place
     const place = { topic, partition: index, offset }
     const options = { maxRecords: room.records, maxBytes: room.bytes, committed: true }
@@ -182,10 +180,9 @@ export class PartitionDelays {
         this.#changed(partition)
         continue
       }
-      const { message } = mapping.decode(record, topic, index)
+      const decoded = mapping.decode(record, origin.topic, origin.index)
       const { place, ordinal } = delayed
-      const known = { ...delayed, notBefore: undefined }
-      partition.due(delayed, new PartitionDelivery(partition, message, place, ordinal, messageBytes(message), known))
+      partition.due(delayed, partition.deliveryOf(decoded, place, ordinal, { ...delayed, notBefore: undefined }))
     }
     if (lost > 0) this.#lost(partition, firstLost, lost)
     this.#wake(partition)

@@ -3,7 +3,7 @@ import { OncePerTurn } from '../../../core/util/once-per-turn.ts'
 import type { KafkaError, OffsetToCommit } from '../../../kafka/index.ts'
 import { MAX_RECORD_CHARACTERS } from './commit-record.ts'
 import { fitRecord } from './fit-record.ts'
-import type { Partition, PartitionDelivery } from './partition.ts'
+import type { Delayed, Partition, PartitionDelivery } from './partition.ts'
 
 /** Pause after a commit was refused. */
 const AGAIN_MS = 500
@@ -98,9 +98,9 @@ export class Commits {
     return this.#offset(partition, false, ending)
   }
 
-  /** What was made for it last by `offsetOf` is committed, and these are finished with it. */
-  confirmed(partition: Partition, ended: readonly PartitionDelivery[]): void {
-    partition.endedWith(ended)
+  /** What was made for it last by `offsetOf` is committed, and these are finished with it; `moved` are stored elsewhere. */
+  confirmed(partition: Partition, ended: readonly PartitionDelivery[], moved: readonly Delayed[]): void {
+    partition.endedWith(ended, moved)
     this.#host.stored(partition)
   }
 

@@ -2,11 +2,12 @@
 import type { Position } from '../../../core/message.ts'
 import { messageBytes } from '../../../core/message.ts'
 import { early } from '../../../core/partitions/attempt-state.ts'
-import type { Acquired } from '../../../core/partitions/attempt-state.ts'
+import type { Acquired, AttemptState } from '../../../core/partitions/attempt-state.ts'
 import { HeldPartition } from '../../../core/partitions/held-partition.ts'
 import type { DelayedMessage } from '../../../core/partitions/held-partition.ts'
 import { PartitionDelivery as CoreDelivery } from '../../../core/partitions/partition-delivery.ts'
 import type { KafkaRecord } from '../../../kafka/index.ts'
+import { CopyDelivery, copyState, earlyCopy, usedBefore } from '../retry/copy-delivery.ts'
 import { positionOf } from '../wire/mapping.ts'
 import type { Decoded } from '../wire/mapping.ts'
 import type { CommitRecord, OffsetNote, OpenRun } from './commit-record.ts'
@@ -28,9 +29,8 @@ export type Delayed = DelayedMessage<Partition>
 export interface TakeHost {
   /** Undefined for a record that is no message of this group. */
   decode(record: KafkaRecord, partition: Partition): Decoded | undefined
-  delay(partition: Partition, delayed: Delayed): void
-  /** Whether the body of another message that waits may be kept. */
-  mayKeep(bytes: number): boolean
+  /** It must wait. `isAsRead`: its record says until when. */
+  delay(delivery: PartitionDelivery, dueAt: number, isAsRead: boolean): void
 }
 
 /** What this member knows of a partition while it owns it; `to` and `reserved` are the first offsets that do not count. */
@@ -38,12 +38,19 @@ export class Partition extends HeldPartition<Partition> {
   readonly topic: string
   readonly index: number
   readonly name: string
+  /** Of a partition of a retry topic: the one that it stands beside. */
+  readonly source: Partition | undefined
   /** Changes whenever it comes or goes: what began before says nothing about it now. */
   span = 0
   /** The first unfinished when it was lost last; -1 before. */
   lastFloor = -1
   /** Where the group is moved to is known: nothing is handed out before. */
   isChecked = false
+  /** How many of what waits here is moving to the retry topic; and whether more is taken only then. */
+  moving = 0
+  movesFirst = false
+  /** Those that wait of which their records say all that there is to know. */
+  readonly #asRead = new WeakSet<Delayed>()
   /** Its fetches rest because there is no room for more. */
   isPaused = false
   /** Stand-in for the id of the topic. */
@@ -60,18 +67,27 @@ export class Partition extends HeldPartition<Partition> {
   leaderEpoch = -1
   #ordinal = 0
   #writingClaim = 0
+  /** The first that is not finished, in the record being written, and in the last one stored. */
+  #writingFloor = 0
+  storedFloor = 0
   #claimedFrom = 0
   /** Since another member had it: how it came, and up to where an owner that died had it. */
   #before: 'clean' | 'taken' = 'clean'
   #suspectTo = 0
   #inherited: InheritedOffsets
 
-  constructor(topic: string, index: number) {
+  constructor(topic: string, index: number, source?: Partition) {
     super()
     this.topic = topic
     this.index = index
+    this.source = source
     this.name = `${topic}/${index}`
     this.#inherited = this.#inherit({ to: 0, open: [], notes: [] }, 'clean')
+  }
+
+  /** Where its messages come from. */
+  get origin(): Partition {
+    return this.source ?? this
   }
 
   positionAt(offset: number): Position {
@@ -192,7 +208,12 @@ export class Partition extends HeldPartition<Partition> {
 
   /** Whether one more unfinished record would still fit into the commit, and into memory if it is delayed. */
   get hasRoom(): boolean {
-    return this.delayed.size < MAX_DELAYED && this.#budget.hasRoom
+    return this.delayed.size < MAX_DELAYED && !this.movesFirst && this.#budget.hasRoom
+  }
+
+  /** The record is larger than half of what it may be. */
+  get isTight(): boolean {
+    return this.#budget.isTight
   }
 
   /** Hands out up to `count` messages, in order, until they take `bytes`; the last one may be larger. */
@@ -230,14 +251,28 @@ export class Partition extends HeldPartition<Partition> {
     if (inherited === undefined) return undefined
     const decoded = host.decode(record, this)
     if (decoded === undefined) return undefined
-    const { message, deliverAt } = decoded
+    const { deliverAt, retried } = decoded
     const isEarly = deliverAt !== undefined && inherited.notBefore === undefined && deliverAt > now
-    const known = isEarly ? early(inherited, deliverAt) : inherited
-    const delivery = new CoreDelivery<Partition>(this, message, offset, this.#ordinal, messageBytes(message), known)
+    let known = retried === undefined ? inherited : copyState(inherited, retried)
+    if (isEarly) known = retried === undefined ? early(known, deliverAt) : earlyCopy(known, retried, deliverAt)
+    const delivery = this.deliveryOf(decoded, offset, this.#ordinal, known)
     this.#budget.opened()
     if (known.notBefore === undefined || known.notBefore <= now || known.inOrder) return delivery
-    host.delay(this, this.putAside(delivery, known.notBefore, host.mayKeep(delivery.bytes)))
+    const isAsRead = isEarly && known.used === usedBefore(delivery) && known.history !== 'died'
+    host.delay(delivery, known.notBefore, isAsRead)
     return undefined
+  }
+
+  deliveryOf({ message, retried }: Decoded, offset: number, ordinal: number, known: AttemptState): PartitionDelivery {
+    const bytes = messageBytes(message)
+    return retried === undefined
+      ? new CoreDelivery<Partition>(this, message, offset, ordinal, bytes, known)
+      : new CopyDelivery<Partition>(retried, this, message, offset, ordinal, bytes, known)
+  }
+
+  /** It waits; its record says all that there is to know of it. */
+  keptAsRead(delayed: Delayed): void {
+    this.#asRead.add(delayed)
   }
 
   #pass(offset: number, leaderEpoch: number): void {
@@ -252,12 +287,20 @@ export class Partition extends HeldPartition<Partition> {
   /** A record with what the last call of `record` said was stored. */
   committed(): void {
     this.reserved = Math.max(this.reserved, this.#writingClaim)
+    this.storedFloor = this.#writingFloor
     this.written()
   }
 
-  /** They are finished, and the record that was made last, which has them as finished, is stored. */
-  endedWith(ended: readonly PartitionDelivery[]): void {
+  /**
+   * They are finished, and the record that was made last, which has them as finished, is stored. `moved`: these waited here, and are stored
+   * elsewhere now.
+   */
+  endedWith(ended: readonly PartitionDelivery[], moved: readonly Delayed[]): void {
     this.finishWritten(ended)
+    for (const { place, delivery } of moved) {
+      this.delayed.delete(place)
+      if (delivery !== undefined) this.delayedBytes -= delivery.bytes
+    }
     this.committed()
   }
 
@@ -275,23 +318,34 @@ export class Partition extends HeldPartition<Partition> {
    */
   record(free: boolean, ending: ReadonlySet<object> = NONE): Omit<CommitRecord, 'owner'> {
     this.writing()
-    const open: { readonly place: number; readonly ordinal: number }[] = [...this.buffer, ...this.delayed.values()]
+    const open: { readonly place: number; readonly ordinal: number }[] = [...this.buffer]
     const notes: OffsetNote[] = []
+    for (const delayed of this.delayed.values()) {
+      if (ending.has(delayed)) continue
+      open.push(delayed)
+      const { place: offset, history, used, running, notBefore } = delayed
+      if (!this.#asRead.has(delayed)) notes.push({ offset, history, used, running, notBefore, inOrder: false })
+    }
     let unnoted = 0
     for (let delivery = this.outstanding.first; delivery !== undefined; delivery = delivery.next) {
       if (ending.has(delivery)) continue
       open.push(delivery)
       const { place: offset, history, used, running, notedBefore: notBefore } = delivery
-      if (used > 0 || running || notBefore !== undefined || history === 'died' || (free && history === 'unknown'))
+      if (
+        used > usedBefore(delivery) ||
+        running ||
+        notBefore !== undefined ||
+        history === 'died' ||
+        (free && history === 'unknown')
+      )
         notes.push({ offset, history, used, running, notBefore, inOrder: notBefore !== undefined })
       else unnoted++
     }
-    for (const { place: offset, history, used, running, notBefore, inOrder } of this.buffer)
-      if (used > 0 || notBefore !== undefined || history === 'died' || (free && history === 'unknown'))
-        notes.push({ offset, history, used, running, notBefore, inOrder })
-    for (const { place: offset, history, used, running, notBefore } of this.delayed.values())
-      // Its own header says when it is due.
-      if (history !== 'new' || used > 0) notes.push({ offset, history, used, running, notBefore, inOrder: false })
+    for (const delivery of this.buffer) {
+      const { place: offset, history, used, running, notBefore, inOrder } = delivery
+      const isKnown = used > usedBefore(delivery) || notBefore !== undefined || history === 'died'
+      if (isKnown || (free && history === 'unknown')) notes.push({ offset, history, used, running, notBefore, inOrder })
+    }
     this.#budget.made(unnoted, notes)
     open.sort((a, b) => a.place - b.place)
     notes.sort((a, b) => a.offset - b.offset)
@@ -306,9 +360,10 @@ export class Partition extends HeldPartition<Partition> {
       to = this.handedOutTo
     }
     const floor = runs[0]?.[0] ?? (this.#isTrusted ? to : this.to)
+    // A transaction commits only what the client has delivered; what is finished beyond that is in `to`.
+    this.#writingFloor = ending === NONE ? floor : Math.min(floor, this.to)
     return {
-      // A transaction commits only what the client has delivered; what is finished beyond that is in `to`.
-      floor: ending === NONE ? floor : Math.min(floor, this.to),
+      floor: this.#writingFloor,
       topic: this.topicHash,
       free,
       to,

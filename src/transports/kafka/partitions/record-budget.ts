@@ -19,6 +19,11 @@ export class RecordBudget {
     return this.#bytes + this.#growth + RESERVED_PER_DELIVERY * (this.#opened + 1) <= this.#maxBytes
   }
 
+  /** The last record was larger than half of what it may be. */
+  get isTight(): boolean {
+    return 2 * this.#bytes > this.#maxBytes
+  }
+
   /** A record may stay unfinished from now on. */
   opened(): void {
     this.#opened++

@@ -1,6 +1,7 @@
 import type { OutgoingMessage, Position } from '../../../core/message.ts'
 import type { Producer, ProducerOptions, Transaction } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
+import type { PlacedMessage } from '../retry/retry-copy.ts'
 import { positionOf } from '../wire/mapping.ts'
 import { partitionOf } from './publish-options.ts'
 
@@ -26,7 +27,11 @@ export async function sendInTransaction(
   const byTopic = Map.groupBy(batch.entries(), ([, { topic }]) => topic)
   await Promise.all(
     [...byTopic].map(async ([topic, entries]) => {
-      const records = entries.map(([, message]) => ({ ...mapping.encode(message), partition: partitionOf(message) }))
+      const records = entries.map(([, message]) => {
+        // A copy in a retry topic has its place beside its source.
+        const partition = 'partition' in message ? (message as PlacedMessage).partition : partitionOf(message)
+        return { ...mapping.encode(message), partition }
+      })
       for (const range of await transaction.sendMany(topic, records, { signal })) {
         for (const [at, index] of range.indexes().entries()) {
           const entry = entries[index]

@@ -35,6 +35,11 @@ export class Topics {
     return this.#known.has(topic)
   }
 
+  /** It is there: somebody else has looked. */
+  found(topic: string): void {
+    this.#known.add(topic)
+  }
+
   /** It may be missing: the next `ensure` looks again. */
   forget(topic: string): void {
     this.#known.delete(topic)

@@ -6,6 +6,8 @@ import { NO_HEADERS } from '../../../core/message.ts'
 import type { EncodedMessage, OutgoingMessage, Position } from '../../../core/message.ts'
 import { uuidTime } from '../../../core/publish/uuid.ts'
 import type { KafkaRecord, RecordContent, RecordHeader } from '../../../kafka/index.ts'
+import { readRetry, RETRY } from '../retry/retry-copy.ts'
+import type { Retried } from '../retry/retry-copy.ts'
 
 /** Prefix of attributes, in the CloudEvents binding for Kafka. */
 const PREFIX = 'ce_'
@@ -28,6 +30,8 @@ export interface Decoded {
   readonly used: number
   /** It is no message, but says which dead letters were removed. */
   readonly isRemoval: boolean
+  /** Of a copy in a retry topic. */
+  readonly retried?: Retried | undefined
 }
 
 /**
@@ -78,7 +82,10 @@ export class Mapping {
     return { key: key ?? null, value: message.body, headers }
   }
 
-  /** `topic`, `partition`: where the record was. Keeps none of the memory that the record came in. */
+  /**
+   * `topic`, `partition`: where the record was; of a copy in a retry topic, where its message was. Keeps none of the memory that the record
+   * came in.
+   */
   decode(record: KafkaRecord, topic: string, partition: number): Decoded {
     const { value } = record
     const read = new Attributes(record)
@@ -109,6 +116,7 @@ export class Mapping {
       deliverAt: read.deliverAt !== undefined && /^\d{1,15}$/.test(read.deliverAt) ? Number(read.deliverAt) : undefined,
       used: read.used !== undefined && /^\d{1,9}$/.test(read.used) ? Number(read.used) : 0,
       isRemoval: read.isRemoval,
+      retried: read.retry === undefined ? undefined : readRetry(read.retry),
     }
   }
 }
@@ -134,6 +142,7 @@ class Attributes {
   deliverAt: string | undefined
   used: string | undefined
   isRemoval = false
+  retry: string | undefined
   headers: Record<string, string> | undefined
 
   constructor(record: KafkaRecord) {
@@ -197,6 +206,9 @@ class Attributes {
         break
       case REMOVED:
         this.isRemoval = true
+        break
+      case RETRY:
+        this.retry = value
         break
       default:
         this.#readOther(name, value)

@@ -1,0 +1,66 @@
+import type { Engine, Stage } from './engine.ts'
+import type { Item } from './item.ts'
+
+/** What becomes of the result of a stage's function: see `Call.passOn`. */
+export type PassOn = (item: Item, result: unknown) => void | Promise<void>
+
+export function mapped(next: Stage): PassOn {
+  return (item, result) => {
+    item.data = result
+    next.push(item)
+  }
+}
+
+export function tapped(next: Stage): PassOn {
+  return (item) => next.push(item)
+}
+
+export function filtered(engine: Engine, next: Stage): PassOn {
+  return (item, result) => (result ? next.push(item) : engine.end(item))
+}
+
+export function ended(engine: Engine): PassOn {
+  return (item) => engine.end(item)
+}
+
+/** `next` gets each element. Arrays go at once, iterators are pulled while not too many of their items are open. */
+export function flattened(engine: Engine, next: Stage, name: string): PassOn {
+  return (item, result) => {
+    if (Array.isArray(result)) {
+      if (result.length === 0) return engine.end(item)
+      item.split(result.length)
+      for (const [index, data] of result.entries()) next.push(item.child(data, index))
+      return undefined
+    }
+    if (isIterable(result)) return pull(engine, next, name, item, result)
+    return engine.fail(item, new TypeError(`"${name}" must return an iterable, got ${typeof result}`), name)
+  }
+}
+
+async function pull(
+  engine: Engine,
+  next: Stage,
+  name: string,
+  item: Item,
+  elements: Iterable<unknown> | AsyncIterable<unknown>,
+): Promise<void> {
+  let index = 0
+  try {
+    for await (const data of elements) {
+      if (item.root.isDead) break
+      engine.run(() => {
+        item.split(2)
+        next.push(item.child(data, index++))
+      })
+      await engine.whenFewer(item.root)
+    }
+  } catch (error) {
+    engine.run(() => engine.fail(item, error, name))
+    return
+  }
+  engine.run(() => engine.end(item))
+}
+
+function isIterable(value: unknown): value is Iterable<unknown> | AsyncIterable<unknown> {
+  return typeof value === 'object' && value !== null && (Symbol.iterator in value || Symbol.asyncIterator in value)
+}
