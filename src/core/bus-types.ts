@@ -268,6 +268,11 @@ export interface BusExtension {
   /** Names it in errors, `bus.health()` and `bus.snapshot()`. Unique within its bus. */
   readonly name: string
   /**
+   * Called once, when the bus takes the extension: in `bus.use`, or in `createBus`. Nothing is open yet, so only keep what you need
+   * of the bus. For extensions that are of use before `start()`, or without it. When it throws, so does `use`, or `createBus`.
+   */
+  attach?(bus: Bus): void
+  /**
    * Called when the transports are open and before consumers subscribe: it may publish, and add consumers and other extensions.
    * The next extension starts, and consumers subscribe, when the promise has resolved. It has the rest of the time of
    * `bus.start()`, and at least 10 s.

@@ -47,6 +47,7 @@ export class Extensions implements Iterable<UsedExtension> {
   add(extension: BusExtension): UsedExtension {
     const problems = extensionProblems(extension, new Set(this.#list.map(({ name }) => name)))
     if (problems.length > 0) throw new ConfigurationError('bus.use', problems)
+    extension.attach?.(this.#bus)
     const used = new UsedExtension(this.#bus, extension)
     this.#list.push(used)
     return used

@@ -7,7 +7,7 @@ import { describe } from './util/options-reader.ts'
 import { plain } from './util/plain.ts'
 import type { ExtensionSnapshot } from './snapshot.ts'
 
-const METHODS = ['start', 'drain', 'close', 'health', 'snapshot'] as const
+const METHODS = ['attach', 'start', 'drain', 'close', 'health', 'snapshot'] as const
 const STATUSES: readonly unknown[] = ['ok', 'degraded', 'starting', 'failed', 'stalled', 'stopped']
 /** Most characters that the snapshot of one extension may have as JSON. */
 const MAX_SNAPSHOT_LENGTH = 16_384

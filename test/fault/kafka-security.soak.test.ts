@@ -11,7 +11,10 @@ import { KafkaFlow } from './kafka-flow.ts'
 
 const STALL_LIMIT_MS = 10_000
 const RIGHT = { lost: 0, doubled: 0, untrue: 0, unhandled: 0, reordered: 0 }
+/** Of a hundred records, 99 are confirmed by then, though connections authenticate again all the time (C11). */
+const P99_LIMIT_MS = 500
 const SESSION_MS = 5_000
+const MINUTES = Number(process.env['BUSBAR_KAFKA_REAUTH_MINUTES'] ?? 1)
 const ALICE = { username: 'alice', password: 'alice-secret' }
 
 const kafka = useKafka({ nodes: 3, secure: { reauthMs: SESSION_MS } })
@@ -30,7 +33,7 @@ const CREDENTIALS: Readonly<Record<string, SaslOptions>> = {
 
 test.for(Object.keys(CREDENTIALS))(
   'C11: %s of 5 s lose nothing under load',
-  { timeout: 180_000 },
+  { timeout: 120_000 + MINUTES * 60_000 },
   async (name, context) => {
     const broker = kafka.of(context)
     const sasl = CREDENTIALS[name] as SaslOptions
@@ -43,12 +46,13 @@ test.for(Object.keys(CREDENTIALS))(
     try {
       await flow.createTopic()
       await flow.start(2)
-      await delay(60_000)
+      await delay(MINUTES * 60_000)
       const report = await flow.finish()
       console.log(`${name}: ${JSON.stringify(report)}`)
       recordKafkaFault(broker.version, flowRow(`${name} end every 5 s`, 'classic', report))
       expect(report).toMatchObject({ ...RIGHT, failed: 0, unknown: 0, handledAgain: 0 })
       expect(Math.max(report.produceStallMs, report.consumeStallMs)).toBeLessThan(STALL_LIMIT_MS)
+      expect(report.sendP99Ms).toBeLessThan(P99_LIMIT_MS)
     } finally {
       await flow.abandon()
     }

@@ -190,6 +190,22 @@ describe('the how-to pages', () => {
     )
   })
 
+  it('publish with an outbox', async () => {
+    const lines = (await run('outbox/sqlite.ts')).trim().split('\n')
+    expect(lines).toEqual(['ord-2 is too expensive', 'charge 42 for ord-1', '1 order, 1 event'])
+  })
+
+  it('count what a dual write loses, and that an outbox loses nothing', async () => {
+    expect(await run('outbox/dual-write.ts')).toBe(
+      [
+        'write, then publish: 200 orders, 20 without an event, 0 events without an order',
+        'publish, then write: 180 orders, 0 without an event, 20 events without an order',
+        'outbox: 160 orders, 0 without an event, 0 events without an order',
+        '',
+      ].join('\n'),
+    )
+  })
+
   it('handle messages in a transaction', async () => {
     expect(await run('how-to/transactions.ts')).toBe("2 lines\n[ 'ord-1 stored by attempt 2' ]\n")
   })

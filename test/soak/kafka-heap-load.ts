@@ -23,6 +23,8 @@ const [broker = '', minutes = '30'] = process.argv.slice(2)
 const end = performance.now() + Number(minutes) * 60_000
 const isOver = (): boolean => performance.now() >= end
 const counts = { sent: 0, handled: 0 }
+/** The first group has a member that reads: on a slow machine that takes a while, and before it there is no such group. */
+const joined = Promise.withResolvers<void>()
 
 function connect(name: string): KafkaClient {
   return createClient({ brokers: [broker], clientId: name, hooks: { onBatch: () => {}, onRequest: () => {} } })
@@ -57,6 +59,7 @@ async function group(kafka: KafkaClient, protocol: 'classic' | 'consumer'): Prom
       handler: async (record) => {
         if (record.offset % 100 === 0) await delay(5)
         counts.handled++
+        if (protocol === 'classic') joined.resolve()
       },
     })
     return { consumer, ended }
@@ -114,6 +117,7 @@ async function share(kafka: KafkaClient): Promise<void> {
 /** Clients that come and go, and calls of the admin client. */
 async function visit(kafka: KafkaClient): Promise<void> {
   const admin = kafka.admin()
+  await joined.promise
   await every(5_000, async (turn) => {
     await admin.groups.list()
     await admin.offsets.list('heap-classic')

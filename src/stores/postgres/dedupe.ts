@@ -5,7 +5,8 @@ import type { DedupeClaim, DedupeStore } from '../../middleware/store.ts'
 import { storedKey } from '../stored-key.ts'
 import { query, sqlState } from './client.ts'
 import type { PostgresStoreClient } from './client.ts'
-import { createDedupeTable, tableName } from './schema.ts'
+import { tableName } from '../../core/util/table-name.ts'
+import { createDedupeTable } from './schema.ts'
 
 /** Options of `postgresDedupeStore`. */
 export interface PostgresDedupeStoreOptions {

@@ -1,14 +1,7 @@
-/** The name of a table as SQL takes it: quoted, with its schema if there is one. */
-export function tableName(table: string, schema: string | undefined): string {
-  return schema === undefined ? quote(table) : `${quote(schema)}.${quote(table)}`
-}
-
-function quote(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`
-}
+import { tableName } from '../../core/util/table-name.ts'
 
 /** Two processes that create the same table at once would fail on PostgreSQL's own catalog; so they take turns. */
-const LOCK = 'pg_advisory_xact_lock(hashtext($busbar$busbar:schema$busbar$))'
+export const LOCK = 'pg_advisory_xact_lock(hashtext($busbar$busbar:schema$busbar$))'
 
 /** One statement, and so one transaction, with every client. */
 export function createDedupeTable(schema: string | undefined): string {

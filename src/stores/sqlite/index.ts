@@ -1,4 +1,8 @@
 export { sqliteDedupeStore } from './dedupe.ts'
 export type { SqliteDedupeStore, SqliteDedupeStoreOptions } from './dedupe.ts'
+export { sqliteInboxStore } from './inbox.ts'
+export type { SqliteInboxStoreOptions } from './inbox.ts'
+export { sqliteOutboxStore } from './outbox.ts'
+export type { SqliteOutboxStore, SqliteOutboxStoreOptions } from './outbox.ts'
 export { sqliteUnitOfWork } from './unit-of-work.ts'
 export type { SqliteUnitOfWorkOptions } from './unit-of-work.ts'

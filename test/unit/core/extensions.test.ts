@@ -57,6 +57,29 @@ function failureOf(promise: Promise<unknown>): Promise<unknown> {
 
 const never = (): Promise<void> => new Promise(() => {})
 
+describe('attach', () => {
+  it('is called when the bus takes the extension, before anything is open', async () => {
+    const first = made()
+    const { bus, log, extension } = made({
+      extensions: [first.extension('a', { attach: () => first.log.push('attach a') })],
+    })
+    let attached: unknown
+    await bus.use(extension('b', { attach: (given) => (attached = given) }))
+    expect(first.log).toEqual(['attach a'])
+    expect(attached).toBe(bus)
+    expect(log).toEqual([])
+    const failing = extension('c', {
+      attach: () => {
+        throw new Error('taken already')
+      },
+    })
+    await expect(bus.use(failing)).rejects.toThrow('taken already')
+    await bus.start()
+    expect(log).toEqual(['open', 'start b'])
+    await bus.close()
+  })
+})
+
 describe('start', () => {
   it('starts extensions one after the other between the transports and the consumers', async () => {
     const { bus, log, extension } = made()
