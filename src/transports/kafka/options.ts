@@ -85,7 +85,7 @@ export interface KafkaOptions {
   readonly transactionTimeoutMs?: number | undefined
   /**
    * Where transactions of Kafka are used. Default: where they are asked for, which is `bus.transaction` and consumers with `guarantee:
-   * 'exactly-once'` or `publishOnAck`. `true`: every consumer also stores a dead letter and the commit of its source in one transaction. `false`:
+   * 'exactly-once'` or `publishOnAck`. `true` (experimental, not yet run through the conformance suite): every consumer also stores a dead letter and the commit of its source in one transaction. `false`:
    * nowhere, for brokers before 2.5, or without the rights; what needs them is refused.
    */
   readonly transactions?: boolean | undefined

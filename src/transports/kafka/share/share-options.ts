@@ -5,7 +5,7 @@ import { OptionsReader } from '../../../core/util/options-reader.ts'
 /** `native` of a consumer on Kafka. */
 export interface KafkaConsumeOptions {
   /**
-   * Reads with a share group (Kafka 4.2): members share single messages, in no order, and there may be more of them than partitions. Needs
+   * Experimental, not yet run through the conformance suite. Reads with a share group (Kafka 4.2): members share single messages, in no order, and there may be more of them than partitions. Needs
    * `order: 'none'`. An object has options of that. Default false.
    */
   readonly share?: boolean | KafkaShareOptions | undefined
