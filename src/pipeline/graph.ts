@@ -21,6 +21,8 @@ export interface Node {
   caughtBy: Node | undefined
   /** Cases of a branch, by name. */
   readonly cases: readonly { readonly name: string; readonly first: Node }[]
+  /** Messages that a batch of it may have, and batches that run at once; nothing for other stages. */
+  readonly gathers: { readonly size: number; readonly concurrency: number }
   /** It is not followed by anything. */
   readonly isEnd: boolean
   make(host: StageHost, next: Stage, failTo: FailTo | undefined): Stage

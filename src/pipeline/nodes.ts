@@ -29,10 +29,27 @@ export interface ResolvedBatchOptions {
   readonly key: ((data: unknown) => string) | undefined
 }
 
+const GATHERS_NOTHING = Object.freeze({ size: 0, concurrency: 0 })
+
 type CallKind = 'map' | 'tap' | 'filter' | 'flatMap' | 'to'
 
-function node(kind: string, name: string, make: Node['make'], more: Partial<Pick<Node, 'cases' | 'isEnd'>> = {}): Node {
-  return { kind, name, next: undefined, caughtBy: undefined, cases: [], isEnd: false, ...more, make }
+function node(
+  kind: string,
+  name: string,
+  make: Node['make'],
+  more: Partial<Pick<Node, 'cases' | 'isEnd' | 'gathers'>> = {},
+): Node {
+  return {
+    kind,
+    name,
+    next: undefined,
+    caughtBy: undefined,
+    cases: [],
+    gathers: GATHERS_NOTHING,
+    isEnd: false,
+    ...more,
+    make,
+  }
 }
 
 /** A stage that calls a function for each item. */
@@ -146,7 +163,7 @@ export function batchNode(
         },
       })
     },
-    { isEnd: results === 'to' },
+    { isEnd: results === 'to', gathers: options },
   )
 }
 

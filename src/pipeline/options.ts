@@ -19,11 +19,11 @@ export interface PipelineOptions {
   readonly onFailure?: 'reject' | 'requeue' | undefined
   /** For `onFailure: 'requeue'`, as in `bus.consume`. */
   readonly retry?: RetryOptions | undefined
-  /** Maximum number of messages of each source in the pipeline. Default 1,000. */
+  /** Maximum number of messages of each source in the pipeline. Default 1,000, and at least enough to fill all batches twice. */
   readonly maxInFlight?: number | undefined
   /** Maximum size of those of a topic, in bytes. Default 16 MiB. */
   readonly maxInFlightBytes?: number | undefined
-  /** Maximum number of messages of one key in the pipeline. Default 64. */
+  /** Maximum number of messages of one key in the pipeline. Default 64, and at least enough to fill the largest batch twice. */
   readonly maxPerKey?: number | undefined
 }
 
@@ -55,24 +55,44 @@ export interface Entry {
 
 export interface ResolvedPipelineOptions extends TopicRunnerOptions {
   readonly retry: RetryOptions | undefined
-  readonly maxInFlight: number
-  readonly maxInFlightBytes: number
 }
 
-export function resolvePipelineOptions(name: unknown, options: PipelineOptions): ResolvedPipelineOptions {
+/** What the user gave, checked; the rest depends on the stages. */
+export interface GivenPipelineOptions extends Omit<ResolvedPipelineOptions, 'maxInFlight' | 'maxPerKey'> {
+  readonly maxInFlight: number | undefined
+  readonly maxPerKey: number | undefined
+}
+
+const MAX_IN_FLIGHT = 1_000
+const MAX_PER_KEY = 64
+
+export function resolvePipelineOptions(name: unknown, options: PipelineOptions): GivenPipelineOptions {
   const reader = new OptionsReader(`pipeline(${JSON.stringify(name)})`, options, '{ onFailure: "requeue" }')
   if (typeof name !== 'string' || name === '') reader.problem('name', 'must be a string that is not empty')
-  const resolved: ResolvedPipelineOptions = {
+  const resolved: GivenPipelineOptions = {
     name: String(name),
     order: reader.oneOf('order', ['key', 'strict', 'none'], 'key'),
     onFailure: reader.oneOf('onFailure', ['reject', 'requeue'], 'reject'),
     retry: reader.raw('retry') as RetryOptions | undefined,
-    maxInFlight: reader.integer('maxInFlight', 1_000, { min: 1, max: 1_000_000 }),
+    maxInFlight: reader.integer('maxInFlight', undefined, { min: 1, max: 1_000_000 }),
     maxInFlightBytes: reader.integer('maxInFlightBytes', 16_777_216, { min: 1024 }),
-    maxPerKey: reader.integer('maxPerKey', 64, { min: 1 }),
+    maxPerKey: reader.integer('maxPerKey', undefined, { min: 1 }),
   }
   reader.done()
   return Object.freeze(resolved)
+}
+
+/** The defaults that depend on the stages: batches must have a chance to be filled. */
+export function withDefaults(given: GivenPipelineOptions, nodes: readonly Node[]): ResolvedPipelineOptions {
+  const sizes = nodes.map(({ gathers }) => gathers)
+  const all = sizes.reduce((sum, { size, concurrency }) => sum + size * concurrency, 0)
+  const largest = sizes.reduce((most, { size }) => Math.max(most, size), 0)
+  return {
+    ...given,
+    // A transport hands over an eighth of it of one key.
+    maxInFlight: given.maxInFlight ?? Math.max(MAX_IN_FLIGHT, 2 * all, 16 * largest),
+    maxPerKey: given.maxPerKey ?? Math.max(MAX_PER_KEY, 2 * largest),
+  }
 }
 
 /** The options of the consumer behind a topic. */

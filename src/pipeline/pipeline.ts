@@ -9,8 +9,8 @@ import type { Flow, Sealed } from './flow-types.ts'
 import type { Node } from './graph.ts'
 import { mermaidOf } from './mermaid.ts'
 import { passNode } from './nodes.ts'
-import { resolvePipelineOptions } from './options.ts'
-import type { Entry, EntrySource, PipelineOptions, ResolvedPipelineOptions, TopicOptions } from './options.ts'
+import { resolvePipelineOptions, withDefaults } from './options.ts'
+import type { Entry, EntrySource, GivenPipelineOptions, PipelineOptions, TopicOptions } from './options.ts'
 import { PipelineRun } from './pipeline-run.ts'
 import type { PipelineReport } from './report.ts'
 
@@ -90,13 +90,13 @@ export function pipeline(name: string, options: PipelineOptions = {}): PipelineB
 }
 
 class Pipeline implements Sealed {
-  readonly #options: ResolvedPipelineOptions
+  readonly #options: GivenPipelineOptions
   readonly #nodes: Node[] = []
   readonly #names = new Set<string>()
   readonly #entries: Entry[] = []
   #run: PipelineRun | undefined
 
-  constructor(options: ResolvedPipelineOptions) {
+  constructor(options: GivenPipelineOptions) {
     this.#options = options
   }
 
@@ -158,7 +158,7 @@ class Pipeline implements Sealed {
         `Pipeline "${this.name}"`,
         open.map(({ name }) => ({ path: name, message: 'leads nowhere: end it with to() or ack()' })),
       )
-    this.#run = new PipelineRun(this.#entries, this.#options, bus)
+    this.#run = new PipelineRun(this.#entries, withDefaults(this.#options, this.#nodes), bus)
     return this.#run
   }
 

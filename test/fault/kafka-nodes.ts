@@ -61,12 +61,7 @@ export async function notInSync(nodes: readonly BrokerNode[]): Promise<readonly 
 
 /** The node that has the offsets and members of a group. */
 export async function coordinatorOf(broker: KafkaBroker, cluster: Cluster, group: string): Promise<BrokerNode> {
-  const { coordinators } = await cluster.sendToAny('FindCoordinator', {
-    key: group,
-    keyType: 0,
-    coordinatorKeys: [group],
-  })
-  return nodeOf(broker, coordinators[0]?.nodeId ?? -1)
+  return nodeOf(broker, await cluster.coordinators.find('group', group))
 }
 
 /** How many partitions of the topics each node leads, by id. */

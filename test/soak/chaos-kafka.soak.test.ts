@@ -22,6 +22,8 @@ const OPTIONS = {
   revokeTimeoutMs: '3000',
   requestTimeoutMs: '5000',
   metadataMaxAgeMs: '5000',
+  // A single broker that is killed may leave out the marker of a transaction: see the page of the transport.
+  retryTopics: 'false',
 }
 
 const urlOf = ({ host, port }: Address): string => `kafka://${host}:${port}?${new URLSearchParams(OPTIONS).toString()}`

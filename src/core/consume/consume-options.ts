@@ -183,6 +183,11 @@ export function groupProblem(name: string): string | undefined {
     : 'must be 1 to 64 letters, digits, "_" or "-": it becomes part of queue and topic names'
 }
 
+/** How many messages of one key a transport may hand over: one key must not take the whole prefetch. */
+export function maxPerKeyOf(prefetch: number): number {
+  return Math.max(1, Math.ceil(prefetch / 8))
+}
+
 export function resolveConsumeOptions(reader: OptionsReader): ResolvedConsumeOptions {
   const batch = resolveBatch(reader)
   const guarantee = resolveGuarantee(reader, batch)

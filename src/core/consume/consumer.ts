@@ -2,6 +2,7 @@ import { eventFiltersOf } from '../event-set.ts'
 import type { AttemptHost } from './attempt.ts'
 import type { CloseOptions, ConsumerHandle } from '../bus-types.ts'
 import { formatMs } from '../clock.ts'
+import { maxPerKeyOf } from './consume-options.ts'
 import type { ResolvedConsumeOptions } from './consume-options.ts'
 import type { ConsumerParts } from './consumer-parts.ts'
 import type { ConsumerStats } from './consumer-stats.ts'
@@ -106,7 +107,7 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
           prefetchBytes: options.prefetchBytes,
           concurrency: options.concurrency * (options.batch?.size ?? 1),
           attempts: options.retry.attempts,
-          maxPerKey: Math.max(1, Math.ceil(options.prefetch / 8)),
+          maxPerKey: maxPerKeyOf(options.prefetch),
           events: eventFiltersOf(this.#parts.definition),
           consumerId: this.#parts.consumerId,
           guarantee: options.guarantee === 'exactly-once' ? options.guarantee : undefined,

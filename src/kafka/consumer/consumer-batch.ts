@@ -103,6 +103,11 @@ export class ConsumerBatch implements Iterable<KafkaRecord> {
     return metadata
   }
 
+  /** For a transaction: returns what tells whether the batch is lost. */
+  holding(): () => boolean {
+    return () => !this.isLost
+  }
+
   /** @internal For what counts finished records. */
   offsetAt(index: number): number {
     return this.records[index]?.offset ?? this.nextOffset

@@ -160,6 +160,12 @@ export class Consumer implements AsyncIterable<ConsumerBatch> {
     return metadata
   }
 
+  /** For a transaction: returns what tells whether this consumer has held the partitions of these offsets ever since. */
+  holding(offsets: readonly NextOffset[]): () => boolean {
+    const held = offsets.map(({ topic, partition }) => this.#owned.get(topic, partition))
+    return () => held.every((owned) => owned !== undefined && this.#owned.get(owned.topic, owned.partition) === owned)
+  }
+
   /** How far each partition has been read. */
   get positions(): readonly PartitionProgress[] {
     return [...this.#owned].map(({ topic, partition, deliveredOffset, prefix, fetch }) => {

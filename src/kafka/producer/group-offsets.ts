@@ -9,20 +9,26 @@ export type OffsetsFrom = GroupBatch | GroupMember | GroupMetadata
 export interface GroupOffsets {
   readonly group: GroupMetadata
   readonly offsets: readonly TransactionOffset[]
+  /** Whether their partitions have been held since they were given. */
+  readonly isHeld: () => boolean
 }
+
+const ALWAYS = (): boolean => true
 
 /** What a call of `offsets` commits. Throws what the consumer or the batch throws if it does not hold the partitions any more. */
 export function groupOffsetsOf(from: OffsetsFrom, offsets?: readonly TransactionOffset[]): GroupOffsets {
   if (offsets === undefined && 'nextOffset' in from) {
     const { topic, partition, nextOffset, leaderEpoch } = from
-    return { group: from.groupMetadata(), offsets: [{ topic, partition, offset: nextOffset, leaderEpoch }] }
+    const taken = [{ topic, partition, offset: nextOffset, leaderEpoch }]
+    return { group: from.groupMetadata(), offsets: taken, isHeld: from.holding?.(taken) ?? ALWAYS }
   }
   if (!Array.isArray(offsets)) {
     throw new UnencodableError(
       `the offsets of a transaction are ${kindOf(offsets)}: give a batch, or a group and an array`,
     )
   }
-  return { group: 'groupMetadata' in from ? from.groupMetadata(offsets) : from, offsets: [...offsets] }
+  if (!('groupMetadata' in from)) return { group: from, offsets: [...offsets], isHeld: ALWAYS }
+  return { group: from.groupMetadata(offsets), offsets: [...offsets], isHeld: from.holding?.(offsets) ?? ALWAYS }
 }
 
 /** All offsets of one group in a transaction are sent with one generation: with another, those of lost partitions would pass. */
@@ -33,5 +39,6 @@ export function joinedOffsets(known: GroupOffsets | undefined, added: GroupOffse
     const message = `group ${groupId} has rebalanced since the transaction's first offsets`
     throw new KafkaError(message, { code: 'NOT_A_MEMBER', action: 'rejoin', outcome: 'not-sent' })
   }
-  return { group: known.group, offsets: [...known.offsets, ...added.offsets] }
+  const isHeld = (): boolean => known.isHeld() && added.isHeld()
+  return { group: known.group, offsets: [...known.offsets, ...added.offsets], isHeld }
 }

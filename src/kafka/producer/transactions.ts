@@ -180,6 +180,8 @@ export class Transactions {
         this.#state.failed(error as KafkaError)
       }
     }
+    // The coordinator may have taken them late, when this member had come back, and has read from what was committed before.
+    for (const { group, isHeld } of this.#groups.values()) if (!isHeld()) this.#state.failed(lostOffsets(group.groupId))
   }
 
   async #end(committed: boolean): Promise<void> {
@@ -206,6 +208,11 @@ export class Transactions {
     this.#state.fenced(error, this.#hasOwnId)
     if (this.#hasOwnId) this.#transactionalId = randomUUID()
   }
+}
+
+function lostOffsets(groupId: string): KafkaError {
+  const message = `group ${groupId} took back a partition of the transaction's offsets before they were committed`
+  return new KafkaError(message, { code: 'NOT_A_MEMBER', action: 'rejoin', outcome: 'not-sent' })
 }
 
 /** What may have happened to the request for a producer id is nothing to the caller. */

@@ -1,5 +1,6 @@
 import type { BatchTrigger } from '../message.ts'
 import type { Engine, Holder, Stage } from './engine.ts'
+import { isThenable } from './is-thenable.ts'
 import type { Item } from './item.ts'
 
 export interface BatchCall {
@@ -142,7 +143,7 @@ export class BatchStage implements Stage, Holder {
       this.#ended(live, () => this.#call.failed(live, error))
       return
     }
-    if (!(result instanceof Promise)) {
+    if (!isThenable(result)) {
       this.#ended(live, () => this.#call.passOn(live, result, key))
       return
     }
@@ -175,7 +176,7 @@ export class BatchStage implements Stage, Holder {
         if (!isOver) leave(work)
         for (const { root } of live) this.#engine.idle(root)
       })
-    result.then(
+    Promise.resolve(result).then(
       (value: unknown) => settle(() => this.#call.passOn(live, value, key)),
       (error: unknown) => settle(() => this.#call.failed(live, error)),
     )

@@ -2,6 +2,7 @@ import { backoffMs } from '../../core/consume/retry.ts'
 import type { ResolvedRetry } from '../../core/consume/consume-options.ts'
 import { Queue } from '../../core/util/queue.ts'
 import type { Engine, Stage } from './engine.ts'
+import { isThenable } from './is-thenable.ts'
 import type { Item } from './item.ts'
 
 /** How often a stage tries, and how long it waits in between. */
@@ -225,8 +226,4 @@ export class CallStage implements Stage {
       if (this.#start(item)) this.#advance(key)
     }
   }
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }

@@ -22,8 +22,10 @@ export interface Holder {
 
 /** Where messages come from, as far as the engine must know. */
 export interface Intake {
-  /** It has no more for now because the pipeline is full, or it has ended: waiting would not help those that wait. */
-  readonly isBlocked: boolean
+  /** It has more, and must not give it before something of its own has ended. */
+  readonly isFull: boolean
+  /** It will never give anything again. */
+  readonly isOver: boolean
   take(): void
 }
 
@@ -145,9 +147,14 @@ export class Engine {
       const holder = this.#fullest()
       if (holder === undefined) return
       if (this.isDraining) holder.flushOldest('drain')
-      else if (this.pending === 0 && this.intakes.every(({ isBlocked }) => isBlocked)) holder.flushOldest('pressure')
+      else if (this.pending === 0 && this.#waitsForNothing()) holder.flushOldest('pressure')
       else return
     }
+  }
+
+  /** Nothing that moves by itself could fill the batches that are waited for. */
+  #waitsForNothing(): boolean {
+    return this.intakes.some(({ isFull }) => isFull) || this.intakes.every(({ isOver }) => isOver)
   }
 
   /** The one that has waited longest. */

@@ -1,5 +1,6 @@
 import { StateError } from '../../core/errors.ts'
 import type { Engine, Intake, Stage } from '../engine/engine.ts'
+import { isThenable } from '../engine/is-thenable.ts'
 import { Item } from '../engine/item.ts'
 import { Root } from '../engine/root.ts'
 import type { RootContext, RootOwner } from '../engine/root.ts'
@@ -51,8 +52,12 @@ export class IterableSource implements Intake, RootOwner {
     engine.intakes.push(this)
   }
 
-  get isBlocked(): boolean {
-    return this.#isOver || this.#open.size >= this.#maxInFlight
+  get isFull(): boolean {
+    return this.#open.size >= this.#maxInFlight
+  }
+
+  get isOver(): boolean {
+    return this.#isOver
   }
 
   start(): void {
@@ -69,12 +74,12 @@ export class IterableSource implements Intake, RootOwner {
   }
 
   take(): void {
-    while (this.#iterator !== undefined && !this.#isReading && !this.isBlocked) {
+    while (this.#iterator !== undefined && !this.#isReading && !this.#isOver && !this.isFull) {
       this.#isReading = true
       try {
         const next = this.#iterator.next()
-        if (next instanceof Promise) {
-          this.#whenRead(next)
+        if (isThenable(next)) {
+          this.#whenRead(Promise.resolve(next as PromiseLike<IteratorResult<unknown>>))
           return
         }
         this.#isReading = false

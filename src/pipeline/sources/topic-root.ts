@@ -12,6 +12,7 @@ export interface EntryLane {
   isClosed: boolean
   /** Its first is to be handled again, as soon as nothing runs for the others. */
   isRestarting: boolean
+  isTaking: boolean
 }
 
 /** A delivery in the pipeline. */

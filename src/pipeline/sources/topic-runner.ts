@@ -1,6 +1,7 @@
 import { outsideHandlers } from '../../core/causality.ts'
 import { Attempt } from '../../core/consume/attempt.ts'
 import type { AttemptHost } from '../../core/consume/attempt.ts'
+import { maxPerKeyOf } from '../../core/consume/consume-options.ts'
 import type { PendingDelivery } from '../../core/consume/pending-delivery.ts'
 import type { Preparation } from '../../core/consume/preparation.ts'
 import { RetryRequest } from '../../core/consume/retry.ts'
@@ -19,6 +20,8 @@ export interface TopicRunnerOptions {
   readonly order: 'key' | 'strict' | 'none'
   /** Maximum number of messages of one key in the pipeline. */
   readonly maxPerKey: number
+  readonly maxInFlight: number
+  readonly maxInFlightBytes: number
   /** `reject`: a message that has failed goes to the dead letters. `requeue`: it is handled again, as the consumer's `retry` says. */
   readonly onFailure: 'reject' | 'requeue'
 }
@@ -40,6 +43,8 @@ export class TopicRunner implements Runner, Intake, RootOwner {
   readonly #lanes = new Map<EntryLane['queue'], EntryLane>()
   /** More of the keys in the pipeline may have arrived. */
   #hasNews = false
+  /** Size of the messages in the pipeline. */
+  #bytes = 0
 
   constructor(
     host: RunnerHost,
@@ -76,8 +81,21 @@ export class TopicRunner implements Runner, Intake, RootOwner {
     return this.#roots.size
   }
 
-  get isBlocked(): boolean {
-    return this.#roots.size >= this.#host.maxConcurrency
+  get isFull(): boolean {
+    if (!this.#hasRoom) return true
+    const most = maxPerKeyOf(this.#options.maxInFlight)
+    for (const { queue, roots } of this.#lanes.values())
+      if (queue.waiting.length > 0 || roots.length >= most) return true
+    return false
+  }
+
+  get isOver(): boolean {
+    return false
+  }
+
+  /** The broker gives no more than that, either. */
+  get #hasRoom(): boolean {
+    return this.#roots.size < this.#host.maxConcurrency && this.#bytes < this.#options.maxInFlightBytes
   }
 
   /** More has arrived, or more may run. */
@@ -91,7 +109,7 @@ export class TopicRunner implements Runner, Intake, RootOwner {
       this.#hasNews = false
       for (const lane of this.#lanes.values()) this.#takeMore(lane)
     }
-    while (!this.isBlocked) {
+    while (this.#hasRoom) {
       const pending = this.#host.scheduler.next()
       if (pending === undefined) return
       this.#take(pending)
@@ -132,12 +150,13 @@ export class TopicRunner implements Runner, Intake, RootOwner {
       return
     }
     if (queue !== undefined && lane === undefined) {
-      lane = { queue, roots: [], isClosed: false, isRestarting: false }
+      lane = { queue, roots: [], isClosed: false, isRestarting: false, isTaking: false }
       this.#lanes.set(queue, lane)
     }
     const attempt = new Attempt(this.#attemptHost, pending, (_attempt, reason) => this.#abandon(pending, reason))
     const root = new TopicRoot(this, pending, attempt, lane)
     this.#roots.set(pending, root)
+    this.#bytes += root.bytes
     lane?.roots.push(root)
     const { order } = this.#options
     const key = order === 'key' ? pending.message.key : order === 'strict' ? '' : undefined
@@ -148,11 +167,15 @@ export class TopicRunner implements Runner, Intake, RootOwner {
 
   #takeMore(lane: EntryLane): void {
     // When nothing of the key is here any more, the scheduler has the next one.
-    while (!lane.isClosed && lane.roots.length > 0 && lane.roots.length < this.#options.maxPerKey && !this.isBlocked) {
+    // What is taken may be through at once, and let the next one in: that happens here, not deeper and deeper in the stack.
+    if (lane.isTaking) return
+    lane.isTaking = true
+    while (!lane.isClosed && lane.roots.length > 0 && lane.roots.length < this.#options.maxPerKey && this.#hasRoom) {
       const pending = this.#host.scheduler.following(lane.queue)
-      if (pending === undefined) return
+      if (pending === undefined) break
       this.#take(pending)
     }
+    lane.isTaking = false
   }
 
   // --- messages out ----------------------------------------------------------------------------------------------------
@@ -190,12 +213,19 @@ export class TopicRunner implements Runner, Intake, RootOwner {
 
   #settle(root: TopicRoot): void {
     const { failure, pending, attempts } = root
-    this.#roots.delete(pending)
+    this.#forget(root)
     attempts.end()
     attempts.observeEnd(failure === undefined, failure?.error)
     if (failure === undefined) this.#host.succeeded(pending)
     else if (root.isAbandoned) this.#host.abandoned(pending, this.#errorOf(failure))
     else this.#host.failed(pending, this.#errorOf(failure))
+  }
+
+  /** False when that was done before. */
+  #forget(root: TopicRoot): boolean {
+    if (!this.#roots.delete(root.pending)) return false
+    this.#bytes -= root.bytes
+    return true
   }
 
   #errorOf({ error, stage }: RootFailure): unknown {
@@ -216,8 +246,11 @@ export class TopicRunner implements Runner, Intake, RootOwner {
       lane.roots.length = 0
       this.#lanes.delete(lane.queue)
       this.#settle(head)
-      const back = behind.filter(({ pending }) => this.#roots.delete(pending))
-      for (const { attempts } of back) attempts.end()
+      const back = behind.filter((root) => this.#forget(root))
+      for (const { attempts } of back) {
+        attempts.end()
+        attempts.observeEnd(false, head.failure?.error)
+      }
       this.#host.requeueBehind(
         lane.queue,
         back.map(({ pending }) => pending),
@@ -236,11 +269,11 @@ export class TopicRunner implements Runner, Intake, RootOwner {
   #kill(root: TopicRoot, done: () => void): void {
     if (root.isDead) return
     root.kill()
-    const { lane, pending } = root
+    const { lane } = root
     // What comes again of its key must not begin while code for the lost ones runs.
     if (lane !== undefined) lane.isClosed = true
     const gone = (): void => {
-      if (!this.#roots.delete(pending)) return
+      if (!this.#forget(root)) return
       root.attempts.end()
       root.attempts.observeEnd(false, root.attempts.signal.reason)
       done()

@@ -128,7 +128,7 @@ export const delayScenarios: readonly Scenario[] = [
       const [bus, topic, probe] = [await ctx.bus(), ctx.topic(), ctx.probe()]
       ctx.consume(bus, topic, probe.handler())
       await bus.start()
-      const { id } = await bus.publish(topic, 1, { delayMs: 2_000 })
+      const { id } = await bus.publish(topic, 1, { delayMs: 5_000 })
       const info = await ctx.groupInfo(bus, topic, ctx.service)
       assert.equal(info?.lag, 1)
       assert.ok(info.ready === undefined || info.ready === 0)

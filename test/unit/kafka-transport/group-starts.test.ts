@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { KafkaError } from '../../../src/kafka/index.ts'
 import { GroupStarts } from '../../../src/transports/kafka/consume/group-starts.ts'
 import type { KafkaContext } from '../../../src/transports/kafka/context.ts'
 import { decodeRecord, encodeRecord, hashOfTopic } from '../../../src/transports/kafka/partitions/commit-record.ts'
@@ -14,7 +15,10 @@ const NOW = 1_700_000_000_000
 const ENDS = { earliest: 3, latest: 9 }
 
 /** Of group `g`, which has committed that; topic `t` has three partitions. What is committed goes into `altered`. */
-function startsOf(committed: readonly Committed[]): {
+function startsOf(
+  committed: readonly Committed[],
+  lostAnswers = 0,
+): {
   readonly starts: GroupStarts
   readonly altered: Committed[]
   readonly asked: string[]
@@ -25,7 +29,11 @@ function startsOf(committed: readonly Committed[]): {
     admin: () => ({
       offsets: {
         list: async () => committed,
-        alter: async (_: string, offsets: readonly Committed[]) => void altered.push(...offsets),
+        alter: async (_: string, offsets: readonly Committed[]) => {
+          altered.push(...offsets)
+          if (lostAnswers-- > 0)
+            throw new KafkaError('lost', { code: 'CONNECTION_CLOSED', action: 'fatal', outcome: 'unknown' })
+        },
       },
       records: {
         offsets: async (topic: string, at: keyof typeof ENDS) => {
@@ -72,6 +80,19 @@ describe('a group', () => {
     await starts.prepare(['a', 'b', 'c'].map((topic) => ({ topic, from: 'latest' })))
     expect(asked).toEqual(['topics a,b,c', 'offsets of b'])
     expect(['a', 'b', 'c'].map((topic) => starts.partitionsOf(topic))).toEqual([3, 3, 3])
+  })
+
+  it('that is new is told again where to begin when the answer was lost', async () => {
+    const { starts, altered } = startsOf([], 1)
+    await starts.prepare([{ topic: 't', from: 'latest' }])
+    expect(altered.map(({ partition, offset }) => [partition, offset])).toEqual([
+      [0, 9],
+      [1, 9],
+      [2, 9],
+      [0, 9],
+      [1, 9],
+      [2, 9],
+    ])
   })
 
   it('that is new begins where it was told, for that topic alone, with no move that was asked for before', async () => {

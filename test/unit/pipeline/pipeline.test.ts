@@ -93,7 +93,10 @@ describe('a pipeline', () => {
         .batch({ size: 3, timeoutMs: 20 })
         .to(({ data, trigger }) => void batches.push([trigger, ...data.map(({ id }) => id)])),
     )
-    for (const id of ['a', 'b', 'c', 'd']) await bus.publish(Order, { id, total: 1 })
+    await bus.publishMany(
+      Order,
+      ['a', 'b', 'c', 'd'].map((id) => ({ data: { id, total: 1 } })),
+    )
     await waitUntil(() => batches.length === 2)
     expect(batches).toEqual([
       ['size', 'a', 'b', 'c'],
@@ -334,6 +337,87 @@ describe('a pipeline', () => {
     await names.run()
     await names.run()
     expect(seen).toEqual(['ada!', 'bob', 'ada!', 'bob'])
+  })
+
+  it('lets a batch go that the messages of one key can not fill', async () => {
+    const batches: [string, number][] = []
+    const bus = await running(
+      pipeline('p', { maxPerKey: 3 })
+        .from(Order)
+        .batch({ size: 100, timeoutMs: 3_600_000 })
+        .to(({ data, trigger }) => void batches.push([trigger, data.length])),
+    )
+    await bus.publishMany(
+      Order,
+      Array.from({ length: 10 }, (_, index) => ({ data: { id: `a${index}`, total: 1 } })),
+    )
+    await waitUntil(() => batches.length === 3)
+    expect(batches).toEqual([
+      ['pressure', 3],
+      ['pressure', 3],
+      ['pressure', 3],
+    ])
+  })
+
+  it('lets a batch go that is not filled because a transport gives no more of one key', async () => {
+    const batches: [string, number][] = []
+    const bus = await running(
+      pipeline('p', { maxInFlight: 80 })
+        .from(Order)
+        .batch({ size: 50, timeoutMs: 3_600_000 })
+        .to(({ data, trigger }) => void batches.push([trigger, data.length])),
+    )
+    await bus.publishMany(
+      Order,
+      Array.from({ length: 40 }, (_, index) => ({ data: { id: `a${index}`, total: 1 } })),
+    )
+    await waitUntil(() => batches.length === 4)
+    expect(batches).toEqual(Array.from({ length: 4 }, () => ['pressure', 10]))
+  })
+
+  it('waits for what can only be awaited, such as the query of a query builder', async () => {
+    const ran: string[] = []
+    const query = (name: string): PromiseLike<void> => ({
+      // oxlint-disable-next-line unicorn/no-thenable -- this is what a query builder is
+      then: (resolve) => {
+        ran.push(name)
+        return Promise.resolve().then(resolve as () => never)
+      },
+    })
+    await pipeline('p')
+      .from([1, 2])
+      .tap(() => query('stage'))
+      .batch({ size: 2 })
+      .to(() => query('batch'))
+      .run()
+    expect(ran).toEqual(['stage', 'stage', 'batch'])
+  })
+
+  it('takes any number of messages of one key behind one that waits', async () => {
+    let open: () => void = () => {}
+    const seen: string[] = []
+    const bus = await running(
+      pipeline('p', { maxPerKey: 20_000, maxInFlight: 100_000 })
+        .from(Order)
+        .branch({
+          first: {
+            where: ({ id }) => id === 'a0',
+            flow: (flow) => flow.tap(() => new Promise<void>((end) => (open = end))),
+          },
+          rest: { flow: (flow) => flow },
+        })
+        .to(({ id }) => void seen.push(id)),
+    )
+    const ids = Array.from({ length: 10_000 }, (_, index) => `a${index}`)
+    await bus.publishMany(
+      Order,
+      ids.map((id) => ({ data: { id, total: 1 } })),
+    )
+    await waitUntil(() => bus.snapshot().consumers[0]?.stats.running === 10_000)
+    expect(seen).toEqual([])
+    open()
+    await waitUntil(() => seen.length === 10_000)
+    expect(seen).toEqual(ids)
   })
 
   it('draws itself', () => {

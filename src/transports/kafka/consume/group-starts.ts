@@ -3,6 +3,7 @@ import type { StartFrom, SubscriptionSpec } from '../../../core/transport.ts'
 import { KafkaError } from '../../../kafka/index.ts'
 import type { GroupOffset, NewGroupOffset } from '../../../kafka/index.ts'
 import { inTurns } from '../admin/in-turns.ts'
+import { repeatInDoubt } from '../admin/repeat-in-doubt.ts'
 import { startOffsets } from '../admin/start-offsets.ts'
 import { topicHashes } from '../admin/topic-hashes.ts'
 import type { KafkaContext } from '../context.ts'
@@ -119,7 +120,8 @@ export class GroupStarts {
     const hashes = await topicHashes(admin, topics)
     try {
       const starts = [...begun].flatMap(([topic, offsets]) => this.#startsOf(topic, hashes.get(topic) ?? 0, offsets))
-      await admin.offsets.alter(this.#groupId, starts)
+      const group = this.#groupId
+      await repeatInDoubt(() => admin.offsets.alter(group, starts))
       return []
     } catch (error) {
       if (error instanceof KafkaError && error.code === 'NON_EMPTY_GROUP') return topics

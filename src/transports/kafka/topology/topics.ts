@@ -1,6 +1,7 @@
 import { isDeadLetterTopic, compilePattern } from '../../../core/topic.ts'
 import { KafkaError, PartialFailureError } from '../../../kafka/index.ts'
 import type { KafkaClient } from '../../../kafka/index.ts'
+import { repeatInDoubt } from '../admin/repeat-in-doubt.ts'
 import { isAuthorization } from '../errors.ts'
 import type { ResolvedKafkaOptions } from '../options.ts'
 import type { Reports } from '../reports.ts'
@@ -99,7 +100,8 @@ export class Topics {
   async #create(topics: readonly string[]): Promise<ReadonlyMap<string, unknown>> {
     const failures = new Map<string, unknown>()
     try {
-      await this.#client.admin().topics.create(topics.map((name) => ({ name, ...this.#shape(name) })))
+      const shapes = topics.map((name) => ({ name, ...this.#shape(name) }))
+      await repeatInDoubt(() => this.#client.admin().topics.create(shapes))
     } catch (error) {
       for (const topic of topics) {
         const own = error instanceof PartialFailureError ? error.failures.get(topic) : error

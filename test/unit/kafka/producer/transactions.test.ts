@@ -77,6 +77,27 @@ for (const version of VERSIONS) {
       expect(await nothingLeft(parts)).toEqual([0, 0])
     })
 
+    it('are aborted when a partition was lost while its offset was on the way, though the group knows the member again', async () => {
+      const parts = ofVersion(version)
+      const { sim, producer } = parts
+      let held = true
+      const member = { groupMetadata: () => GROUP, holding: () => () => held }
+      sim.script.on('TxnOffsetCommit', 1, { do: 'run', run: () => void (held = false) })
+      const failure = await failureOf(
+        sim.run(
+          producer.transaction(async (tx) => {
+            await tx.send({ topic: 't', value: 'never', partition: 0 })
+            tx.offsets(member, [{ topic: 't', partition: 0, offset: 6 }])
+          }),
+        ),
+      )
+      expect(failure).toMatchObject({ code: 'NOT_A_MEMBER' })
+      await write(parts, 'a')
+      await sim.advance(100)
+      expect(await committed(sim)).toEqual(['a'])
+      expect(sim.groups.offsets('g').get('t', 0)?.offset).toBeUndefined()
+    })
+
     it('send no request when they are empty, and run in the order of the calls', async () => {
       const parts = ofVersion(version)
       const { sim, producer } = parts
