@@ -18,6 +18,8 @@ export interface FootprintArguments {
   readonly options: string
   /** How long the idle consumers are watched. */
   readonly seconds: number
+  /** Without the plain client, which may take minutes to start. */
+  readonly alone: boolean
   readonly source: boolean
   readonly writeDocs: boolean
 }
@@ -34,6 +36,7 @@ Brokers: ${FOOTPRINT_BROKERS.join(' ')} (default: all)
   --keys N       first send a message for each of N keys to each topic, default none
   --options TEXT options of the transport, as parameters of its URL: 'partitions=64&queues=per-group'
   --seconds N    how long to watch them, default 20
+  --alone        leave out the plain client
   --source       measure the TypeScript sources as they are, instead of the build in dist/
   --write-docs   put the tables into docs/reference/benchmarks.md
 `
@@ -51,6 +54,7 @@ export function parseFootprintArguments(argv: readonly string[]): FootprintArgum
     keys: values.keys === undefined ? 0 : count('--keys', values.keys),
     options: values.options ?? '',
     seconds: count('--seconds', values.seconds ?? '20'),
+    alone: values.alone ?? false,
     source: values.source ?? false,
     writeDocs: values['write-docs'] ?? false,
   }
@@ -74,6 +78,7 @@ function parse(argv: readonly string[]) {
         keys: { type: 'string' },
         options: { type: 'string' },
         seconds: { type: 'string' },
+        alone: { type: 'boolean' },
         source: { type: 'boolean' },
         'write-docs': { type: 'boolean' },
       },

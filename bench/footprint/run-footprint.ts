@@ -73,7 +73,7 @@ export async function runFootprint(argv: readonly string[]): Promise<number> {
     const rows: Footprint[] = []
     let server: string = name
     for (const topics of args.topics)
-      for (const who of ['busbar', PLAIN[name]]) {
+      for (const who of args.alone ? ['busbar'] : ['busbar', PLAIN[name]]) {
         process.stderr.write(`${name}: ${topics} topics × ${args.groups} groups, ${who}\n`)
         try {
           const { row, version } = await measureOne(name, who, topics, args)

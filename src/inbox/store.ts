@@ -35,6 +35,7 @@ export interface InboxStore<Tx> {
   purge(limit: number): Promise<number>
   /** Forgets messages, so that they are handled again. Resolves with how many there were. */
   forget(filter: ForgetFilter): Promise<number>
+  /** Counts what is remembered. */
   stats(): Promise<InboxStats>
   /** True for an error that may pass by itself: a lock that was not free in time, or transactions that got in each other's way. */
   mayPass(error: unknown): boolean

@@ -116,7 +116,9 @@ export interface OutboxStore {
   leave(owner: string): Promise<void>
   /** Notes until when a relay looks for rows by itself, so that writers need not wake it. */
   awake(owner: string, forMs: number): Promise<void>
+  /** Rows of these shards that are due and not parked. */
   read(query: ReadQuery): Promise<ReadResult>
+  /** The same for one key. */
   readKey(query: KeyQuery): Promise<ReadResult>
   /** Keys whose rows must wait, of these shards or only of one key. With `parked`, those behind a parked row too. */
   blocked(
@@ -127,7 +129,9 @@ export interface OutboxStore {
   remove(positions: readonly number[]): Promise<void>
   /** Counts an attempt, unless another relay owns the shard by now. Resolves with whether it did. */
   fail(failure: RowFailure): Promise<boolean>
+  /** Figures, cheap enough to ask for every few seconds. */
   stats(): Promise<OutboxStats>
+  /** Rows without their bodies, in the order of their positions. */
   list(filter: RowFilter): Promise<readonly ListedRow[]>
   /** Makes parked rows due again: same id, same position. Resolves with the ids. */
   requeue(filter: RowFilter): Promise<readonly string[]>

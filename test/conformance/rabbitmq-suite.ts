@@ -17,8 +17,8 @@ const RESTARTS = new Set<string | undefined>(
     .map(({ id }) => id),
 )
 
-/** The whole suite on a broker that is stopped afterwards. */
-export async function rabbitMqConformance(name: string, broker: RabbitMqBroker): Promise<void> {
+/** The whole suite on a broker that is stopped afterwards. `parameters`: options of the transport, as those of its URL. */
+export async function rabbitMqConformance(name: string, broker: RabbitMqBroker, parameters = ''): Promise<void> {
   const proxy = await tcpProxy({ port: broker.port })
   vitest.beforeAll(() => useDelays(broker.url))
   vitest.afterAll(async () => {
@@ -40,9 +40,9 @@ export async function rabbitMqConformance(name: string, broker: RabbitMqBroker):
     {
       name,
       version: broker.version,
-      create: () => rabbitmq({ url: `amqp://${proxy.host}:${proxy.port}` }),
+      create: () => rabbitmq({ url: `amqp://${proxy.host}:${proxy.port}${parameters}` }),
       childModule: new URL('./rabbitmq-child.ts', import.meta.url),
-      childEnv: { BUSBAR_TEST_RABBITMQ: broker.url },
+      childEnv: { BUSBAR_TEST_RABBITMQ: `${broker.url}${parameters}` },
       foreign: plainClient(broker.url),
       faults: {
         cutConnections: () => proxy.cut(),

@@ -12,6 +12,10 @@ export async function sweep(broker: RabbitMqBroker): Promise<void> {
   const channel = await connection.createChannel()
   channel.on('error', () => undefined)
   for (const name of names) if (name.startsWith('busbar:')) await channel.deleteQueue(name)
+  // Where all topics of a group share its queues, each group has an exchange with a binding for each topic.
+  for (const name of names)
+    if (/^busbar:~:[^:]+$/.test(name))
+      for (const exchange of [`${name}:spread`, `${name}:spread.rest`]) await channel.deleteExchange(exchange)
   await connection.close()
 }
 

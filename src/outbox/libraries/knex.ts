@@ -5,6 +5,7 @@ export interface KnexTx {
   /** Runs one statement. */
   raw(sql: string, bindings: never): PromiseLike<unknown>
   readonly isTransaction?: boolean
+  /** True when it was committed or rolled back. */
   isCompleted?(): boolean
 }
 

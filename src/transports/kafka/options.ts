@@ -95,7 +95,7 @@ export interface KafkaOptions {
   readonly lingerMs?: number | undefined
   /** Chooses the partition. Default: by the key, as Java's clients do; messages without a key are spread. */
   readonly partitioner?: Partitioner | undefined
-  /** Maximum size of body plus headers, in bytes. `max.message.bytes` of topics must be 32 KiB larger. Default 1,000,000. */
+  /** Maximum size of body plus headers, in bytes. `max.message.bytes` of topics must be 64 KiB larger; above the default, topics that Busbar creates are. Default 1,000,000. */
   readonly maxMessageBytes?: number | undefined
   /**
    * How attributes of messages are written. `compact` leaves out what readers derive; `cloudevents` writes all of them, for programs

@@ -46,6 +46,12 @@ const RENAMED: Readonly<Record<string, string>> = {
   backoff: 'reconnect',
 }
 
+/** Of topics that are created: they must take what may be published. */
+function sizeConfigs(maxMessageBytes: number): Readonly<Record<string, string>> {
+  if (maxMessageBytes <= DEFAULTS.maxMessageBytes) return {}
+  return { 'max.message.bytes': String(maxMessageBytes + HEADER_ROOM_BYTES) }
+}
+
 export function resolveKafkaOptions(options: KafkaOptions | undefined): ResolvedKafkaOptions {
   const { input, brokers, tls, problems } = applyUrl(options)
   const reader = new OptionsReader('kafka', input, 'kafka({ url })')
@@ -56,6 +62,8 @@ export function resolveKafkaOptions(options: KafkaOptions | undefined): Resolved
   reader.misnamed('heartbeatIntervalMs', 'heartbeatMs')
   const client = reader.withMethods<KafkaClient>('client', ['producer', 'consumer', 'admin', 'close'])
   const given = reader.list('brokers') as readonly string[]
+  if (reader.has('brokers') && given.length === 0)
+    reader.problem('brokers', 'is empty: name one broker or more, as host:port')
   if (reader.has('brokers') && options?.url !== undefined)
     reader.problem('brokers', 'and url exclude each other: give the brokers in one of them')
   const native = readNative(reader.nested('native'))
@@ -102,7 +110,7 @@ export function resolveKafkaOptions(options: KafkaOptions | undefined): Resolved
     createTopics: reader.boolean('createTopics', true),
     partitions: readPartitions(reader),
     replicationFactor: reader.integer('replicationFactor', undefined, { min: 1, max: 32_767 }),
-    topicConfigs: readConfigs(reader),
+    topicConfigs: { ...sizeConfigs(maxMessageBytes), ...readConfigs(reader) },
     retryTopics: readRetryTopics(reader),
     group: reader.string('group', undefined),
     revokeTimeoutMs,

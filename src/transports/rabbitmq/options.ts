@@ -53,6 +53,15 @@ export interface RabbitMqOptions {
    */
   readonly partitions?: number | undefined
   /**
+   * `per-topic`: each topic of a group has its own `partitions` queues. `per-group`: all topics of a group share its
+   * `partitions` queues, for groups with hundreds of topics; members of a group must consume the same topics then, and
+   * a topic whose handlers are slow or paused can hold up the others. Consumers of patterns, with `order: 'none'` or `'strict'`,
+   * `broadcast: true` or `native.queue` have their own queues anyway. A group that exists in the other form is refused.
+   *
+   * @default 'per-topic'
+   */
+  readonly queues?: 'per-topic' | 'per-group' | undefined
+  /**
    * More arguments for the quorum queues that Busbar declares: of groups, dead letters, delays and its own records; `{
    * 'x-quorum-initial-group-size': 5 }`. Only what says where and how a queue is stored; for limits, use `native` of a
    * consumer, `groups`, or a policy of the broker.
@@ -263,6 +272,7 @@ export interface ResolvedRabbitMqOptions {
   readonly exchange: string
   readonly queueType: 'auto' | 'quorum' | 'classic'
   readonly partitions: number
+  readonly queues: 'per-topic' | 'per-group'
   readonly quorumArguments: Readonly<Record<string, unknown>>
   readonly deliveryLimit: number
   readonly maxMessageBytes: number

@@ -2,7 +2,8 @@ import { ConnectionError } from '../../core/errors.ts'
 import type { BusEvents } from '../../core/events.ts'
 import type { SubscriptionSpec, TransportHost } from '../../core/transport.ts'
 import type { AheadLimit } from './consume/queue-share.ts'
-import { reasonOf } from './errors.ts'
+import type { SharedGroupHost } from './consume/shared-group.ts'
+import { isLoss, reasonOf } from './errors.ts'
 import { bucketOf } from './partitions/key-bucket.ts'
 import type { Drift } from './topology/declare-channel.ts'
 import { bucketed, routingKeyOf } from './topology/names.ts'
@@ -97,6 +98,43 @@ export class Reports {
       'key-without-bucket',
       `A message of "${topic}" with the key "${key}" was published without the bucket of its key, so it came to the first queue of the group "${group}": it is in order with others like it, but not with the messages of its key that Busbar publishes. Its routing key should be "${bucketed(routingKeyOf(topic), bucketOf(key))}". Reported once`,
     )
+  }
+
+  /** What a group whose topics share its queues reports. */
+  ofSharedGroup({ group, consumerId }: SubscriptionSpec): Omit<SharedGroupHost, 'bind' | 'ended'> {
+    return {
+      group,
+      full: (queue, topics) =>
+        this.#warn(
+          'queue-held-up',
+          `"${queue}" gives nothing more to this member of the group "${group}": all that it may have of it waits for ${quoted(topics)}, which take${topics.length === 1 ? 's' : ''} no messages now. All topics of the group wait for them (queues: 'per-group')`,
+        ),
+      elsewhere: (topic) =>
+        this.#warn(
+          'topic-elsewhere',
+          `Messages of "${topic}" arrive at a member of the group "${group}" that does not consume it, although another one does. They wait. With queues: 'per-group', all members of a group must consume the same topics`,
+        ),
+      nobody: (topic) =>
+        this.#warn(
+          'topic-without-consumer',
+          `No member of the group "${group}" consumes "${topic}", whose messages still come to it: they go to its dead letters. Consume it, or delete it from the group: bus.admin().deleteGroup("${topic}", "${group}")`,
+        ),
+      deadLettered: ({ message, attempt }, error, deadLetterTopic) =>
+        this.#events.emit('deadLetter', {
+          transport: this.#transport,
+          topic: message.topic,
+          group,
+          consumerId,
+          message,
+          attempt,
+          error,
+          reason: 'rejected',
+          deadLetterTopic,
+        }),
+      failed: (error, doing) => {
+        if (!isLoss(error)) this.failed(error, doing)
+      },
+    }
   }
 
   #warn(code: string, detail: string): void {

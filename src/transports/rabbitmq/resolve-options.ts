@@ -61,6 +61,7 @@ export function resolveRabbitMqOptions(options: RabbitMqOptions | undefined): Re
     exchange,
     queueType: reader.oneOf('queueType', ['auto', 'quorum', 'classic'], 'auto'),
     partitions: reader.integer('partitions', RABBITMQ_DEFAULTS.partitions, { min: 1, max: BUCKETS }),
+    queues: reader.oneOf('queues', ['per-topic', 'per-group'], 'per-topic'),
     quorumArguments: resolveQuorumArguments(reader),
     deliveryLimit: reader.integer('deliveryLimit', RABBITMQ_DEFAULTS.deliveryLimit, { min: 1, max: 1_000_000_000 }),
     maxMessageBytes: reader.integer('maxMessageBytes', RABBITMQ_DEFAULTS.maxMessageBytes, { min: 1024 }),

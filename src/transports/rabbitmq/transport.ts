@@ -31,7 +31,7 @@ import { GroupQueues } from './topology/group-queues.ts'
 import { GroupRegistry } from './topology/group-registry.ts'
 import { KnownGroups } from './topology/known-groups.ts'
 import { Connection } from './connection/connection.ts'
-import { LimitedEntry } from './connection/limited-entry.ts'
+import { Turns } from '../../core/util/turns.ts'
 import { Outages } from './connection/outages.ts'
 import type { LiveConnection } from './connection/live-connection.ts'
 import { GROUP_KEY, Names } from './topology/names.ts'
@@ -42,6 +42,10 @@ import { RabbitMqPublisher } from './publish/publisher.ts'
 import { isConsumerTimeout, Reports } from './reports.ts'
 import type { QueueConsumer, ConsumerEnd } from './consume/queue-consumer.ts'
 import { createSubscription } from './consume/create-subscription.ts'
+import type { SubscribingParts } from './consume/create-subscription.ts'
+import type { SharedGroup } from './consume/shared-group.ts'
+import { SharedGroups } from './consume/shared-groups.ts'
+import type { RabbitMqSubscription } from './consume/subscription.ts'
 import type { LiveSubscription, SubscriptionContext } from './consume/subscription-context.ts'
 
 const CLOSE_MS = 5_000
@@ -54,6 +58,7 @@ interface Open {
   /** The first one, and more when its channels are used up. */
   readonly consuming: Consuming[]
   readonly addConsuming: () => Consuming
+  readonly sharedGroups: SharedGroups
   readonly publisher: RabbitMqPublisher
   readonly declarations: Topology
   readonly locks: BrokerLocks
@@ -65,7 +70,7 @@ interface Open {
 interface Consuming {
   readonly connection: Connection
   readonly members: MemberChannel
-  readonly questions: LimitedEntry
+  readonly questions: Turns
   readonly subscriptions: Set<LiveSubscription>
   /** Channels of its subscriptions, those included that are still being made. */
   channels: number
@@ -89,7 +94,7 @@ export class RabbitMqTransport implements Transport {
   readonly #subscriptions = new Set<LiveSubscription>()
   readonly #once = new OpenedOnce<Open>('RabbitMQ')
   #closed: Promise<void> | undefined
-  readonly #subscribing = new LimitedEntry(MAX_SUBSCRIBING)
+  readonly #subscribing = new Turns(MAX_SUBSCRIBING)
 
   constructor(options: ResolvedRabbitMqOptions) {
     this.#options = options
@@ -135,21 +140,21 @@ export class RabbitMqTransport implements Transport {
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
     const open = this.#once.get()
-    await this.#subscribing.enter()
-    try {
-      return await this.#subscribe(open, spec, sink)
-    } finally {
-      this.#subscribing.leave()
-    }
+    if (await open.sharedGroups.has(spec)) return open.sharedGroups.subscribe(spec, sink)
+    return this.#subscribing.run(() => this.#subscribe(open, spec, { sink }))
   }
 
-  async #subscribe(open: Open, spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
+  async #subscribe(
+    open: Open,
+    spec: SubscriptionSpec,
+    { sink, shared }: { readonly sink: DeliverySink; readonly shared?: SharedGroup },
+  ): Promise<RabbitMqSubscription> {
     const channels = this.#channelsOf(spec)
     const { model } = await this.#liveOf((open.consuming[0] as Consuming).connection)
     const consuming = this.#consumingFor(open, channels, channelMaxOf(model) - SPARE_CHANNELS)
     consuming.channels += channels
     try {
-      const subscription = await createSubscription(spec, sink, {
+      const subscribing: SubscribingParts = {
         options: this.#options,
         names: this.#names,
         context: this.#contextFor(open, consuming, channels),
@@ -159,7 +164,8 @@ export class RabbitMqTransport implements Transport {
         members: consuming.members,
         host: open.host,
         whenUp: () => this.#liveOf(consuming.connection),
-      })
+      }
+      const subscription = await createSubscription(spec, sink, subscribing, shared)
       this.#subscriptions.add(subscription)
       consuming.subscriptions.add(subscription)
       const { live } = consuming.connection
@@ -210,6 +216,7 @@ export class RabbitMqTransport implements Transport {
     const { clock } = open.host
     const endsAt = clock.monotonic() + deadlineMs
     open.outages.closing()
+    void open.sharedGroups.close()
     const orderly = Promise.all([...this.#subscriptions].map((subscription) => subscription.close()))
       .then(() => open.admin.close())
       .catch(() => undefined)
@@ -231,10 +238,10 @@ export class RabbitMqTransport implements Transport {
     const options = this.#options
     const names = this.#names
     const connector = createConnector(options, host.service, clock)
-    const queues = new GroupQueues(names)
+    const groups = new KnownGroups()
+    const queues = new GroupQueues(names, groups)
     const router = new Router(options, names, clock, queues)
     const locks = new BrokerLocks(clock)
-    const groups = new KnownGroups()
     const registry = new GroupRegistry(clock, locks, names)
     const delayed = new DelayedCount(clock)
     const declarations: Topology = new Topology({
@@ -329,7 +336,7 @@ export class RabbitMqTransport implements Transport {
         down: () => undefined,
       })
       const members = new MemberChannel(names, number === 0 ? host.instanceId : `${host.instanceId}.${number}`, control)
-      const added = { connection, members, questions: new LimitedEntry(MAX_ASKING), subscriptions, channels: 0 }
+      const added = { connection, members, questions: new Turns(MAX_ASKING), subscriptions, channels: 0 }
       consuming.push(added)
       return added
     }
@@ -377,19 +384,28 @@ export class RabbitMqTransport implements Transport {
       subscriptions: this.#subscriptions,
       live: () => this.#liveOf(first.connection),
     })
-    return {
+    const open: Open = {
       host,
       outages,
       reports,
       publishing,
       consuming,
       addConsuming,
+      sharedGroups: new SharedGroups({
+        clock,
+        options,
+        declarations,
+        reports,
+        subscribe: (spec, shared) => this.#subscribing.run(() => this.#subscribe(open, spec, { sink: shared, shared })),
+        whenUp: () => this.#liveOf(first.connection),
+      }),
       publisher,
       declarations,
       locks,
       control,
       admin,
     }
+    return open
   }
 
   #contextFor({ host, publisher, reports }: Open, consuming: Consuming, channels: number): SubscriptionContext {

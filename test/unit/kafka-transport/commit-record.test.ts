@@ -66,7 +66,8 @@ function randomRecord(runs: number, notes: number): CommitRecord {
 describe('a commit record', () => {
   it('comes back as it was written, but that times are rounded up to 16 ms from the first', () => {
     for (let round = 0; round < 500; round++) {
-      const record = randomRecord(below(40), below(40))
+      // Many runs are packed.
+      const record = randomRecord(below(round % 2 === 0 ? 40 : 400), below(40))
       const read = decodeRecord(encodeRecord(record), record.floor)
       const times = record.notes.map(({ notBefore }) => notBefore ?? 0)
       expect(read).toEqual({ ...record, notes: expect.anything() as never })
@@ -155,6 +156,35 @@ describe('a commit record', () => {
       const record = randomRecord(count, count)
       const bytes = ((encodeRecord(record).length - 4) * 3) / 4
       expect(bytes).toBeLessThanOrEqual(64 + RESERVED_PER_DELIVERY * count)
+    }
+  })
+
+  it('has room for 10,000 messages that wait and end at random', () => {
+    const open: OpenRun[] = []
+    for (let offset = 42; offset < 10_042; offset++) {
+      if (open.length > 0 && random.next() < 0.5) continue
+      const last = open.at(-1)
+      if (last !== undefined && last[1] === offset - 1) open[open.length - 1] = [last[0], offset]
+      else open.push([offset, offset])
+    }
+    const record = { ...NOTHING, to: 10_042, claim: 10_106, open }
+    const text = encodeRecord(record)
+    expect(text.length).toBeLessThan(MAX_RECORD_CHARACTERS)
+    expect(decodeRecord(text, 42)).toEqual(record)
+  })
+
+  it('survives packed runs that are cut, or none', () => {
+    const text = encodeRecord(randomRecord(200, 0))
+    const bytes = Buffer.from(text.slice(4), 'base64url')
+    const { floor } = decodeRecord(text, -1) ?? { floor: bytes[5] ?? 0 }
+    for (let round = 0; round < 2_000; round++) {
+      const damaged = Buffer.from(bytes.subarray(0, 20 + below(bytes.length - 20)))
+      damaged[30 + below(damaged.length)] = below(256)
+      damaged.writeUInt32LE(crc32(damaged.subarray(4)), 0)
+      const read = decodeRecord(`bb1.${damaged.toString('base64url')}`, floor)
+      if (read === undefined) continue
+      expect([read.to, read.claim, ...read.open.flat()].every((each) => Number.isSafeInteger(each))).toBe(true)
+      for (const [first, last] of read.open) expect(last).toBeGreaterThanOrEqual(first)
     }
   })
 

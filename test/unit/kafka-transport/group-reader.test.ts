@@ -4,6 +4,7 @@ import type { Delivery } from '../../../src/core/transport.ts'
 import { GroupReaders } from '../../../src/transports/kafka/consume/group-readers.ts'
 import { encodeRecord } from '../../../src/transports/kafka/partitions/commit-record.ts'
 import { numbers } from '../kafka/consumer/sim-consumer.ts'
+import { batchOf } from '../kafka/sim/batch.ts'
 import { ReaderSim } from './reader-sim.ts'
 
 describe.each(['classic', 'consumer'] as const)('a reader of a %s group', (protocol) => {
@@ -413,4 +414,35 @@ describe('a record that knows more than the log seems to have', () => {
     expect(world.warnings()).toContain('foreign-commit')
     await world.sim.run(world.subscription.close())
   })
+})
+
+it('says what can not be read while the rest goes on', async () => {
+  const world = new ReaderSim({})
+  const { sim, subscription, reader } = world
+  sim.createTopic('t', 2)
+  const damaged = batchOf(numbers(3))
+  damaged.writeUInt8(0xff, damaged.length - 2)
+  sim.log('t', 0).append(damaged, 0)
+  sim.append('t', 1, numbers(5))
+  void reader.join([subscription])
+  subscription.request(100, 1_000_000)
+  await sim.advance(5_000)
+  expect(world.values).toEqual(numbers(5))
+  expect(subscription.state().trouble).toMatch(/can't be read/)
+  sim.log('t', 0).deleteBefore(3)
+  await sim.advance(10_000)
+  expect(subscription.state().trouble).toBeUndefined()
+  await sim.run(subscription.close())
+})
+
+it('takes subscriptions that it adds itself for no storm of rebalances', async () => {
+  const world = new ReaderSim({})
+  const { sim, reader } = world
+  for (let topic = 0; topic < 25; topic++) {
+    sim.createTopic(`t${topic}`, 1)
+    void reader.join([world.another({ topic: `t${topic}` })])
+    await sim.advance(5_000)
+  }
+  expect(world.warnings()).not.toContain('rebalance-storm')
+  reader.abort()
 })

@@ -86,6 +86,14 @@ describe('options', () => {
     expect(() => kafka({ brokers: ['http://h'] })).toThrow('brokers')
   })
 
+  it('refuse an empty list of brokers, and let created topics take what may be published', () => {
+    expect(() => kafka({ brokers: [] })).toThrow('brokers: is empty')
+    expect(resolveKafkaOptions({}).topicConfigs).toEqual({})
+    expect(resolveKafkaOptions({ maxMessageBytes: 4_194_304 }).topicConfigs).toEqual({ 'max.message.bytes': '4259840' })
+    const configs = { 'max.message.bytes': '9000000' }
+    expect(resolveKafkaOptions({ maxMessageBytes: 4_194_304, topicConfigs: configs }).topicConfigs).toEqual(configs)
+  })
+
   it('never show a password', () => {
     expect(() => kafka({ url: 'kafka://u:s3cret@h?whatever=1', sasl: {} as never })).toThrow(
       expect.objectContaining({ message: expect.not.stringContaining('s3cret') as never }) as Error,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import { seededRandom } from 'busbar/testing'
-import { assign } from '../../../src/transports/rabbitmq/partitions/assignment.ts'
+import { assign, standbyLine } from '../../../src/transports/rabbitmq/partitions/assignment.ts'
 
 test('golden: members of different versions must agree, or two would wait for one partition and none for another', () => {
   assert.deepEqual(assign(8, ['a', 'b', 'c']), ['c', 'c', 'c', 'a', 'b', 'a', 'b', 'b'])
@@ -32,4 +32,19 @@ test('few partitions move when a member leaves: its own, and those that keep the
   }
   // Of the 28 that stay with the others in each round, a fifth.
   assert.ok(moved / 50 < 28 / 5, `${moved / 50} of 28 moved`)
+})
+
+test('the first in line for a partition is the member that gets it when its owner leaves', () => {
+  const random = seededRandom('line')
+  for (let round = 0; round < 50; round++) {
+    const partitions = random.integer(1, 8)
+    const members = Array.from({ length: partitions + random.integer(1, 12) }, () => `m-${random.next()}`)
+    const owners = assign(partitions, members)
+    for (const [partition, owner] of owners.entries()) {
+      const line = standbyLine(partition, owners, members)
+      assert.deepEqual([...line].sort(), members.filter((member) => member !== owner).sort())
+      const left = members.filter((member) => member !== owner)
+      assert.equal(line[0], assign(partitions, left)[partition])
+    }
+  }
 })

@@ -1,11 +1,11 @@
 import { expect, test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import type { ManualClock } from 'busbar/testing'
-import { AttemptNotes } from '../../../src/transports/rabbitmq/consume/attempt-notes.ts'
+import { AttemptNotes, noteKey } from '../../../src/transports/rabbitmq/consume/attempt-notes.ts'
 import type { Note } from '../../../src/transports/rabbitmq/consume/attempt-notes.ts'
 import { Attempts } from '../../../src/transports/rabbitmq/consume/attempts.ts'
 import type { RabbitMqDelivery } from '../../../src/transports/rabbitmq/consume/delivery.ts'
-import { LimitedEntry } from '../../../src/transports/rabbitmq/connection/limited-entry.ts'
+import { Turns } from '../../../src/core/util/turns.ts'
 import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import type { SubscriptionContext } from '../../../src/transports/rabbitmq/consume/subscription-context.ts'
 import { turn } from '../core/stage.ts'
@@ -40,7 +40,7 @@ function member(): Member {
   })
   const context: Partial<SubscriptionContext> = {
     clock,
-    questions: new LimitedEntry(1),
+    questions: new Turns(1),
     failed: () => undefined,
     live: () => made.live,
   }
@@ -81,7 +81,7 @@ test('a channel is not closed before the broker has the notes about what goes ba
   expect(mayClose).toBe(false)
   stored.resolve()
   await closing
-  expect(written.at(-1)).toBe('[["a",0,0,"me",0]]')
+  expect(written.at(-1)).toBe('[["orders.placed/a",0,0,"me",0]]')
   attempts.close()
 })
 
@@ -100,7 +100,7 @@ test('a note that the broker did not take is written on the next connection, as 
   written.length = 0
   attempts.tellRest()
   await turn()
-  expect(written).toEqual(['[["a",0,1,"me",0]]'])
+  expect(written).toEqual(['[["orders.placed/a",0,1,"me",0]]'])
   attempts.tellRest()
   await turn()
   expect(written).toHaveLength(1)
@@ -116,7 +116,7 @@ test('a note that the broker did not take although it is there is written again 
   await attempts.note([{ delivery, used: 1, running: false, notBefore: undefined }]).catch(() => undefined)
   made.storing = () => Promise.resolve()
   await clock.advance(2_000)
-  expect(written).toEqual(['[["a",0,1,"me",0]]', '[["a",0,1,"me",0]]'])
+  expect(written).toEqual(['[["orders.placed/a",0,1,"me",0]]', '[["orders.placed/a",0,1,"me",0]]'])
   await clock.advance(10_000)
   expect(written).toHaveLength(2)
   attempts.close()
@@ -137,7 +137,7 @@ test('a message that comes again waits until the broker has what is known here a
   attempts.arrived(again, () => known++)
   await turn()
   await clock.advance(1_000)
-  expect([again.isKnown, written]).toEqual([false, ['[["a",0,1,"me",0]]']])
+  expect([again.isKnown, written]).toEqual([false, ['[["orders.placed/a",0,1,"me",0]]']])
   stored.resolve()
   await turn()
   await turn()
@@ -180,7 +180,14 @@ test('notes that can not be read at first are read again, before a message count
   attempts.arrived(comes, () => undefined)
   await turn()
   expect(comes.isKnown).toBe(false)
-  const note: Note = { key: 'a', generation: 0, used: 2, by: 'other', running: false, notBefore: undefined }
+  const note: Note = {
+    key: 'orders.placed/a',
+    generation: 0,
+    used: 2,
+    by: 'other',
+    running: false,
+    notBefore: undefined,
+  }
   made.reading = async () => [note]
   await clock.advance(100)
   await turn()
@@ -196,4 +203,11 @@ test('notes that can not be read at first are read again, before a message count
   await turn()
   expect([other.isKnown, other.attempt, other.history]).toEqual([true, 1, 'unknown'])
   attempts.close()
+})
+
+test('a note is about a message of its topic: topics that share queues may use the same ids', () => {
+  const [one, other] = ['orders.placed', 'orders.paid'].map((topic) =>
+    noteKey(delivered({ message: encoded('order-1', { topic }) })),
+  )
+  expect(one).not.toBe(other)
 })

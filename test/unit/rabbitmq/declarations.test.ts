@@ -69,6 +69,7 @@ function declaring(options: RabbitMqOptions = {}): Declaring {
   const listed: GroupRecord[] = []
   let gone = 0
   const broker = fakeSession()
+  broker.missing.add('busbar:~:mail')
   const resolved = resolveRabbitMqOptions(options)
   const names = new Names('busbar')
   const clock = manualClock()
@@ -255,4 +256,73 @@ test('a member that consumed a deleted queue has time to declare it again, and t
     await group
     assert.deepEqual(lost, [])
   }
+})
+
+const SHARED = { order: 'key', partitions: 4, perGroup: true } as const
+
+test('topics that share the queues of their group are bound to its exchange, and listed once', async () => {
+  const { live, missing, bindings, declarations, registered, listed } = declaring({ queues: 'per-group' })
+  for (const topic of ['a.b', 'c', 'd']) missing.add(`busbar:${topic}:mail`)
+  listed.push({ topic: 'd', group: 'mail', layout: SHARED })
+  for (const topics of [['a.b', 'c', 'd'], ['c']]) {
+    bindings.length = 0
+    assert.equal(await declarations.topicsOfGroup(live, 'mail', topics, SHARED), 2 * topics.length)
+    assert.deepEqual(
+      bindings,
+      topics.flatMap((topic) => [topic, `${topic}.*.*`].map((key) => `busbar ${key} busbar:~:mail:spread`)),
+    )
+  }
+  assert.deepEqual(registered, ['a.b:mail', 'c:mail'])
+})
+
+test('topics of a group with one queue are bound to that queue', async () => {
+  const { live, missing, bindings, declarations } = declaring({ queues: 'per-group', partitions: 1 })
+  missing.add('busbar:c:mail')
+  await declarations.topicsOfGroup(live, 'mail', ['c'], { ...SHARED, partitions: 1 })
+  assert.deepEqual(bindings, ['busbar c busbar:~:mail', 'busbar c.*.* busbar:~:mail'])
+})
+
+test('a topic with queues of its own is refused where topics share queues, and the other way round', async () => {
+  const perGroup = declaring({ queues: 'per-group' })
+  const refused = perGroup.declarations.topicsOfGroup(perGroup.live, 'mail', ['orders'], SHARED)
+  await assert.rejects(refused, (error) => ConfigurationError.is(error) && /has queues of its own/.test(error.message))
+  assert.deepEqual(perGroup.bindings, [])
+  const perTopic = declaring()
+  perTopic.missing.delete('busbar:~:mail')
+  await assert.rejects(
+    perTopic.declarations.group(perTopic.live, GROUP),
+    (error) => ConfigurationError.is(error) && /need queues: 'per-group' too/.test(error.message),
+  )
+  assert.deepEqual([...perTopic.queues.keys()], [])
+})
+
+test('a topic that shares queues is found by members that need no order, and refused to those that need more', async () => {
+  const { live, clock, listed, queues, declarations } = declaring({ queues: 'per-group' })
+  listed.push({ topic: 'orders', group: 'mail', layout: SHARED })
+  assert.equal(await declarations.isSharing(live, 'orders', 'mail'), true)
+  assert.equal(await declarations.isSharing(live, 'orders', 'other'), false)
+  const strict = { ...GROUP, layout: { order: 'strict', partitions: 1 } } as const
+  await assert.rejects(
+    declarations.group(live, strict),
+    (error) => ConfigurationError.is(error) && /does not keep order "strict"/.test(error.message),
+  )
+  assert.deepEqual([...queues.keys()], [])
+  // Another process has deleted it.
+  listed.length = 0
+  await clock.advance(5_000)
+  assert.equal(await declarations.isSharing(live, 'orders', 'mail'), false)
+})
+
+test('a group of the options that shares queues is declared with its topic', async () => {
+  const { live, missing, bindings, queues, declarations, registered } = declaring({
+    queues: 'per-group',
+    partitions: 2,
+  })
+  for (const queue of ['busbar:~:mail:1', 'busbar:orders:mail']) missing.add(queue)
+  const { groups } = resolveRabbitMqOptions({ groups: [{ topic: 'orders', group: 'mail' }] })
+  await declarations.standingGroups(live, groups)
+  assert.deepEqual([...queues.keys()], ['busbar:~:mail:1', 'busbar:~:mail'])
+  assert.ok(bindings.includes('busbar orders busbar:~:mail:spread'))
+  assert.deepEqual(registered, ['orders:mail'])
+  assert.equal(queues.get('busbar:~:mail')?.['x-dead-letter-routing-key'], 'dead.v2.group2.mail')
 })

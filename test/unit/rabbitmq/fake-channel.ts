@@ -66,9 +66,14 @@ interface FakeBroker {
   readonly queues: Map<string, Readonly<Record<string, unknown>>>
   /** By queue, what takes its messages. */
   readonly consumers: Map<string, (message: ConsumeMessage) => void>
+  /** Source, key and target of each binding that was made. */
+  readonly bindings: string[]
 }
 
-function declaring(channel: FakeChannel, { missing, failing, refusing, queues, consumers }: FakeBroker): FakeChannel {
+function declaring(
+  channel: FakeChannel,
+  { missing, failing, refusing, queues, consumers, bindings }: FakeBroker,
+): FakeChannel {
   const refuse = (error: Error): never => {
     channel.emit('close', error)
     // As the client library does it with all operations but one.
@@ -79,9 +84,15 @@ function declaring(channel: FakeChannel, { missing, failing, refusing, queues, c
     const refusal = refusing.get(name)
     if (refusal !== undefined) refuse(refusal)
   }
-  const names = ['assertExchange', 'bindExchange', 'bindQueue', 'checkExchange']
+  const names = ['assertExchange', 'checkExchange']
+  const bind = (name: string) => async (target: string, source: string, key: string) => {
+    await operation(name)()
+    bindings.push(`${source} ${key} ${target}`)
+  }
   return Object.assign(channel, {
     ...Object.fromEntries(names.map((name) => [name, operation(name)])),
+    bindExchange: bind('bindExchange'),
+    bindQueue: bind('bindQueue'),
     async assertQueue(queue: string, { arguments: wanted = {} }: Options.AssertQueue): Promise<void> {
       await operation('assertQueue')()
       const found = queues.get(queue) ?? (wanted as Readonly<Record<string, unknown>>)
@@ -95,10 +106,13 @@ function declaring(channel: FakeChannel, { missing, failing, refusing, queues, c
       return { consumerTag: queue }
     },
     async cancel(): Promise<void> {},
-    async checkQueue(queue: string): Promise<void> {
+    async checkQueue(queue: string): Promise<{ readonly messageCount: number; readonly consumerCount: number }> {
       await operation('checkQueue')()
       if (missing.has(queue)) throw Object.assign(new Error('NOT_FOUND'), { code: 404 })
+      return { messageCount: 0, consumerCount: 0 }
     },
+    ack: () => undefined,
+    nack: () => undefined,
   })
 }
 
@@ -111,6 +125,7 @@ export function fakeSession(): FakeBroker & { readonly live: LiveConnection; rea
     refusing: new Map(),
     queues: new Map(),
     consumers: new Map(),
+    bindings: [],
   }
   const open = async (onClosed?: (error: Error | undefined) => void): Promise<ConfirmChannel> => {
     const channel = declaring(new FakeChannel(), broker)

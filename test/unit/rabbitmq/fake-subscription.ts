@@ -6,7 +6,7 @@ import type { SubscriptionSpec, TransportHost } from '../../../src/core/transpor
 import type { Topology } from '../../../src/transports/rabbitmq/topology/topology.ts'
 import type { GroupSpec } from '../../../src/transports/rabbitmq/topology/group-topology.ts'
 import type { QueueAssignment } from '../../../src/transports/rabbitmq/partitions/queue-assignment.ts'
-import { LimitedEntry } from '../../../src/transports/rabbitmq/connection/limited-entry.ts'
+import { Turns } from '../../../src/core/util/turns.ts'
 import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/resolve-options.ts'
 import type { RabbitMqSubscription } from '../../../src/transports/rabbitmq/consume/subscription.ts'
@@ -59,7 +59,7 @@ export async function subscribed(native: RabbitMqConsumerOptions = {}, partition
   const declarations: ((spec: GroupSpec) => void)[] = []
   const context: Partial<SubscriptionContext> = {
     clock,
-    questions: new LimitedEntry(12),
+    questions: new Turns(12),
     live: () => undefined,
     failed: () => undefined,
     slow: () => undefined,

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'vitest'
 import type { Delivery } from '../../../src/core/transport.ts'
 import { HandOut } from '../../../src/transports/rabbitmq/consume/hand-out.ts'
+import { SingleTaker } from '../../../src/transports/rabbitmq/consume/single-taker.ts'
 import type { AssignedQueue } from '../../../src/transports/rabbitmq/partitions/queue-assignment.ts'
 import { turn } from '../core/stage.ts'
 
 /** Queues that never run out of messages of 100 bytes, and how many were handed out of each. */
-function endless(count: number): { readonly handOut: HandOut; readonly taken: number[] } {
+function endless(count: number): { readonly handOut: HandOut; readonly taker: SingleTaker; readonly taken: number[] } {
   const taken = Array.from({ length: count }, () => 0)
   const queues = taken.map((_, number) => ({
     isLeaving: false,
@@ -19,19 +20,19 @@ function endless(count: number): { readonly handOut: HandOut; readonly taken: nu
       taken[number] = (taken[number] ?? 0) + 1
     }
   }
-  const handOut = new HandOut(
-    { prefetchBytes: 1_000 } as never,
-    { noAck: false } as never,
-    { receive, lost: () => undefined, recall: () => undefined },
-    { queues: () => queues, mayHandOut: () => true, tooLarge: () => undefined },
-  )
-  return { handOut, taken }
+  const taker = new SingleTaker({ receive, lost: () => undefined, recall: () => undefined })
+  const handOut = new HandOut({ prefetchBytes: 1_000 } as never, { noAck: false } as never, taker, {
+    queues: () => queues,
+    mayHandOut: () => true,
+    tooLarge: () => undefined,
+  })
+  return { handOut, taker, taken }
 }
 
 test('queues take turns, however little is asked for at a time', async () => {
-  const { handOut, taken } = endless(3)
+  const { handOut, taker, taken } = endless(3)
   for (let round = 0; round < 30; round++) {
-    handOut.request(1, 100)
+    taker.request(1, 100)
     handOut.schedule()
     await turn()
   }
@@ -39,8 +40,8 @@ test('queues take turns, however little is asked for at a time', async () => {
 })
 
 test('a turn is no more than 16 messages, and ends with the bytes that were asked for', async () => {
-  const { handOut, taken } = endless(2)
-  handOut.request(100, 4_000)
+  const { handOut, taker, taken } = endless(2)
+  taker.request(100, 4_000)
   handOut.schedule()
   await turn()
   assert.deepEqual(taken, [24, 16])

@@ -3,17 +3,19 @@ import { test } from 'vitest'
 import { manualClock } from 'busbar/testing'
 import { sleep } from '../../../src/core/clock.ts'
 import type { MemberChannel } from '../../../src/transports/rabbitmq/partitions/member-channel.ts'
-import { LimitedEntry } from '../../../src/transports/rabbitmq/connection/limited-entry.ts'
+import { Turns } from '../../../src/core/util/turns.ts'
 import type { LiveConnection } from '../../../src/transports/rabbitmq/connection/live-connection.ts'
 import { Membership } from '../../../src/transports/rabbitmq/partitions/membership.ts'
 import { turn } from '../core/stage.ts'
 
 /** The meeting point of a group with two members, `a` and `b`; the test is the broker and `b`. */
-function meeting() {
+function meeting(topics?: { set: string; has: string[] }) {
   const clock = manualClock()
   const told: string[][] = []
   const errors: unknown[] = []
   const said: string[] = []
+  /** Words for one process alone, with their addresses. */
+  const answered: string[] = []
   /** Answers to the question how many others consume: until it resolves, the broker is slow. */
   let counted: Promise<number | undefined> = Promise.resolve(1)
   /** Each question to the broker waits for this. */
@@ -24,13 +26,18 @@ function meeting() {
     first: 'busbar:t:g',
     clock,
     channel: {
-      enter: () => Promise.resolve(() => undefined),
+      enter: () => Promise.resolve({ address: 'a@here', leave: () => undefined }),
       say: (_first, content) => {
         said.push((JSON.parse(content.toString()) as string[])[0] ?? '')
         return Promise.resolve()
       },
+      answer: (address, content) => {
+        answered.push(`${(JSON.parse(content.toString()) as string[])[0]} to ${address}`)
+        return Promise.resolve()
+      },
     } as Partial<MemberChannel> as MemberChannel,
-    questions: { run: (ask) => turnOf().then(ask) } as Partial<LimitedEntry> as LimitedEntry,
+    questions: { run: (ask) => turnOf().then(ask) } as Partial<Turns> as Turns,
+    topics: topics && { set: () => topics.set, has: (topic) => topics.has.includes(topic) },
     hasOthers: () => counted.then((others) => (others === undefined ? undefined : others > 0)),
     onChange: (members) => void told.push([...members]),
     onLost: () => undefined,
@@ -42,8 +49,10 @@ function meeting() {
     live,
     told,
     said,
+    answered,
     errors,
-    hear: (word: string) => membership.heard(Buffer.from(JSON.stringify([word, 'b']))),
+    hear: (word: string, about?: string, id = 'b') =>
+      membership.heard(Buffer.from(JSON.stringify([word, id, `${id}@there`, about]))),
     wait: (forTurn: () => Promise<void>) => {
       turnOf = forTurn
     },
@@ -158,7 +167,7 @@ test('a broker that does not answer is given up after three seconds', async () =
 })
 
 test('the groups of a process ask no more than so many questions at once, in order', async () => {
-  const questions = new LimitedEntry(16)
+  const questions = new Turns(16)
   const [begun, ends]: [number[], (() => void)[]] = [[], []]
   const all = Array.from({ length: 40 }, (_, group) =>
     questions.run(
@@ -179,4 +188,60 @@ test('the groups of a process ask no more than so many questions at once, in ord
   }
   for (const end of ends) end()
   await Promise.all(all)
+})
+
+test('a question is answered to the one that asks, so that a join costs one answer for each member', async () => {
+  const { clock, membership, live, said, answered, hear } = meeting()
+  const joined = membership.join(live())
+  await clock.advance(0)
+  hear('here')
+  await clock.advance(150)
+  await joined
+  for (const id of ['c', 'd', 'e']) hear('who', undefined, id)
+  hear('ask', undefined, 'stranger')
+  await turn()
+  assert.deepEqual(said, ['who'])
+  assert.deepEqual(answered, ['here to c@there', 'here to d@there', 'here to e@there', 'here to stranger@there'])
+  await membership.leave()
+})
+
+test('where topics share queues, those with fewer topics stand by, and a change is told when it comes', async () => {
+  const topics = { set: '1/100/aa', has: ['t'] }
+  const { clock, membership, live, told, said, hear } = meeting(topics)
+  const joined = membership.join(live())
+  await clock.advance(0)
+  hear('here', '2/200/bb')
+  await clock.advance(150)
+  await joined
+  assert.deepEqual(told, [['b']])
+  topics.set = '2/100/bb'
+  membership.topicsChanged()
+  membership.topicsChanged()
+  assert.deepEqual(told, [['b'], ['a', 'b']])
+  assert.deepEqual(said, ['who', 'here'])
+  hear('here', '3/200/cc')
+  assert.deepEqual(told.at(-1), ['b'])
+  hear('bye')
+  assert.deepEqual(told.at(-1), ['a'])
+  await membership.leave()
+})
+
+test('a member finds out whether another one handles a topic, and says whether it does itself', async () => {
+  const { clock, membership, live, answered, hear } = meeting({ set: '1/1/aa', has: ['mine'] })
+  const joined = membership.join(live())
+  await clock.advance(400)
+  await joined
+  const found = membership.find('theirs')
+  await clock.advance(0)
+  hear('found', 'another')
+  hear('found', 'theirs')
+  assert.equal(await found, true)
+  const missing = membership.find('nobodys')
+  await clock.advance(1_000)
+  assert.equal(await missing, false)
+  hear('find', 'mine')
+  hear('find', 'theirs')
+  assert.deepEqual(answered, ['found to b@there'])
+  await membership.leave()
+  await assert.rejects(membership.find('theirs'), /not among the others/)
 })

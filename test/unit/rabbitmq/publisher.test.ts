@@ -10,6 +10,7 @@ import { NO_HEADERS } from '../../../src/core/message.ts'
 import type { OutgoingMessage } from '../../../src/core/message.ts'
 import type { PublishOutcome } from '../../../src/core/transport.ts'
 import { Router } from '../../../src/transports/rabbitmq/publish/router.ts'
+import { KnownGroups } from '../../../src/transports/rabbitmq/topology/known-groups.ts'
 import { GroupQueues } from '../../../src/transports/rabbitmq/topology/group-queues.ts'
 import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/resolve-options.ts'
@@ -25,7 +26,7 @@ function publisherOn(clock: ManualClock, prerequisites: Partial<Prerequisites> =
   return new RabbitMqPublisher({
     options,
     clock,
-    router: new Router(options, names, clock, new GroupQueues(names)),
+    router: new Router(options, names, clock, new GroupQueues(names, new KnownGroups())),
     events: new BusEvents(silentLogger),
     transportName: 'main',
     prerequisites: {

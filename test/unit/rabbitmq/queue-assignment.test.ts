@@ -57,6 +57,7 @@ test('an assignment whose live has ended waits for the next one', async () => {
       isEnding: false,
       standsByFor: undefined,
       standbyAt: 0,
+      rank: 0,
       isKept: false,
       hasYielded: false,
     }),

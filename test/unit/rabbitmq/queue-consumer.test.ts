@@ -48,6 +48,7 @@ async function consuming({
     prefetch: 10,
     maxHeld: 10,
     isStrict: false,
+    isPerGroup: false,
     bodies,
     options: { noAck, exclusive: false, priority: undefined, consumerTag: undefined, metadata: [] },
     host: {

@@ -6,6 +6,7 @@ import { Router } from '../../../src/transports/rabbitmq/publish/router.ts'
 import { IncomingMessage } from '../../../src/transports/rabbitmq/wire/incoming-message.ts'
 import { readMessage } from '../../../src/transports/rabbitmq/wire/read-message.ts'
 import { wireHeaders } from '../../../src/transports/rabbitmq/wire/client-writer.ts'
+import { KnownGroups } from '../../../src/transports/rabbitmq/topology/known-groups.ts'
 import { GroupQueues } from '../../../src/transports/rabbitmq/topology/group-queues.ts'
 import { Names } from '../../../src/transports/rabbitmq/topology/names.ts'
 import { resolveRabbitMqOptions } from '../../../src/transports/rabbitmq/resolve-options.ts'
@@ -22,7 +23,7 @@ function addressed(headers: Record<string, string>, given: Record<string, unknow
 function addressedWith(properties: MessageProperties, some: Partial<OutgoingMessage>, notes?: CopyNotes) {
   const options = resolveRabbitMqOptions({ properties: () => properties })
   const names = new Names('busbar')
-  const router = new Router(options, names, manualClock(), new GroupQueues(names))
+  const router = new Router(options, names, manualClock(), new GroupQueues(names, new KnownGroups()))
   const frame = new OutgoingFrame()
   const message = { ...frame.message, id: '1', topic: 'orders', type: 'orders', source: 's', ...some }
   const error = router.address(frame, message, notes)

@@ -105,6 +105,7 @@ describe('golden', () => {
   test('the layout of a group', () => {
     assert.equal(deadKeyOf({ order: 'key', partitions: 8 }, 'billing'), 'dead.v2.key8.billing')
     assert.equal(deadKeyOf({ order: 'strict', partitions: 1 }, 'billing'), 'dead.v2.strict.billing')
+    assert.equal(deadKeyOf({ order: 'key', partitions: 8, perGroup: true }, 'billing'), 'dead.v2.group8.billing')
     for (const layout of [
       { order: 'none', partitions: 1 },
       { order: 'strict', partitions: 1 },

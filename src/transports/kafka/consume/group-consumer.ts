@@ -34,7 +34,9 @@ export class GroupConsumer {
   #resuming: Timer | undefined
   #failures = 0
   /** Why nothing comes. */
-  trouble: string | undefined
+  #trouble: string | undefined
+  /** The last that could not be read, when, and whether that was not the first time. */
+  #failed: { readonly text: string; readonly at: number; readonly isRepeated: boolean } | undefined
   /** Why it does not come back: another process would have to go for it, and would come back in turn. */
   stopped: ConfigurationError | undefined
 
@@ -44,6 +46,17 @@ export class GroupConsumer {
     this.#partitions = partitions
     this.#topics = topics
     this.#closing = closing
+  }
+
+  /** Why nothing comes, or why something does not. */
+  get trouble(): string | undefined {
+    if (this.#trouble !== undefined || this.#failed?.isRepeated !== true) return this.#trouble
+    return this.#isRecent(this.#failed.at) ? `a part of it can't be read: ${this.#failed.text}` : undefined
+  }
+
+  /** What could not be read is tried again each second. */
+  #isRecent(at: number): boolean {
+    return this.#context.host.clock.monotonic() - at < 3 * RESUME_MS
   }
 
   get current(): Consumer | undefined {
@@ -92,7 +105,7 @@ export class GroupConsumer {
         ? client.consumer({ ...options.reader, topics, startAt })
         : client.consumer({ ...options.consumer, topics, group: this.#groupId, startAt })
     this.#current = consumer
-    consumer.on('assigned', () => (this.trouble = undefined))
+    consumer.on('assigned', () => (this.#trouble = undefined))
     this.#partitions.follow(consumer)
     void this.#read(consumer)
   }
@@ -105,7 +118,7 @@ export class GroupConsumer {
         if (batch === undefined) return
         last = undefined
         this.#failures = 0
-        this.trouble = undefined
+        this.#trouble = undefined
         this.#arrived(batch)
       } catch (error) {
         if (this.#closing.aborted || this.#current !== consumer) return
@@ -113,7 +126,7 @@ export class GroupConsumer {
         // One that has ended says so again and again.
         if (error === last) return void this.#replace(consumer, error)
         last = error
-        this.#failed(error)
+        this.#couldNotRead(error)
       }
     }
   }
@@ -127,7 +140,10 @@ export class GroupConsumer {
   }
 
   /** A partition can't be read, or something could not be committed: the others go on. */
-  #failed(error: unknown): void {
+  #couldNotRead(error: unknown): void {
+    const at = this.#context.host.clock.monotonic()
+    const isRepeated = this.#failed !== undefined && this.#isRecent(this.#failed.at)
+    this.#failed = { text: error instanceof Error ? error.message : String(error), at, isRepeated }
     this.#context.reports.error(error, `reading for group "${this.#groupId ?? 'of a broadcast'}"`)
     this.#resuming ??= this.#context.host.clock.setTimer(RESUME_MS, () => {
       this.#resuming = undefined
@@ -139,7 +155,7 @@ export class GroupConsumer {
   /** Another one takes its place, after a pause: what kept it from being a member may have passed. */
   async #replace(consumer: Consumer, error: unknown): Promise<void> {
     const { clock } = this.#context.host
-    this.trouble = `its group can't be read: ${error instanceof Error ? error.message : String(error)}`
+    this.#trouble = `its group can't be read: ${error instanceof Error ? error.message : String(error)}`
     await this.#dismiss(consumer)
     const pauseMs = halfRandom(growingDelay(AGAIN, this.#failures++))
     await sleep(clock, pauseMs, this.#closing).catch(() => {})
@@ -155,7 +171,7 @@ export class GroupConsumer {
       [{ path: 'instanceId', message: `must be different in each process: ${problem}, so this one no longer reads` }],
       { cause: error },
     )
-    this.trouble = this.stopped.message
+    this.#trouble = this.stopped.message
     reports.error(this.stopped, `reading for group "${this.#groupId ?? ''}"`)
     await this.#dismiss(consumer)
   }

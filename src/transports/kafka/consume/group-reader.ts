@@ -114,7 +114,8 @@ export class GroupReader implements Reader {
   }
 
   trouble(partitions: Iterable<Partition>): string | undefined {
-    if (this.#consumer.trouble !== undefined) return this.#consumer.trouble
+    const { trouble } = this.#consumer
+    if (trouble !== undefined) return trouble
     for (const partition of partitions) {
       const refusal = this.#commits.refusalOf(partition)
       if (refusal !== undefined)
@@ -144,6 +145,7 @@ export class GroupReader implements Reader {
       subscription.reader = this
       this.#topics.add(subscription)
     }
+    this.#warnings.changed()
     this.#consumer.subscribe()
     return true
   }
@@ -190,6 +192,7 @@ export class GroupReader implements Reader {
     if (this.#topics.size === 0) return
     this.#consumer.current?.pause(partitions.map(placeOf))
     this.#topics.forget(subscription)
+    this.#warnings.changed()
     this.#consumer.subscribe()
     void this.#untilLeft(subscription)
   }

@@ -8,6 +8,8 @@ import type { KafkaSubscription } from './subscription.ts'
 /** Partitions that come so many times within so long come too often. */
 const STORM = 20
 const STORM_MS = 300_000
+/** How long after this process has changed what it reads its partitions come for that reason. */
+const OWN_CHANGE_MS = 10_000
 
 /** What a group is warned of, each once. */
 export class GroupWarnings {
@@ -16,6 +18,7 @@ export class GroupWarnings {
   readonly #groupId: string
   /** When partitions have come. */
   #rebalances: number[] = []
+  #ownChangeAt = -Infinity
 
   constructor(reports: Reports, clock: TransportHost['clock'], groupId: string) {
     this.#reports = reports
@@ -23,9 +26,15 @@ export class GroupWarnings {
     this.#groupId = groupId
   }
 
+  /** This process reads more topics, or fewer: the group gives partitions for that. */
+  changed(): void {
+    this.#ownChangeAt = this.#clock.monotonic()
+  }
+
   /** Members that come and go all the time keep a group from its work. */
   rebalanced(): void {
     const now = this.#clock.monotonic()
+    if (now - this.#ownChangeAt < OWN_CHANGE_MS) return
     this.#rebalances = this.#rebalances.filter((at) => now - at < STORM_MS)
     this.#rebalances.push(now)
     if (this.#rebalances.length < STORM) return

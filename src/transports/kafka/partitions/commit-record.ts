@@ -1,6 +1,7 @@
 import { crc32 } from 'node:zlib'
 import type { AttemptState } from '../../../core/partitions/attempt-state.ts'
 import type { DeliveryHistory } from '../../../core/transport.ts'
+import { packRuns, unpackRuns } from './packed-runs.ts'
 
 /** How the text begins: the name of the format, and its version. */
 const PREFIX = 'bb1.'
@@ -66,7 +67,9 @@ export function emptyRecord(offset: number): CommitRecord {
 }
 
 const HISTORIES: readonly DeliveryHistory[] = ['new', 'returned', 'unknown', 'died']
-const FREE = 1
+const [FREE, PACKED] = [1, 2]
+/** Fewer runs are written as numbers of whole bytes. */
+const LEAST_PACKED = 64
 const [RUNNING, IN_ORDER, HAS_TIME, USED_SHIFT] = [4, 8, 16, 5]
 /** More than that follows in a number of its own. */
 const MANY_USED = 7
@@ -77,7 +80,8 @@ const STEP_MS = 16
 export function encodeRecord(record: CommitRecord): string {
   const { floor, to, claim, open, notes } = record
   const writer = new Writer()
-  writer.number(record.free ? FREE : 0)
+  const packed = open.length < LEAST_PACKED ? undefined : packedIfShorter(open, floor)
+  writer.number((record.free ? FREE : 0) + (packed === undefined ? 0 : PACKED))
   writer.number(floor)
   writer.number(record.topic)
   writer.bytes(Buffer.from(record.owner, 'base64url'), OWNER_BYTES)
@@ -86,10 +90,16 @@ export function encodeRecord(record: CommitRecord): string {
   writer.number(record.partitions)
   writer.number(open.length)
   let at = floor
-  for (const [first, last] of open) {
-    writer.number(first - at)
-    writer.number(last - first)
-    at = last + 1
+  if (packed !== undefined) {
+    writer.number(packed.length)
+    writer.bytes(packed, packed.length)
+    at = (open.at(-1) as OpenRun)[1] + 1
+  } else {
+    for (const [first, last] of open) {
+      writer.number(first - at)
+      writer.number(last - first)
+      at = last + 1
+    }
   }
   writer.number(Math.max(0, to - at))
   writer.number(notes.length)
@@ -123,6 +133,16 @@ export function roomForTimes(notes: readonly OffsetNote[]): number {
     bytes += Math.max(0, BYTES_OF_TIME - taken)
   }
   return bytes
+}
+
+function packedIfShorter(open: readonly OpenRun[], floor: number): Buffer | undefined {
+  const packed = packRuns(open, floor)
+  let [plain, at] = [0, floor]
+  for (const [first, last] of open) {
+    plain += bytesOfNumber(first - at) + bytesOfNumber(last - first)
+    at = last + 1
+  }
+  return packed === undefined || packed.length + bytesOfNumber(packed.length) >= plain ? undefined : packed
 }
 
 function bytesOfNumber(value: number): number {
@@ -164,14 +184,8 @@ function read(reader: Reader): CommitRecord {
   const claim = floor + reader.number()
   const moved = reader.number()
   const partitions = reader.number()
-  const open: OpenRun[] = []
-  let at = floor
-  for (let left = reader.count(); left > 0; left--) {
-    const first = at + reader.number()
-    const last = first + reader.number()
-    open.push([first, last])
-    at = last + 1
-  }
+  const open = (flags & PACKED) === 0 ? readRuns(reader, floor) : readPackedRuns(reader, floor)
+  let at = (open.at(-1)?.[1] ?? floor - 1) + 1
   const to = at + reader.number()
   const notes: OffsetNote[] = []
   const count = reader.count()
@@ -196,6 +210,25 @@ function read(reader: Reader): CommitRecord {
   reader.end()
   if (!Number.isSafeInteger(to) || !Number.isSafeInteger(claim)) throw new UnreadableError()
   return { floor, topic, owner, free: (flags & FREE) !== 0, to, claim, moved, partitions, open, notes }
+}
+
+function readRuns(reader: Reader, floor: number): OpenRun[] {
+  const open: OpenRun[] = []
+  let at = floor
+  for (let left = reader.count(); left > 0; left--) {
+    const first = at + reader.number()
+    const last = first + reader.number()
+    open.push([first, last])
+    at = last + 1
+  }
+  return open
+}
+
+function readPackedRuns(reader: Reader, floor: number): OpenRun[] {
+  const count = reader.number()
+  const open = unpackRuns(reader.bytes(reader.number()), count, floor)
+  if (open === undefined) throw new UnreadableError()
+  return open
 }
 
 /** Not written by this version. */
@@ -231,7 +264,7 @@ class Writer {
 
   #reserve(count: number): void {
     if (this.#at + count <= this.#bytes.length) return
-    this.#bytes = Buffer.concat([this.#bytes, Buffer.allocUnsafe(this.#bytes.length)])
+    this.#bytes = Buffer.concat([this.#bytes, Buffer.allocUnsafe(Math.max(this.#bytes.length, count))])
   }
 }
 

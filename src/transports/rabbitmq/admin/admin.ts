@@ -21,12 +21,13 @@ import { REPLY, replyCode, toBrokerError } from '../errors.ts'
 import { digestOf } from '../consume/foreign-ids.ts'
 import { queuesOf } from '../topology/group-layout.ts'
 import type { GroupLayout } from '../topology/group-layout.ts'
-import { countQueues } from '../topology/group-topology.ts'
+import { countQueues, unbindTopic } from '../topology/group-topology.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import { readMessage } from '../wire/read-message.ts'
 import type { MemberChannel } from '../partitions/member-channel.ts'
 import { countMembers } from '../partitions/membership.ts'
 import type { GroupRegistry } from '../topology/group-registry.ts'
+import { ALL_TOPICS } from '../topology/names.ts'
 import type { Names } from '../topology/names.ts'
 import { PLACES } from '../topology/places.ts'
 import type { GroupRecord, KnownGroups } from '../topology/known-groups.ts'
@@ -116,9 +117,15 @@ export class RabbitMqAdmin implements TransportAdmin {
       )
     return this.#declaring(live, async (declaring) => {
       const infos: GroupInfo[] = []
+      // Of a group whose topics share its queues, all topics have the same counts.
+      const shared = new Map<string, GroupInfo | undefined>()
       for (const record of records) {
-        const info = await this.#infoOf(declaring, record)
-        if (info !== undefined) infos.push(info)
+        const { topic, group, layout } = record
+        const known = layout?.perGroup === true && shared.has(group)
+        const info = known ? shared.get(group) : await this.#infoOf(declaring, record)
+        if (layout?.perGroup === true) shared.set(group, info)
+        if (info !== undefined)
+          infos.push({ ...info, topic, lag: (info.lag ?? 0) + this.#parts.delayed.count(topic, group) })
       }
       return infos
     })
@@ -153,9 +160,14 @@ export class RabbitMqAdmin implements TransportAdmin {
     await this.#discover(live)
     const queues: string[] = []
     await this.#declaring(live, async (declaring) => {
-      for (const record of this.#parts.groups.list())
-        if (record.topic === topic)
-          queues.push(...queuesOf(this.#firstOf(record), await this.#layoutOf(declaring, record)))
+      for (const record of this.#parts.groups.list()) {
+        if (record.topic !== topic) continue
+        if (record.layout?.perGroup === true && this.#hasOtherTopics(record))
+          throw new UnsupportedError(
+            `rabbitmq can't purge "${topic}": the group "${record.group}" has its messages in the same queues as those of its other topics (queues: 'per-group'). Delete the topic from the group, bus.admin().deleteGroup("${topic}", "${record.group}"): its members then dead-letter what is left`,
+          )
+        queues.push(...queuesOf(this.#firstOf(record), await this.#layoutOf(declaring, record)))
+      }
     })
     if (isDeadLetterTopic(topic)) {
       await this.#readers.get(topic)?.close()
@@ -176,20 +188,28 @@ export class RabbitMqAdmin implements TransportAdmin {
   async deleteGroup(topic: string, group: string): Promise<void> {
     const { names, groups, registry } = this.#parts
     const live = await this.#parts.live()
+    await this.#discover(live)
+    const layout = groups.get(topic, group)?.layout
     await this.#told('Forgetting a group', () => registry.remove(live, topic, group))
+    groups.delete(topic, group)
+    const isShared = layout?.perGroup === true
+    // Its queues go with its last topic.
+    const others = this.#hasOtherTopics({ topic, group })
     await this.#declaring(live, async (declaring) => {
-      const first = names.group(topic, group)
+      if (isShared) await unbindTopic(declaring, names, group, topic, layout)
+      if (isShared && others) return
+      const place = isShared ? ALL_TOPICS : topic
+      const first = names.group(place, group)
       // The first queue goes first: where it is, the others must be too.
       const count = await countQueues(declaring, first)
       for (const queue of queuesOf(first, { order: 'key', partitions: count }))
         await declaring.exists((channel) => channel.deleteQueue(queue))
-      if (isPattern(topic))
-        for (const exchange of Object.values(names.spread(topic, group)))
+      if (isShared || isPattern(topic))
+        for (const exchange of Object.values(names.spread(place, group)))
           await declaring.exists((channel) => channel.deleteExchange(exchange))
-      for (let place = 0; place < PLACES; place++)
-        await declaring.exists((channel) => channel.deleteQueue(names.notes(topic, group, place)))
+      for (let each = 0; each < PLACES; each++)
+        await declaring.exists((channel) => channel.deleteQueue(names.notes(place, group, each)))
     })
-    groups.delete(topic, group)
   }
 
   async close(): Promise<void> {
@@ -201,7 +221,10 @@ export class RabbitMqAdmin implements TransportAdmin {
   async #infoOf(declaring: DeclareChannel, record: GroupRecord): Promise<GroupInfo | undefined> {
     const { topic, group } = record
     const layout = await this.#layoutOf(declaring, record)
-    const ours = [...this.#parts.subscriptions].filter(({ spec }) => spec.topic === topic && spec.group === group)
+    const ours = [...this.#parts.subscriptions].filter(
+      ({ nature, spec }) =>
+        spec.group === group && (layout.perGroup === true ? nature.isPerGroup : spec.topic === topic),
+    )
     const partitions: QueueInfo[] = []
     // The broker does not count those that stand by.
     let members = Math.max(0, ...ours.map(({ assignment }) => assignment.memberCount))
@@ -221,7 +244,7 @@ export class RabbitMqAdmin implements TransportAdmin {
     return {
       topic,
       group,
-      lag: sum(partitions.map(({ lag }) => lag)) + this.#parts.delayed.count(topic, group),
+      lag: sum(partitions.map(({ lag }) => lag)),
       inFlight: inFlight.includes(undefined) ? undefined : sum(inFlight.map(Number)),
       ready: sum(partitions.map(({ ready }) => ready)),
       members,
@@ -230,8 +253,15 @@ export class RabbitMqAdmin implements TransportAdmin {
     }
   }
 
-  #firstOf({ topic, group }: GroupRecord): string {
-    return this.#parts.names.group(topic, group)
+  /** Of a group whose topics share its queues. */
+  #hasOtherTopics({ topic, group }: Pick<GroupRecord, 'topic' | 'group'>): boolean {
+    return this.#parts.groups
+      .list()
+      .some((other) => other.group === group && other.topic !== topic && other.layout?.perGroup === true)
+  }
+
+  #firstOf({ topic, group, layout }: GroupRecord): string {
+    return this.#parts.names.group(layout?.perGroup === true ? ALL_TOPICS : topic, group)
   }
 
   /** The layout, as far as it matters here: of a group that others have declared, how many queues there are. */

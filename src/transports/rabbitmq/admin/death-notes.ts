@@ -8,7 +8,7 @@ import { digestOf } from '../consume/foreign-ids.ts'
 import { findDeadKey } from '../topology/group-layout.ts'
 import { fromTimestamp } from '../wire/instant.ts'
 import { readMessage, headersOf } from '../wire/read-message.ts'
-import { unbucketed } from '../topology/names.ts'
+import { ALL_TOPICS, unbucketed } from '../topology/names.ts'
 import type { Names } from '../topology/names.ts'
 import { DEATHS } from '../wire/wire-headers.ts'
 
@@ -76,7 +76,7 @@ export function brokersDeadLetter(source: ConsumeMessage, names: Names, now: num
       group: undefined,
     },
     carried: arrival.carried,
-    groupQueue: first === names.group(topic, group) ? undefined : first,
+    groupQueue: first === names.group(topic, group) || first === names.group(ALL_TOPICS, group) ? undefined : first,
   }
 }
 

@@ -30,7 +30,9 @@ const REDRIVES = 'busbar-redrives'
 /** Tells a message from its copies: a delayed retry begins with the attempts so far, a redriven dead letter at zero. */
 export function noteKey({ message, base }: RabbitMqDelivery): string {
   const redrives = message.headers[REDRIVES]
-  return base === 0 && redrives === undefined ? lastingId(message.id) : `${message.id}#${base}#${redrives ?? ''}`
+  const id = base === 0 && redrives === undefined ? lastingId(message.id) : `${message.id}#${base}#${redrives ?? ''}`
+  // A group of several topics has one queue of notes, and ids are unique within a topic.
+  return `${message.topic}/${id}`
 }
 
 /**

@@ -150,6 +150,17 @@ export function resolveConsumerOptions(
   return Object.freeze(resolved)
 }
 
+/** Throws `ConfigurationError` for options of one topic's own queues, where topics share those of their group. */
+export function checkSharedOptions({ native, topic }: Pick<SubscriptionSpec, 'native' | 'topic'>): void {
+  const reader = new OptionsReader(`native of the consumer of "${topic}"`, native)
+  for (const field of Object.keys(native ?? {}))
+    reader.problem(
+      field,
+      "is for queues of its own, and with queues: 'per-group' the topics of a group share its queues. Leave it out, or give this consumer order: 'none' or 'strict', a pattern, or native.queue",
+    )
+  reader.done()
+}
+
 function readOffset(reader: OptionsReader): StreamOffset | undefined {
   const value = reader.raw('offset')
   if (value === undefined || value === 'first' || value === 'last' || value === 'next') return value

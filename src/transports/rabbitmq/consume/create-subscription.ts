@@ -14,13 +14,15 @@ import { DeletedQueues } from '../topology/deleted-queues.ts'
 import { toBrokerError } from '../errors.ts'
 import { isSameLayout } from '../topology/group-layout.ts'
 import type { GroupLayout } from '../topology/group-layout.ts'
+import { sharedLayout } from '../topology/topology.ts'
+import type { SharedGroup } from './shared-group.ts'
 import type { GroupSpec } from '../topology/group-topology.ts'
 import { QueueAssignment } from '../partitions/queue-assignment.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import type { MemberChannel } from '../partitions/member-channel.ts'
 import { Membership } from '../partitions/membership.ts'
 import type { MembershipParts } from '../partitions/membership.ts'
-import { bindingKeyOf, bindingKeysOf } from '../topology/names.ts'
+import { ALL_TOPICS, bindingKeyOf, bindingKeysOf } from '../topology/names.ts'
 import type { Names } from '../topology/names.ts'
 import type { ResolvedRabbitMqOptions } from '../options.ts'
 import type { ControlPublisher } from '../publish/control-publisher.ts'
@@ -49,22 +51,23 @@ interface Declared {
 
 /**
  * Declares what the subscription consumes and connects its parts. Rejects with `ConfigurationError` for bad `native`
- * options or a group of another shape, and with the broker's refusal.
+ * options or a group of another shape, and with the broker's refusal. `shared`: the topics of a group that share its queues.
  */
 export async function createSubscription(
   spec: SubscriptionSpec,
   sink: DeliverySink,
   parts: SubscribingParts,
+  shared?: SharedGroup,
 ): Promise<RabbitMqSubscription> {
   const native = resolveConsumerOptions(spec, parts.options)
-  const { live, declared } = await declareFirst(spec, native, parts)
+  const { live, declared } = await declareFirst(spec, native, parts, shared)
   const { layout } = declared
   // A key is with one member at a time because its queue is; where the queue is not ours, the order decides how to
   // leave it.
   const isShared = layout === undefined ? !spec.ephemeral && spec.order === 'none' : layout.order === 'none'
   // Queues that exist for one connection only, and streams, which keep no position, need no notes.
   const hasNotes = !spec.ephemeral && !native.noAck && parts.options.declare
-  const notes = hasNotes ? notesOf(spec, parts) : undefined
+  const notes = hasNotes ? notesOf(placeOf(spec, shared), parts) : undefined
   const deleted = layout && new DeletedQueues(parts.host, spec, declared.queues)
   const subscription = new RabbitMqSubscription({
     spec,
@@ -77,16 +80,21 @@ export async function createSubscription(
       partitions: layout?.partitions ?? 1,
       isForeign: native.queue !== undefined && native.offset === undefined,
       isTemporary: spec.ephemeral && native.offset === undefined,
-      groupQueue: isPattern(spec.topic) || native.queue !== undefined ? declared.queues[0] : undefined,
+      // The shared queues of a group are found by its name.
+      groupQueue:
+        shared === undefined && (isPattern(spec.topic) || native.queue !== undefined) ? declared.queues[0] : undefined,
+      isPerGroup: shared !== undefined,
     },
     consumerTimeoutMs: parts.options.consumerTimeoutMs,
     overflowFolder: parts.options.overflowFolder,
+    shared: shared && { topics: shared, taker: shared.taker },
     renewBindings: async () => {
       const current = parts.context.live()
       if (layout === undefined || current === undefined) return 0
-      const { topic, group } = spec
+      const { topic, group } = placeOf(spec, shared)
       const heard = await parts.members.renew(declared.queues[0])
-      return heard + (await parts.declarations.renewBindings(current, { topic, group, layout, options: native }))
+      const bound = await parts.declarations.renewBindings(current, { topic, group, layout, options: native })
+      return heard + bound + ((await shared?.renew()) ?? 0)
     },
     assignment: (host) =>
       new QueueAssignment({
@@ -97,7 +105,8 @@ export async function createSubscription(
             )
             const watched = new Set(consumed.map(({ reader }) => reader.queue))
             const missing = await deleted?.look(again, which, cancelled, host.lostQueues, watched)
-            const now = await declare(spec, native, parts, again, layout && { layout, missing, watched })
+            const now = await declare(spec, native, parts, again, shared, layout && { layout, missing, watched })
+            await shared?.bindAgain(which === 'cancelled')
             deleted?.report()
             if (spec.ephemeral && native.offset === undefined) reportAway(spec, parts.host)
             checkLayout(spec, layout, now.layout)
@@ -110,6 +119,7 @@ export async function createSubscription(
             isEnding: false,
             standsByFor: undefined,
             standbyAt: 0,
+            rank: 0,
             isKept: false,
             hasYielded: false,
           }),
@@ -121,7 +131,9 @@ export async function createSubscription(
           },
           handBack: (assigned) => host.handBack(assigned),
           noteReturned: (assigned) => host.noteReturned(assigned),
-          rebalanced: (assigned, revoked) => reportRebalance(spec, parts.host, assigned, revoked),
+          rebalanced: (assigned, revoked) => {
+            for (const each of shared?.specs ?? [spec]) reportRebalance(each, parts.host, assigned, revoked)
+          },
           failed: (error, doing) =>
             parts.context.failed(toBrokerError(error, `"${spec.topic}" in group "${spec.group}"`), doing),
         },
@@ -129,8 +141,11 @@ export async function createSubscription(
         id: spec.consumerId,
         isShared,
         membership:
-          layout !== undefined && layout.partitions > 1 && parts.options.declare && !native.exclusive
-            ? membershipOf(spec, declared.queues[0] as string, parts)
+          layout !== undefined &&
+          (layout.partitions > 1 || shared !== undefined) &&
+          parts.options.declare &&
+          !native.exclusive
+            ? membershipOf(spec, declared.queues[0] as string, parts, shared)
             : undefined,
       }),
   })
@@ -138,15 +153,21 @@ export async function createSubscription(
   return subscription
 }
 
+/** What names the queues on the broker. */
+function placeOf(spec: SubscriptionSpec, shared: SharedGroup | undefined): SubscriptionSpec {
+  return shared === undefined ? spec : { ...spec, topic: ALL_TOPICS }
+}
+
 async function declareFirst(
   spec: SubscriptionSpec,
   native: ResolvedConsumerOptions,
   parts: SubscribingParts,
+  shared: SharedGroup | undefined,
 ): Promise<{ live: LiveConnection; declared: Declared }> {
   for (;;) {
     const live = await parts.whenUp()
     try {
-      return { live, declared: await declare(spec, native, parts, live) }
+      return { live, declared: await declare(spec, native, parts, live, shared) }
     } catch (error) {
       // The connection was lost meanwhile: that does not answer the question.
       if (live.isOpen) throw toBrokerError(error, `Subscribing group "${spec.group}" to "${spec.topic}"`)
@@ -173,9 +194,10 @@ async function declare(
   native: ResolvedConsumerOptions,
   parts: SubscribingParts,
   live: LiveConnection,
+  shared: SharedGroup | undefined,
   known?: Pick<GroupSpec, 'layout' | 'missing' | 'watched'>,
 ): Promise<Declared> {
-  const { topic, group, order } = spec
+  const { topic, group, order } = placeOf(spec, shared)
   if (native.offset !== undefined && native.queue === undefined)
     return { queues: [await declareStream(spec, native, parts, live)], layout: undefined }
   if (spec.ephemeral && native.queue === undefined)
@@ -185,7 +207,10 @@ async function declare(
   const { queues, layout } = await parts.declarations.group(live, {
     topic,
     group,
-    layout: { order, partitions: order === 'key' ? native.partitions : 1 },
+    layout:
+      shared === undefined
+        ? { order, partitions: order === 'key' ? native.partitions : 1 }
+        : { ...sharedLayout(parts.options), partitions: native.partitions },
     options: native,
     ...known,
   })
@@ -291,6 +316,7 @@ function makeReader(
     maxHeld: shareOf(native.maxBuffered, partitions),
     bodies: host.bodies,
     isStrict: spec.order === 'strict',
+    isPerGroup: host.nature.isPerGroup,
     options: native,
     host,
   })
@@ -313,6 +339,7 @@ function membershipOf(
   spec: SubscriptionSpec,
   first: string,
   { members, host, context }: SubscribingParts,
+  shared: SharedGroup | undefined,
 ): (hooks: Pick<MembershipParts, 'onChange' | 'onLost'> & { readonly isConsumed: () => boolean }) => Membership {
   return ({ isConsumed, ...hooks }) =>
     new Membership({
@@ -321,6 +348,7 @@ function membershipOf(
       channel: members,
       questions: context.questions,
       clock: host.clock,
+      topics: shared?.told,
       hasOthers: async (live) => (isConsumed() ? undefined : (await consumersOf(live, first)) > 0),
       ...hooks,
       onError: (error) => {

@@ -1,8 +1,7 @@
-import type { DeliverySink, SubscriptionSpec } from '../../../core/transport.ts'
-import { CreditBalance } from '../../../core/util/credit-balance.ts'
+import type { SubscriptionSpec } from '../../../core/transport.ts'
 import type { AssignedQueue } from '../partitions/queue-assignment.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
-import type { RabbitMqDelivery } from './delivery.ts'
+import type { QueueConsumer } from './queue-consumer.ts'
 import { aheadLimit } from './queue-share.ts'
 import type { AheadLimit } from './queue-share.ts'
 
@@ -17,28 +16,33 @@ export interface HandOutHost {
   tooLarge(bytes: number, limit: AheadLimit | undefined): void
 }
 
+/** Takes what waits for those who have asked for it. */
+export interface Taker {
+  /** False when nobody has credit left. */
+  readonly hasCredit: boolean
+  /** Takes at most that many messages of a queue; returns how many. */
+  take(reader: QueueConsumer, most: number): number
+  /** Hands out what was taken since the last call. */
+  deliver(): void
+}
+
 /** Hands what waits in the queues of one member to the runtime, which has asked for so many messages and bytes. */
 export class HandOut {
   readonly #spec: SubscriptionSpec
   readonly #options: ResolvedConsumerOptions
-  readonly #sink: DeliverySink
+  readonly #taker: Taker
   readonly #host: HandOutHost
-  readonly #credit = new CreditBalance()
   #isScheduled = false
   /** The queue whose turn is next: one that always begins would take all when little is asked for at a time. */
   #next = 0
   /** What the broker sent ahead has been more than `prefetchBytes`, and was reported. */
   #wasTooLarge = false
 
-  constructor(spec: SubscriptionSpec, options: ResolvedConsumerOptions, sink: DeliverySink, host: HandOutHost) {
+  constructor(spec: SubscriptionSpec, options: ResolvedConsumerOptions, taker: Taker, host: HandOutHost) {
     this.#spec = spec
     this.#options = options
-    this.#sink = sink
+    this.#taker = taker
     this.#host = host
-  }
-
-  request(credit: number, bytes: number): void {
-    this.#credit.add(credit, bytes)
   }
 
   /** Something may be handed out. */
@@ -55,27 +59,19 @@ export class HandOut {
   #handOut(): void {
     if (!this.#host.mayHandOut()) return
     const queues = this.#host.queues()
-    const batch: RabbitMqDelivery[] = []
     // Until no queue has given anything in its turn.
-    for (let empty = 0; empty < queues.length && this.#credit.isLeft;) {
+    for (let empty = 0; empty < queues.length && this.#taker.hasCredit;) {
       if (this.#next >= queues.length) this.#next = 0
-      empty = this.#takeFrom(queues[this.#next++] as AssignedQueue, batch) ? 0 : empty + 1
+      empty = this.#takeFrom(queues[this.#next++] as AssignedQueue) ? 0 : empty + 1
     }
-    if (batch.length > 0) this.#sink.receive(batch)
-    if (!this.#credit.isLeft) this.#watchBytes()
+    this.#taker.deliver()
+    if (!this.#taker.hasCredit) this.#watchBytes()
   }
 
-  #takeFrom({ reader, isLeaving }: AssignedQueue, batch: RabbitMqDelivery[]): boolean {
+  #takeFrom({ reader, isLeaving }: AssignedQueue): boolean {
     // What came without acks exists nowhere else.
     if (isLeaving && !this.#options.noAck) return false
-    let taken = 0
-    for (; taken < PORTION && this.#credit.isLeft; taken++) {
-      const delivery = reader.take()
-      if (delivery === undefined) break
-      this.#credit.spend(delivery.bytes)
-      batch.push(delivery)
-    }
-    return taken > 0
+    return this.#taker.take(reader, PORTION) > 0
   }
 
   /** The broker counts messages, not bytes: it sends as many large ones ahead as small ones. */

@@ -64,6 +64,8 @@ export interface QueueConsumerParts {
   readonly bodies: BodyBudget
   /** Each message of the queue waits for the one before it. */
   readonly isStrict: boolean
+  /** It is a queue of several topics, each with a consumer of its own. */
+  readonly isPerGroup: boolean
   readonly options: Pick<ResolvedConsumerOptions, 'noAck' | 'exclusive' | 'priority' | 'consumerTag' | 'metadata'>
   readonly host: QueueConsumerHost
 }
@@ -138,6 +140,16 @@ export class QueueConsumer implements DeliveryReader {
     this.#prefetch = Math.max(1, Math.floor(this.#prefetch / 4))
   }
 
+  /** Applies to the next consumer. */
+  raisePrefetch(prefetch: number): void {
+    this.#prefetch = Math.max(this.#prefetch, Math.min(65_535, prefetch))
+  }
+
+  /** Everything that the broker may send ahead is here. */
+  get isFull(): boolean {
+    return this.handed + this.held.length >= this.#toldPrefetch && this.#toldPrefetch > 0
+  }
+
   /**
    * Limits what the runtime may have: what runs, and as much again. What is held here instead can be given back at any
    * time.
@@ -171,11 +183,16 @@ export class QueueConsumer implements DeliveryReader {
     const keys = new Set<string | undefined>()
     for (const delivery of this.#window.latest()) {
       if (delivery.state !== 'handed' && delivery.state !== 'settling') continue
-      const { key } = delivery.message
+      const key = this.#keyOf(delivery)
       if (delivery.isWaitingAt(now)) keys.add(key)
       else if (!(this.#parts.isStrict ? keys.size > 0 : key !== undefined && keys.has(key))) return false
     }
     return true
+  }
+
+  /** Where topics share the queue, each has its own keys. */
+  #keyOf({ message: { key, topic } }: RabbitMqDelivery): string | undefined {
+    return key === undefined || !this.#parts.isPerGroup ? key : `${topic}/${key}`
   }
 
   /** Starts to consume. Rejects when the broker refuses. */
@@ -321,6 +338,39 @@ export class QueueConsumer implements DeliveryReader {
     this.handed++
     this.#bound()
     return delivery
+  }
+
+  /**
+   * Like `take`, where messages of several topics wait, and not all of them may be handed out now: at most that many, oldest
+   * first, of those that may. What may not waits here, and so do all later ones of its topic.
+   */
+  takeSome(
+    most: number,
+    mayTake: (delivery: RabbitMqDelivery) => boolean,
+    take: (delivery: RabbitMqDelivery) => void,
+  ): number {
+    if (this.isTurning || this.#consumer?.isWanted !== true) return 0
+    const blocked = new Set<string>()
+    let taken = 0
+    let kept = 0
+    let at = 0
+    for (; at < this.held.length && taken < most && this.handed < this.#maxHanded; at++) {
+      const delivery = this.held[at] as RabbitMqDelivery
+      const { topic } = delivery.message
+      if (!delivery.isKnown) blocked.add(topic)
+      if (blocked.has(topic) || !mayTake(delivery)) {
+        blocked.add(topic)
+        this.held[kept++] = delivery
+        continue
+      }
+      if (!this.#load(delivery)) break
+      delivery.state = 'handed'
+      this.handed++
+      take(delivery)
+      taken++
+    }
+    this.held.splice(kept, at - kept)
+    return taken
   }
 
   #load(delivery: RabbitMqDelivery): boolean {

@@ -1,5 +1,5 @@
 import type { Clock } from '../../../core/clock.ts'
-import type { LimitedEntry } from '../connection/limited-entry.ts'
+import type { Turns } from '../../../core/util/turns.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import type { RabbitMqPublisher } from '../publish/publisher.ts'
 import type { QueueConsumer, ConsumerEnd } from './queue-consumer.ts'
@@ -31,7 +31,7 @@ export interface SubscriptionContext {
    * Lets so many subscriptions of a connection ask the broker at once: each question takes a channel or two for a moment, of
    * those that the connection has left.
    */
-  readonly questions: LimitedEntry
+  readonly questions: Turns
   /** The live connection for consuming. */
   live(): LiveConnection | undefined
   failed(error: unknown, doing: string): void
@@ -61,4 +61,6 @@ export interface QueueNature {
   readonly groupQueue: string | undefined
   /** Made for this subscription, to be deleted with it. */
   readonly isTemporary: boolean
+  /** Its queues are those of all topics of the group (`queues: 'per-group'`). */
+  readonly isPerGroup: boolean
 }

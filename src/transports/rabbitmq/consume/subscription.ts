@@ -16,12 +16,15 @@ import type {
 } from '../../../core/transport.ts'
 import type { AttemptNotes } from './attempt-notes.ts'
 import type { IncomingMessage } from '../wire/incoming-message.ts'
+import type { Taker } from './hand-out.ts'
+import { SingleTaker } from './single-taker.ts'
 import { Attempts } from './attempts.ts'
 import { BodyBudget } from './body-budget.ts'
 import { isMisplaced } from '../partitions/key-bucket.ts'
 import type { ResolvedConsumerOptions } from './consumer-options.ts'
 import { DeclareChannel } from '../topology/declare-channel.ts'
 import { RabbitMqDelivery } from './delivery.ts'
+import { shareOf } from './queue-share.ts'
 import type { DeliveryReader } from './delivery.ts'
 import { lostError } from '../errors.ts'
 import { ForeignIds } from './foreign-ids.ts'
@@ -57,7 +60,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   readonly #context: SubscriptionContext
   readonly #options: ResolvedConsumerOptions
   readonly #sink: DeliverySink
-  readonly #topics: TopicFilter
+  readonly #topics: Pick<TopicFilter, 'topicOf'>
   readonly #attempts: Attempts
   readonly #republisher: Republisher
   readonly #foreignIds: ForeignIds
@@ -67,6 +70,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   readonly #copies: boolean
   readonly readyHere?: () => Promise<number | undefined>
   readonly renewBindings: () => Promise<number>
+  readonly #single: SingleTaker
   readonly #handOut: HandOut
   readonly #turnOvers: TurnOvers
   #wasAsked = false
@@ -88,6 +92,8 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     /** For bodies beyond `prefetchBytes`; undefined: they stay in memory. */
     readonly overflowFolder: string | undefined
     readonly renewBindings: () => Promise<number>
+    /** Where several topics share the queues: which topics' messages these are, and who takes them. */
+    readonly shared?: { readonly topics: Pick<TopicFilter, 'topicOf'>; readonly taker: Taker } | undefined
     readonly assignment: (subscription: RabbitMqSubscription) => QueueAssignment
   }) {
     const { spec, options, context } = parts
@@ -97,7 +103,9 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     this.#context = context
     this.#foreignIds = new ForeignIds(context.salt)
     this.nature = parts.nature
-    this.#topics = new TopicFilter(spec.topic, options.queue !== undefined || options.bindings.length > 0)
+    this.#topics =
+      parts.shared?.topics ?? new TopicFilter(spec.topic, options.queue !== undefined || options.bindings.length > 0)
+    this.#single = new SingleTaker(parts.sink)
     this.#cursor = options.offset === undefined ? undefined : new StreamCursor(options.offset)
     this.#copies = this.#cursor === undefined
     this.#attempts = new Attempts(spec.consumerId, parts.notes, context)
@@ -129,7 +137,7 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
       failed: (error, doing) => context.failed(error, doing),
     })
     const queues = (): readonly AssignedQueue[] => this.assignment.assignedQueues
-    this.#handOut = new HandOut(spec, options, parts.sink, {
+    this.#handOut = new HandOut(spec, options, parts.shared?.taker ?? this.#single, {
       queues,
       mayHandOut: () => !this.#isPaused && !this.#isDrained,
       tooLarge: (bytes, limit) => context.tooLarge(this, bytes, limit, folder !== undefined),
@@ -160,12 +168,16 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
   // --- the contract ----------------------------------------------------------------------------------------------------
 
   request(credit: number, bytes: number): void {
-    this.#handOut.request(credit, bytes)
-    if (!this.#wasAsked) {
-      this.#wasAsked = true
-      this.#wantOrNot()
-    }
+    this.#single.request(credit, bytes)
+    this.begin()
     this.arrived()
+  }
+
+  /** Consumes from now on, except during a pause. */
+  begin(): void {
+    if (this.#wasAsked) return
+    this.#wasAsked = true
+    this.#wantOrNot()
   }
 
   pause(): void {
@@ -212,6 +224,28 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     return { standby, trouble: this.assignment.trouble }
   }
 
+  // --- for a group whose topics share the queues ----------------------------------------------------------------------
+
+  /** With the runtime. */
+  handed(): readonly RabbitMqDelivery[] {
+    return this.assignment.assignedQueues.flatMap(({ reader }) =>
+      reader.unsettled().filter(({ state }) => state === 'handed'),
+    )
+  }
+
+  /** How many messages of that topic are here, and not with the runtime. */
+  waiting(topic: string): number {
+    let count = 0
+    for (const { reader } of this.assignment.assignedQueues)
+      for (const { message } of reader.held) if (message.topic === topic) count++
+    return count
+  }
+
+  raisePrefetch(prefetch: number): void {
+    const { assignedQueues } = this.assignment
+    for (const { reader } of assignedQueues) reader.raisePrefetch(shareOf(prefetch, assignedQueues.length))
+  }
+
   /** Messages waiting in the queues that the broker gives to this member. */
   async #readyHere(): Promise<number | undefined> {
     const live = this.#context.live()
@@ -222,6 +256,8 @@ export class RabbitMqSubscription implements TransportSubscription, LiveSubscrip
     try {
       for (const { reader } of this.assignment.share) {
         const { messageCount, consumerCount } = await declaring.run((channel) => channel.checkQueue(reader.queue))
+        // Of shared queues, it is not known whose messages wait behind those that are here.
+        if (this.nature.isPerGroup && reader.isFull) continue
         // A queue that has sent us nothing and has other consumers has made another one the active consumer.
         if (!reader.hasReceived && consumerCount > 1) waits = true
         else ready += messageCount

@@ -26,6 +26,25 @@ export function assign(partitions: number, members: readonly string[]): readonly
   })
 }
 
+/**
+ * The members that stand by for a partition, in the order in which they should line up: the one that `assign` gives it to when
+ * its owner has gone comes first, so that the broker passes it on to that one.
+ */
+export function standbyLine(
+  partition: number,
+  owners: readonly string[],
+  members: readonly string[],
+): readonly string[] {
+  const owner = owners[partition]
+  // Those have their share before this one is given away.
+  const busy = new Set(owners.slice(0, partition))
+  return members
+    .filter((member) => member !== owner)
+    .map((member) => ({ member, weight: weightOf(member, partition) }))
+    .sort((a, b) => Number(busy.has(a.member)) - Number(busy.has(b.member)) || (a.weight < b.weight ? 1 : -1))
+    .map(({ member }) => member)
+}
+
 function weightOf(member: string, partition: number): string {
   return createHash('sha1').update(`${member}/${partition}`).digest('hex')
 }

@@ -1,7 +1,7 @@
 import type { Channel, ConsumeMessage } from 'amqplib'
 import { closeQuietly } from '../connection/amqp.ts'
 import type { ControlPublisher } from '../publish/control-publisher.ts'
-import { memberKeyOf } from '../topology/names.ts'
+import { groupDigestOf, MEMBER_KEY, memberKeyOf, replyKeyOf, replyKeysOf } from '../topology/names.ts'
 import type { Names } from '../topology/names.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 
@@ -12,11 +12,19 @@ export interface Listener {
   deaf(): void
 }
 
+/** A place in a group. */
+export interface Place {
+  /** What is said to it reaches the members of the group in this process alone. */
+  readonly address: string
+  /** Hears no more. */
+  leave(): void
+}
+
 interface Line {
   readonly live: LiveConnection
   readonly opened: Promise<Channel>
   readonly queue: string
-  /** By the routing key of their group. */
+  /** By the digest of their group. */
   readonly listeners: Map<string, Set<Listener>>
 }
 
@@ -37,39 +45,49 @@ export class MemberChannel {
     this.#publisher = publisher
   }
 
-  /** Hears what is said in the group with that first queue; resolves with a function that stops it. */
-  async enter(live: LiveConnection, first: string, listener: Listener): Promise<() => void> {
+  /** Hears what is said in the group with that first queue. */
+  async enter(live: LiveConnection, first: string, listener: Listener): Promise<Place> {
     const key = memberKeyOf(first)
+    const group = groupDigestOf(key)
     const line = this.#on(live)
     const channel = await line.opened
     if (this.#line !== line) throw new Error('channel closed')
-    const others = line.listeners.get(key)
+    const others = line.listeners.get(group)
     if (others !== undefined) others.add(listener)
     else {
-      line.listeners.set(key, new Set([listener]))
+      line.listeners.set(group, new Set([listener]))
       await channel.bindQueue(line.queue, this.#names.system, key)
     }
-    return () => {
-      const left = line.listeners.get(key)
+    const leave = (): void => {
+      const left = line.listeners.get(group)
       if (left?.delete(listener) !== true || left.size > 0) return
-      line.listeners.delete(key)
+      line.listeners.delete(group)
       if (this.#line === line) channel.unbindQueue(line.queue, this.#names.system, key).catch(() => undefined)
     }
+    return { address: replyKeyOf(line.queue, first), leave }
   }
 
   /** Binds the group with that first queue again, or all groups, which an operator may have unbound. Resolves with their number. */
   async renew(first?: string): Promise<number> {
     const line = this.#line
-    const keys = [...(line?.listeners.keys() ?? [])].filter((key) => first === undefined || key === memberKeyOf(first))
-    if (line === undefined || keys.length === 0) return 0
+    const ours = [...(line?.listeners.keys() ?? [])].filter(
+      (group) => first === undefined || group === groupDigestOf(memberKeyOf(first)),
+    )
+    if (line === undefined || ours.length === 0) return 0
+    const keys = [replyKeysOf(line.queue), ...ours.map((group) => `${MEMBER_KEY}${group}`)]
     const channel = await line.opened
     await Promise.all(keys.map((key) => channel.bindQueue(line.queue, this.#names.system, key)))
     return keys.length
   }
 
-  /** Resolves when the broker has passed it on; no member needs to hear it. */
+  /** Says it to all members of the group. Resolves when the broker has passed it on; no member needs to hear it. */
   async say(first: string, content: Buffer): Promise<void> {
     await this.#publisher.publish(this.#names.system, memberKeyOf(first), content)
+  }
+
+  /** Says it to one place alone. */
+  async answer(address: string, content: Buffer): Promise<void> {
+    await this.#publisher.publish(this.#names.system, address, content)
   }
 
   #on(live: LiveConnection): Line {
@@ -84,6 +102,7 @@ export class MemberChannel {
   async #open(live: LiveConnection, queue: string, line: () => Line): Promise<Channel> {
     const channel = await live.channel(() => this.#end(line()))
     await channel.assertQueue(queue, { exclusive: true, durable: false, autoDelete: true })
+    await channel.bindQueue(queue, this.#names.system, replyKeysOf(queue))
     await channel.consume(queue, (message) => this.#heard(line(), channel, message), { noAck: true })
     return channel
   }
@@ -95,7 +114,7 @@ export class MemberChannel {
       void closeQuietly(channel)
       return
     }
-    const listeners = line.listeners.get(message.fields.routingKey)
+    const listeners = line.listeners.get(groupDigestOf(message.fields.routingKey))
     if (listeners !== undefined) for (const listener of listeners) listener.heard(message.content)
   }
 

@@ -1,23 +1,42 @@
 import { sleep } from '../../../core/clock.ts'
 import type { Clock, Timer } from '../../../core/clock.ts'
-import { TimeoutError } from '../../../core/errors.ts'
+import { ConnectionError, TimeoutError } from '../../../core/errors.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
 import type { Listener, MemberChannel } from './member-channel.ts'
-import type { LimitedEntry } from '../connection/limited-entry.ts'
+import type { Turns } from '../../../core/util/turns.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
+import { sharing } from './topic-set.ts'
 
 /** How long a member has to answer. */
 const ANSWER_MS = 400
 /** Answers come together: this long after the last one, no other is expected. */
 const QUIET_MS = 150
+/** How long a member has to say that it handles a topic. */
+const FIND_MS = 1_000
 /** A broker that is in trouble may not answer at all. Counts from the turn of the question. */
 const ASK_MS = 3_000
 /** Not everybody answered: pauses until they are asked again. */
 const ASK_MIN_MS = 1_000
 const ASK_MAX_MS = 60_000
 
-/** `ask` comes from a process that is not a member. */
-type Word = 'here' | 'who' | 'bye' | 'ask'
+/**
+ * - `who`: a member joins, or asks who is left; the others answer it alone.
+ * - `here`: such an answer; or to all, when what a member handles has changed.
+ * - `bye`: a member leaves.
+ * - `ask`: a process that is no member asks who is there.
+ * - `find`: does another member handle this topic? `found`: the answer of one that does.
+ */
+type Word = 'here' | 'who' | 'bye' | 'ask' | 'find' | 'found'
+
+/** What a member says. */
+interface Said {
+  readonly word: Word
+  readonly id: string
+  /** Where answers go. */
+  readonly address: string | undefined
+  /** `TopicSet` of the member as text; or the topic that it asks for. */
+  readonly about: string | undefined
+}
 
 export interface MembershipParts {
   /** Unique among the members. */
@@ -26,14 +45,16 @@ export interface MembershipParts {
   readonly first: string
   readonly channel: MemberChannel
   /** Lets so many groups of the process ask the broker at once. */
-  readonly questions: LimitedEntry
+  readonly questions: Turns
   readonly clock: Clock
   /**
    * Whether another member consumes the group's first queue. Undefined when this one does: the broker does not count
    * those that stand by.
    */
   readonly hasOthers: (live: LiveConnection) => Promise<boolean | undefined>
-  /** The members known here, sorted, including this one. */
+  /** Which topics this member handles, where all topics of a group share its queues. */
+  readonly topics?: { readonly set: () => string; readonly has: (topic: string) => boolean } | undefined
+  /** The members known here that share the queues, sorted: usually all of them, with this one. */
   readonly onChange: (members: readonly string[]) => void
   /** The others can't be heard any more, and this member must join again. */
   readonly onLost: () => void
@@ -42,21 +63,25 @@ export interface MembershipParts {
 
 /**
  * Lets the members of a group know each other, so that they can share its queues. They speak only when one comes or
- * goes. Nobody watches whether the others live: every member consumes all queues, and the broker gives those of a dead
+ * goes, and answer a question only to the one that asked: a join costs one word and one answer for each member. Nobody watches whether the others live: every member consumes all queues, and the broker gives those of a dead
  * member to another one, which asks who is left when the first message of a queue that is not its own arrives.
  *
  * Two members may have different views. That is harmless: the broker gives each queue to one of them.
  */
 export class Membership implements Listener {
   readonly #parts: MembershipParts
-  #members = new Set<string>()
+  /** By id: what each handles. */
+  #members = new Map<string, string | undefined>()
   #live: LiveConnection | undefined
   #joining: Promise<void> | undefined
   #leave: (() => void) | undefined
   #timer: Timer | undefined
   #waitMs = ASK_MIN_MS
   #asking: Promise<void> | undefined
-  #answers: Set<string> | undefined
+  #address: string | undefined
+  #answers: Map<string, string | undefined> | undefined
+  #sought: { readonly topic: string; readonly found: () => void } | undefined
+  #seeking: Promise<unknown> = Promise.resolve()
   #onAnswer: () => void = () => undefined
   #told = ''
 
@@ -97,9 +122,11 @@ export class Membership implements Listener {
     const { channel, first } = this.#parts
     await this.#inTime(async () => {
       if (this.#live !== live) return
-      const leave = await channel.enter(live, first, this)
-      if (this.#live === live) this.#leave = leave
-      else leave()
+      const place = await channel.enter(live, first, this)
+      if (this.#live === live) {
+        this.#leave = () => place.leave()
+        this.#address = place.address
+      } else place.leave()
     })
     if (this.#live === live) await this.ask()
   }
@@ -129,36 +156,83 @@ export class Membership implements Listener {
   #forget(): void {
     this.#leave?.()
     this.#leave = undefined
+    this.#address = undefined
     this.#live = undefined
     this.#joining = undefined
     this.#asking = undefined
     this.#timer?.cancel()
     this.#timer = undefined
-    this.#members = new Set()
+    this.#members = new Map()
     this.#told = ''
   }
 
-  async #say(word: Word): Promise<void> {
+  async #say(word: Word, about = this.#parts.topics?.set()): Promise<void> {
     const { channel, first, id } = this.#parts
-    await channel.say(first, Buffer.from(JSON.stringify([word, id])))
+    await channel.say(first, wordOf(word, id, this.#address, about))
+  }
+
+  #answer(address: string | undefined, word: Word, about = this.#parts.topics?.set()): void {
+    if (address === undefined) return
+    const { channel, id, onError } = this.#parts
+    channel.answer(address, wordOf(word, id, undefined, about)).catch(onError)
+  }
+
+  /** What this member handles has changed. */
+  topicsChanged(): void {
+    const { id, topics } = this.#parts
+    const set = topics?.set()
+    if (this.#live === undefined || this.#answers !== undefined || this.#members.get(id) === set) return
+    this.#members.set(id, set)
+    // Nobody shares with a member that is alone, and a later one asks.
+    if (this.#members.size > 1) this.#say('here').catch(this.#parts.onError)
+    this.#tell()
+  }
+
+  /** Whether another member handles the topic. Rejects when the others can't be asked. */
+  find(topic: string): Promise<boolean> {
+    // One question at a time: they are rare.
+    const seeking = this.#seeking.catch(() => undefined).then(() => this.#find(topic))
+    this.#seeking = seeking
+    return seeking
+  }
+
+  async #find(topic: string): Promise<boolean> {
+    if (this.#live === undefined) throw new ConnectionError('This member is not among the others now')
+    const { promise, resolve } = Promise.withResolvers<boolean>()
+    const late = this.#parts.clock.setTimer(FIND_MS, () => resolve(false))
+    this.#sought = { topic, found: () => resolve(true) }
+    try {
+      await this.#say('find', topic)
+      return await promise
+    } finally {
+      late.cancel()
+      this.#sought = undefined
+    }
   }
 
   heard(content: Buffer): void {
     const said = parse(content)
     if (said === undefined || said.id === this.#parts.id) return
-    const { word, id } = said
-    if (word === 'ask') {
-      this.#say('here').catch(this.#parts.onError)
-      return
-    }
-    if (word === 'bye') {
-      this.#members.delete(id)
-      this.#answers?.delete(id)
-    } else {
-      this.#members.add(id)
-      this.#answers?.add(id)
-      this.#onAnswer()
-      if (word === 'who') this.#say('here').catch(this.#parts.onError)
+    const { word, id, address, about } = said
+    switch (word) {
+      case 'ask':
+        this.#answer(address, 'here')
+        return
+      case 'find':
+        if (about !== undefined && this.#parts.topics?.has(about) === true) this.#answer(address, 'found', about)
+        return
+      case 'found':
+        if (about === this.#sought?.topic) this.#sought?.found()
+        return
+      case 'bye':
+        this.#members.delete(id)
+        this.#answers?.delete(id)
+        break
+      default:
+        this.#members.set(id, about)
+        this.#answers?.set(id, about)
+        this.#onAnswer()
+        if (word === 'who') this.#answer(address, 'here')
     }
     if (this.#answers === undefined) this.#tell()
   }
@@ -177,7 +251,8 @@ export class Membership implements Listener {
     if (live === undefined) return
     this.#timer?.cancel()
     this.#timer = undefined
-    const answers = new Set([id])
+    const set = this.#parts.topics?.set()
+    const answers = new Map([[id, set]])
     this.#answers = answers
     let hasOthers: boolean | undefined
     try {
@@ -196,6 +271,8 @@ export class Membership implements Listener {
     if (this.#live !== live) return
     this.#members = answers
     this.#tell()
+    // Meanwhile it may have come to handle more.
+    this.topicsChanged()
     if (hasOthers !== true || answers.size > 1) this.#waitMs = ASK_MIN_MS
     else {
       this.#timer = clock.setTimer(this.#waitMs, () => void this.ask().catch(this.#parts.onError))
@@ -203,7 +280,7 @@ export class Membership implements Listener {
     }
   }
 
-  #answered(answers: ReadonlySet<string>): Promise<void> {
+  #answered(answers: ReadonlyMap<string, unknown>): Promise<void> {
     const { clock } = this.#parts
     return new Promise((resolve) => {
       let quiet: Timer | undefined
@@ -224,7 +301,7 @@ export class Membership implements Listener {
   /** Reports the members once they were asked: a part of them would be taken for all. */
   #tell(): void {
     if (this.#live === undefined || !this.#members.has(this.#parts.id)) return
-    const members = [...this.#members].sort()
+    const members = [...sharing(this.#members)].sort()
     const text = members.join('\n')
     if (text === this.#told) return
     this.#told = text
@@ -240,7 +317,7 @@ export async function countMembers(
   first: string,
 ): Promise<number> {
   const members = new Set<string>()
-  const leave = await channel.enter(live, first, {
+  const place = await channel.enter(live, first, {
     heard: (content) => {
       const said = parse(content)
       if (said?.word === 'here') members.add(said.id)
@@ -248,21 +325,30 @@ export async function countMembers(
     deaf: () => undefined,
   })
   try {
-    await channel.say(first, Buffer.from(JSON.stringify(['ask', ''])))
+    await channel.say(first, wordOf('ask', '', place.address, undefined))
     await sleep(clock, ANSWER_MS)
   } finally {
-    leave()
+    place.leave()
   }
   return members.size
 }
 
-function parse(content: Buffer): { readonly word: Word; readonly id: string } | undefined {
+function wordOf(word: Word, id: string, address: string | undefined, about: string | undefined): Buffer {
+  return Buffer.from(JSON.stringify([word, id, address, about]))
+}
+
+const WORDS: ReadonlySet<unknown> = new Set<Word>(['here', 'who', 'bye', 'ask', 'find', 'found'])
+
+function parse(content: Buffer): Said | undefined {
   try {
-    const [word, id] = JSON.parse(content.toString()) as unknown[]
-    return (word === 'here' || word === 'who' || word === 'bye' || word === 'ask') && typeof id === 'string'
-      ? { word, id }
-      : undefined
+    const [word, id, address, about] = JSON.parse(content.toString()) as unknown[]
+    if (!WORDS.has(word) || typeof id !== 'string') return undefined
+    return { word: word as Word, id, address: textOrNone(address), about: textOrNone(about) }
   } catch {
     return undefined
   }
+}
+
+function textOrNone(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined
 }

@@ -1,9 +1,10 @@
 // Longer than most files: which queues are ours, and which we only stand by on, changes with every member that comes or goes.
 import { sleep } from '../../../core/clock.ts'
 import type { Clock, Timer } from '../../../core/clock.ts'
+import { UnsupportedError } from '../../../core/errors.ts'
 import { growingDelay, halfRandom } from '../../../core/util/backoff.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
-import { assign } from './assignment.ts'
+import { assign, standbyLine } from './assignment.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import { REPLY, reasonOf, replyCode } from '../errors.ts'
 import type { Membership, MembershipParts } from './membership.ts'
@@ -20,6 +21,8 @@ export interface AssignedQueue {
   standsByFor: string | undefined
   /** When it may be consumed to stand by, in monotonic ms: its owner must come first in the broker's line. */
   standbyAt: number
+  /** How many members should stand by for it before this one. */
+  rank: number
   /** It came to this member again after it had been given up: no other member wants it. */
   isKept: boolean
   /** It was given up for its owner although it had come to this member. */
@@ -50,6 +53,8 @@ export interface QueueAssignmentHost {
 const PATIENCE_MS = 1_000
 /** Others stand by for a queue only after its owner has had time to consume it. */
 const STANDBY_MS = 3_000
+/** And one after another: the broker passes the queue on to the one that has stood by for longest. */
+const STANDBY_STEP_MS = 100
 const RETRY = { minMs: 100, maxMs: 10_000 } as const
 
 /**
@@ -157,6 +162,11 @@ export class QueueAssignment {
   activated(reader: QueueConsumer): void {
     const assigned = this.#assignedQueueOf(reader)
     if (assigned === undefined || assigned.standsByFor === undefined || this.#membership === undefined) return
+    if (assigned.standsByFor !== this.#owners[assigned.partition]) {
+      // Its owner has said that it goes, and who comes next is known.
+      this.update()
+      return
+    }
     // Its owner has gone, or has lost its connection.
     this.#membership
       .ask()
@@ -349,7 +359,7 @@ export class QueueAssignment {
   }
 
   #standLater(assigned: AssignedQueue): void {
-    assigned.standbyAt = this.#clock.monotonic() + STANDBY_MS
+    assigned.standbyAt = this.#clock.monotonic() + STANDBY_MS + assigned.rank * STANDBY_STEP_MS
   }
 
   async #take(assigned: AssignedQueue, live: LiveConnection | undefined, standsBy = false): Promise<void> {
@@ -399,12 +409,16 @@ export class QueueAssignment {
 
   #share(members: readonly string[], id: string): void {
     const owners = assign(this.assignedQueues.length, members)
-    for (const assigned of this.assignedQueues)
+    for (const assigned of this.assignedQueues) {
+      const rank = standbyLine(assigned.partition, owners, members).indexOf(id)
+      // One that does not share the queues stands by behind all those that do.
+      assigned.rank = rank < 0 ? members.length : rank
       if (owners[assigned.partition] !== this.#owners[assigned.partition]) {
         assigned.isKept = false
         assigned.hasYielded = false
         if (owners[assigned.partition] !== id) this.#standLater(assigned)
       }
+    }
     this.#owners = owners
     this.#owned = new Set(owners.flatMap((owner, partition) => (owner === id ? [partition] : [])))
     this.update()
@@ -413,6 +427,27 @@ export class QueueAssignment {
   #shareUnknown(): void {
     this.#owned = undefined
     this.update()
+  }
+
+  /** Gives up the queues that it keeps although another member owns them: that one is there. */
+  yieldKept(): void {
+    for (const assigned of this.assignedQueues)
+      if (assigned.isKept) {
+        assigned.isKept = false
+        assigned.hasYielded = false
+      }
+    this.update()
+  }
+
+  /** What this member handles has changed. */
+  topicsChanged(): void {
+    this.#membership?.topicsChanged()
+  }
+
+  /** Whether another member handles the topic; rejects when that can't be found out. */
+  async find(topic: string): Promise<boolean> {
+    if (this.#membership === undefined) throw new UnsupportedError('Members of this group do not know each other')
+    return this.#membership.find(topic)
   }
 
   /** Number of members, as far as this one knows them. */

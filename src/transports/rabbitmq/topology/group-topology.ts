@@ -6,9 +6,18 @@ import { declareQueue, inequivalentArgument } from './declare-channel.ts'
 import type { DeclareChannel, Drift } from './declare-channel.ts'
 import type { ResolvedConsumerOptions } from '../consume/consumer-options.ts'
 import { REPLY, replyCode } from '../errors.ts'
-import { deadKeyOf, findDeadKey, isCurrent, queuesOf, reconcile } from './group-layout.ts'
+import { deadKeyOf, findDeadKey, isCurrent, nameOfGroup, queuesOf, reconcile } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
-import { bindingKeyOf, bindingKeysOf, bucketKeysOf, BUCKETS, isTail, partitionQueue, routingKeyOf } from './names.ts'
+import {
+  ALL_TOPICS,
+  bindingKeyOf,
+  bindingKeysOf,
+  bucketKeysOf,
+  BUCKETS,
+  isTail,
+  partitionQueue,
+  routingKeyOf,
+} from './names.ts'
 import type { Names } from './names.ts'
 
 export type QueueType = 'quorum' | 'classic'
@@ -17,6 +26,7 @@ export type QueueArguments = Readonly<Record<string, unknown>>
 
 /** A group to declare. */
 export interface GroupSpec {
+  /** `ALL_TOPICS` for the queues that all topics of the group share; these are bound one by one (`bindTopic`). */
   readonly topic: string
   readonly group: string
   readonly layout: GroupLayout
@@ -57,6 +67,8 @@ export const CONSUMERS_END_MS = 500
 
 /** Effectively no limit: peeking at a queue counts as a delivery, and must never use a message up. */
 const NO_DELIVERY_LIMIT = 1_000_000_000
+/** Requests on one channel that are not answered yet. */
+const BINDINGS_AT_ONCE = 256
 const NOTES_KEPT = 10_000
 const NOTES_KEPT_MS = 7 * 86_400_000
 
@@ -157,7 +169,7 @@ export async function checkGroup(
   const queues = queuesOf(names.group(topic, group), layout)
   for (const queue of queues) {
     if (await declaring.exists((channel) => channel.checkQueue(queue))) continue
-    throw new ConfigurationError(`The group "${group}" of "${topic}"`, [
+    throw new ConfigurationError(nameOfGroup(topic, group), [
       {
         path: 'declare',
         message: `is false, and the queue "${queue}" does not exist. Make the group with a user who may declare, with the same order and partitions`,
@@ -187,7 +199,7 @@ async function declareFirst(
     const drifts = await declareOne(declaring, context, spec, first, wanted)
     if (drifts.length === 0 || wanted.order !== 'key') return { layout: wanted, drifts }
     // Another argument differs, and nothing was said about the layout.
-    return { layout: { order: 'key', partitions: await countQueues(declaring, first) }, drifts }
+    return { layout: { ...wanted, partitions: await countQueues(declaring, first) }, drifts }
   } catch (error) {
     const argument = inequivalentArgument(error)
     if (argument !== DEAD_LETTER_KEY && argument !== 'x-single-active-consumer') throw refusal(error, spec, first)
@@ -199,7 +211,7 @@ async function declareFirst(
         ? [
             { order: 'none', partitions: 1 },
             { order: 'strict', partitions: 1 },
-            { order: 'key', partitions: await countQueues(declaring, first) },
+            { order: 'key', partitions: await countQueues(declaring, first), perGroup: wanted.perGroup },
           ]
         : [current.layout]
     for (const layout of candidates) {
@@ -216,7 +228,7 @@ async function declareFirst(
 function refusal(error: unknown, { topic, group }: GroupSpec, queue: string): unknown {
   const argument = inequivalentArgument(error)
   if (argument === undefined) return error
-  return new ConfigurationError(`The group "${group}" of "${topic}"`, [
+  return new ConfigurationError(nameOfGroup(topic, group), [
     {
       path: 'group',
       message: `can't be used: its queue "${queue}" exists with another ${argument}. It was made by another version of Busbar, or by hand: delete it when it is empty, or use another group or exchange. RabbitMQ says: ${(error as Error).message}`,
@@ -279,7 +291,7 @@ export async function bindGroup(
       Promise.all(keys.map((each) => channel.bindQueue(queue, source, each))),
     )
   }
-  if (queues.length === 1) await bind(first, bindingKeysOf(key))
+  if (queues.length === 1) await bind(first, topic === ALL_TOPICS ? [] : bindingKeysOf(key))
   else {
     // A pattern for any number of words would match messages without a bucket in one queue, and all others twice.
     if (isTail(topic)) source = await declareSpread(declaring, names, topic, group, first)
@@ -287,13 +299,57 @@ export async function bindGroup(
     for (const [partition, queue] of queues.entries())
       // Messages without a bucket come from other publishers; they all go to one queue, and so keep their order.
       await bind(queue, [...(keys[partition] ?? []), ...(partition === 0 && !isTail(topic) ? [key] : [])])
-    if (isTail(topic)) await declaring.run((channel) => channel.bindExchange(source, names.exchangeOf(topic), key))
+    if (isTail(topic) && topic !== ALL_TOPICS)
+      await declaring.run((channel) => channel.bindExchange(source, names.exchangeOf(topic), key))
   }
   for (const { exchange, routingKey = '', arguments: args } of options?.bindings ?? []) {
     await ifExists(declaring, first, (channel) => channel.bindQueue(first, exchange, routingKey, args))
     count++
   }
   return count
+}
+
+/** Leads topics to the queues that all topics of the group share; resolves with the number of bindings. */
+export async function bindTopics(
+  declaring: DeclareChannel,
+  names: Names,
+  group: string,
+  topics: readonly string[],
+  { partitions }: GroupLayout,
+): Promise<number> {
+  const queue = names.group(ALL_TOPICS, group)
+  const spread = names.spread(ALL_TOPICS, group).byBucket
+  const bindings = topics.flatMap((topic) =>
+    bindingKeysOf(bindingKeyOf(topic)).map((key) => ({ source: names.exchangeOf(topic), key })),
+  )
+  for (let at = 0; at < bindings.length; at += BINDINGS_AT_ONCE)
+    await declaring.run((channel) =>
+      Promise.all(
+        bindings
+          .slice(at, at + BINDINGS_AT_ONCE)
+          .map(({ source, key }) =>
+            partitions === 1 ? channel.bindQueue(queue, source, key) : channel.bindExchange(spread, source, key),
+          ),
+      ),
+    )
+  return bindings.length
+}
+
+/** The opposite of `bindTopics`, for one topic. */
+export async function unbindTopic(
+  declaring: DeclareChannel,
+  names: Names,
+  group: string,
+  topic: string,
+  { partitions }: GroupLayout,
+): Promise<void> {
+  const queue = names.group(ALL_TOPICS, group)
+  const spread = names.spread(ALL_TOPICS, group).byBucket
+  const source = names.exchangeOf(topic)
+  for (const key of bindingKeysOf(bindingKeyOf(topic)))
+    await declaring.exists((channel) =>
+      partitions === 1 ? channel.unbindQueue(queue, source, key) : channel.unbindExchange(spread, source, key),
+    )
 }
 
 /** Runs it, unless it fails because that queue does not exist. */

@@ -14,6 +14,9 @@ function fit(name: string): string {
   return name.length <= MAX_NAME ? name : `${name.slice(0, MAX_NAME - 33)}~${digest(name)}`
 }
 
+/** In names of queues: where a topic would be, for a group whose topics share its queues. No topic looks like it. */
+export const ALL_TOPICS = '~'
+
 /** The routing key of a topic: the topic itself, except for the few that are too long for AMQP. */
 export function routingKeyOf(topic: string): string {
   return topic.length <= MAX_ROUTING_KEY ? topic : `~${digest(topic)}`
@@ -27,7 +30,7 @@ export function bindingKeyOf(pattern: string): string {
 
 /** Whether the pattern ends with a wildcard for any number of tokens, and so matches buckets as well. */
 export function isTail(pattern: string): boolean {
-  return pattern.endsWith('>')
+  return pattern.endsWith('>') || pattern === ALL_TOPICS
 }
 
 /** Number of buckets for keys. Must never change: it decides which partition has which key. */
@@ -181,7 +184,24 @@ export function lockOf(queue: string): string {
 /** Routing key for records of groups; no topic looks like it. */
 export const GROUP_KEY = '~group'
 
-/** Routing key for what the members of a group say. */
+/** Routing key for what the members of a group say to all of them. */
+export const MEMBER_KEY = '~member.'
+
 export function memberKeyOf(first: string): string {
-  return `~member.${digest(first)}`
+  return MEMBER_KEY + digest(first)
+}
+
+/** Routing key for what is said to the members of one process in that group. */
+export function replyKeyOf(queue: string, first: string): string {
+  return `~reply.${digest(queue)}.${digest(first)}`
+}
+
+/** Binding key for everything that is said to one process alone. */
+export function replyKeysOf(queue: string): string {
+  return `~reply.${digest(queue)}.*`
+}
+
+/** Which group a word is for, by the routing key of one of these two kinds. */
+export function groupDigestOf(routingKey: string): string {
+  return routingKey.slice(routingKey.lastIndexOf('.') + 1)
 }

@@ -2,6 +2,7 @@ import { sleep } from '../../../core/clock.ts'
 import type { Clock } from '../../../core/clock.ts'
 import { ConfigurationError, TimeoutError } from '../../../core/errors.ts'
 import type { OutgoingMessage } from '../../../core/message.ts'
+import { isPattern } from '../../../core/topic.ts'
 import { settledWithin } from '../../../core/util/settled-within.ts'
 import type { GroupDeclaration, Purpose, ResolvedRabbitMqOptions } from '../options.ts'
 import { hasQuorumQueues, serverInfo } from '../connection/amqp.ts'
@@ -14,11 +15,12 @@ import { declareDelayExchange, hasDelayPlugin } from '../delays/delay-plugin.ts'
 import { REPLY, replyCode } from '../errors.ts'
 import { declareExchanges, declareQueuesExchange, declareTopology } from './exchanges.ts'
 import type { GroupQueues } from './group-queues.ts'
-import { queuesOf } from './group-layout.ts'
+import { nameOfGroup, queuesOf } from './group-layout.ts'
 import type { GroupLayout } from './group-layout.ts'
 import type { GroupRegistry } from './group-registry.ts'
 import {
   bindGroup,
+  bindTopics,
   checkGroup,
   countQueues,
   declareGroup,
@@ -29,6 +31,7 @@ import {
 import type { DeclaredGroup, GroupSpec, QueueArguments, QueueType } from './group-topology.ts'
 import type { KnownGroups } from './known-groups.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
+import { ALL_TOPICS } from './names.ts'
 import type { Names } from './names.ts'
 import { isNodeAway } from './places.ts'
 import type { Prerequisites } from '../publish/preparation.ts'
@@ -44,6 +47,8 @@ const MAX_REPORTED = 10_000
 /** To declare again what all groups share. */
 const SHARED_REQUESTS = 9
 const REQUESTS_PER_RUNG = 4
+/** A list of groups that was read so long ago is as good as a new one, for the start of many consumers. */
+const LISTED_MS = 5_000
 const REGISTER_MS = 5_000
 const REGISTER_AGAIN_MS = 1_000
 
@@ -73,6 +78,12 @@ export interface TopologyParts {
 /** What one connection has declared. Valid only for that connection, since a broker may come back empty. */
 class Known {
   readonly declaring: DeclareChannel
+  /** Topics that share the queues of their groups, as `<topic>:<group>`: those that are in the list of groups. */
+  listed: Promise<Set<string>> | undefined
+  /** When it was read, in monotonic ms. */
+  listedAt = -Infinity
+  /** By group: refuses it if all of its topics share its queues. */
+  readonly perTopic = new Map<string, Promise<void>>()
   readonly storages = new Map<string, Promise<void> | 'there'>()
   /** Dead-letter topics whose queue no longer takes messages; true when it was found to be missing. */
   readonly gone: Map<string, boolean>
@@ -85,6 +96,18 @@ class Known {
     this.declaring = declaring
     this.gone = gone
   }
+}
+
+/** Whether the topic of such a new group shares the queues of the group with its other topics. */
+export function sharesQueues(
+  { queues }: Pick<ResolvedRabbitMqOptions, 'queues'>,
+  { topic, order }: { readonly topic: string; readonly order: GroupLayout['order'] },
+): boolean {
+  return queues === 'per-group' && order === 'key' && !isPattern(topic)
+}
+
+export function sharedLayout({ partitions }: Pick<ResolvedRabbitMqOptions, 'partitions'>): GroupLayout {
+  return { order: 'key', partitions, perGroup: true }
 }
 
 /** Everything that the transport declares on the broker: once for each connection, when first needed. */
@@ -160,11 +183,95 @@ export class Topology implements Prerequisites {
         { path: 'group', message: `can't have this name: "${first}" is the stream of the topic` },
       ])
     const declared = await this.#declareGroup(live, spec)
-    groups.set(topic, group, declared.layout)
+    if (topic !== ALL_TOPICS) groups.set(topic, group, declared.layout)
     this.#report(declared.drifts)
     // A member that misses a queue of its own reports that itself.
     if (spec.missing === undefined && declared.restored.length > 0) onRestored(topic, group, declared.restored)
     return declared
+  }
+
+  /**
+   * Leads topics of the group to the queues that its topics share, which exist. Rejects with `ConfigurationError` for a topic that
+   * has queues of its own. `isDeleted`: the group may have been deleted, and its topics taken from the list, on this connection.
+   */
+  async topicsOfGroup(
+    live: LiveConnection,
+    group: string,
+    topics: readonly string[],
+    layout: GroupLayout,
+    isDeleted = false,
+  ): Promise<number> {
+    const { names, options, groups } = this.#parts
+    const know = (): void => {
+      for (const topic of topics) groups.set(topic, group, layout)
+    }
+    if (!options.declare) {
+      know()
+      return 0
+    }
+    const listed = await this.#listed(live, isDeleted ? 0 : Infinity)
+    const declaring = new DeclareChannel(live)
+    try {
+      // A topic in the list has no queues of its own.
+      const newTopics = topics.filter((topic) => !listed.has(`${topic}:${group}`))
+      for (const topic of newTopics) await this.#refuseIfThere(declaring, topic, group)
+      const count = await this.#withExchanges(declaring, () => bindTopics(declaring, names, group, topics, layout))
+      await Promise.all(newTopics.map((topic) => this.#register(topic, group, layout)))
+      for (const topic of newTopics) listed.add(`${topic}:${group}`)
+      know()
+      return count
+    } finally {
+      await declaring.close()
+    }
+  }
+
+  /** Whether the topic shares the queues of the group with others, as its members declared it a moment ago or earlier. */
+  async isSharing(live: LiveConnection, topic: string, group: string): Promise<boolean> {
+    return this.#parts.options.declare && (await this.#listed(live, LISTED_MS)).has(`${topic}:${group}`)
+  }
+
+  /** Not read longer ago than that. */
+  #listed(live: LiveConnection, maxAgeMs: number): Promise<Set<string>> {
+    const known = this.#of(live)
+    const now = this.#parts.clock.monotonic()
+    if (known.listed === undefined || now - known.listedAt >= maxAgeMs) {
+      known.listed = this.#sharingTopics(live)
+      known.listedAt = now
+    }
+    return known.listed
+  }
+
+  async #sharingTopics(live: LiveConnection): Promise<Set<string>> {
+    const records = await this.#parts.registry.list(live).catch((error: unknown) => {
+      if (!live.isOpen) throw error
+      // Without the list every topic is looked for, and listed once more.
+      return []
+    })
+    const found = new Set<string>()
+    for (const { topic, group, layout } of records) if (layout?.perGroup === true) found.add(`${topic}:${group}`)
+    return found
+  }
+
+  /** One group has one form, or its messages would be in two places. */
+  async #refuseIfThere(declaring: DeclareChannel, topic: string, group: string): Promise<void> {
+    const queue = this.#parts.names.group(topic, group)
+    if (!(await declaring.exists((channel) => channel.checkQueue(queue)))) return
+    const isPerGroup = topic === ALL_TOPICS
+    const rest = isPerGroup
+      ? `all of its topics share its queues ("${queue}"), so its members need queues: 'per-group' too`
+      : `has queues of its own ("${queue}"), so its members need queues: 'per-topic', or the order of those. To change it, let its members handle what waits, and delete it: bus.admin().deleteGroup("${topic}", "${group}")`
+    throw new ConfigurationError(nameOfGroup(topic, group), [{ path: 'queues', message: rest }])
+  }
+
+  #refusePerGroup(live: LiveConnection, declaring: DeclareChannel, group: string): Promise<void> {
+    const { perTopic } = this.#of(live)
+    let refusing = perTopic.get(group)
+    if (refusing === undefined) {
+      refusing = this.#refuseIfThere(declaring, ALL_TOPICS, group)
+      perTopic.set(group, refusing)
+      refusing.catch(() => perTopic.delete(group))
+    }
+    return refusing
   }
 
   async #declareGroup(live: LiveConnection, spec: GroupSpec): Promise<DeclaredGroup> {
@@ -173,11 +280,20 @@ export class Topology implements Prerequisites {
     const declaring = new DeclareChannel(live)
     try {
       if (!options.declare) return await checkGroup(declaring, names, spec)
+      if (options.queues === 'per-topic') await this.#refusePerGroup(live, declaring, spec.group)
+      else if (spec.topic !== ALL_TOPICS && (await this.isSharing(live, spec.topic, spec.group)))
+        throw new ConfigurationError(nameOfGroup(spec.topic, spec.group), [
+          {
+            path: 'order',
+            message: `exists in the queues that all topics of the group share, which does not keep order "${spec.layout.order}". Consume it with order "key", use another group, or delete it with its messages: bus.admin().deleteGroup("${spec.topic}", "${spec.group}")`,
+          },
+        ])
       const context = { clock, names, queueType: this.queueType, quorumArguments, deliveryLimit }
       const declared = await this.#withExchanges(declaring, () => declareGroup(declaring, context, spec))
       const { isNew, restored } = declared
       const existed = !isNew || (restored.length > 0 && (await this.#isListed(live, spec)))
-      if (!existed) await this.#register(spec.topic, spec.group, declared.layout)
+      // Where topics share queues, each topic is listed, and not the queues.
+      if (!existed && spec.topic !== ALL_TOPICS) await this.#register(spec.topic, spec.group, declared.layout)
       // Delayed copies may be on their way to queues that were made again.
       if (spec.missing !== undefined || restored.length > 0)
         await declaring.exists((channel) =>
@@ -193,7 +309,10 @@ export class Topology implements Prerequisites {
   async #isListed(live: LiveConnection, spec: GroupSpec): Promise<boolean> {
     try {
       const records = await this.#parts.registry.list(live)
-      return records.some(({ topic, group }) => topic === spec.topic && group === spec.group)
+      return records.some(
+        ({ topic, group, layout }) =>
+          group === spec.group && (topic === spec.topic || (spec.topic === ALL_TOPICS && layout?.perGroup === true)),
+      )
     } catch {
       return true
     }
@@ -260,8 +379,11 @@ export class Topology implements Prerequisites {
     const { names, options } = this.#parts
     if (!options.declare) return 0
     const declaring = new DeclareChannel(live)
-    const queues = queuesOf(names.group(spec.topic, spec.group), spec.layout)
+    const { topic, group, layout } = spec
     try {
+      if (topic !== ALL_TOPICS && layout.perGroup === true)
+        return await this.#withExchanges(declaring, () => bindTopics(declaring, names, group, [topic], layout))
+      const queues = queuesOf(names.group(topic, group), layout)
       return await this.#withExchanges(declaring, () => bindGroup(declaring, names, spec, queues))
     } finally {
       await declaring.close()
@@ -282,13 +404,16 @@ export class Topology implements Prerequisites {
 
   /** Declares the groups that must exist whether they have members or not. */
   async standingGroups(live: LiveConnection, groups: readonly Required<GroupDeclaration>[]): Promise<void> {
-    for (const { topic, group, order, arguments: args } of groups) {
-      const { queues } = await this.group(live, {
-        topic,
+    const { options } = this.#parts
+    for (const { topic, group, order = 'key', arguments: args } of groups) {
+      const isShared = sharesQueues(options, { topic, order })
+      const { queues, layout } = await this.group(live, {
+        topic: isShared ? ALL_TOPICS : topic,
         group,
-        layout: { order: order ?? 'key', partitions: order === 'key' ? this.#parts.options.partitions : 1 },
+        layout: isShared ? sharedLayout(options) : { order, partitions: order === 'key' ? options.partitions : 1 },
         options: { arguments: args },
       })
+      if (isShared) await this.topicsOfGroup(live, group, [topic], layout)
       // Its members may not be allowed to do that.
       await this.#bindAlone(this.#of(live).declaring, queues)
     }
@@ -334,13 +459,17 @@ export class Topology implements Prerequisites {
   copyGroup(live: LiveConnection, message: OutgoingMessage): Promise<void> | undefined {
     const { queues } = this.#parts
     const first = queues.firstOf(message)
-    return queues.isKnown(first) ? undefined : this.#countQueues(live, first)
+    return queues.isKnown(first) ? undefined : this.#countQueues(live, message, first)
   }
 
-  async #countQueues(live: LiveConnection, first: string): Promise<void> {
+  async #countQueues(live: LiveConnection, { topic, group = '' }: OutgoingMessage, first: string): Promise<void> {
+    const { groups, names, queues } = this.#parts
     const declaring = new DeclareChannel(live)
     try {
-      this.#parts.queues.learn(first, Math.max(1, await countQueues(declaring, first)))
+      const count = await countQueues(declaring, first)
+      const shared = count > 0 ? 0 : await countQueues(declaring, names.group(ALL_TOPICS, group))
+      if (shared > 0) groups.set(topic, group, { order: 'key', partitions: shared, perGroup: true })
+      queues.learn(shared > 0 ? names.group(ALL_TOPICS, group) : first, Math.max(1, count, shared))
     } finally {
       await declaring.close()
     }

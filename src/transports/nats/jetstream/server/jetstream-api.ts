@@ -2,7 +2,7 @@ import type { Msg } from '@nats-io/transport-node'
 import { ERR, JetStreamError, toBusbarError } from '../../errors.ts'
 import type { ConsumerConfig, ConsumerInfo, StoredNative, StreamConfig, StreamInfo } from './jetstream-types.ts'
 import type { Session } from '../../connection/session.ts'
-import { Turns } from './turns.ts'
+import { Turns } from '../../../../core/util/turns.ts'
 
 interface Asking {
   readonly repeat?: boolean

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { Turns } from '../../../src/transports/nats/jetstream/server/turns.ts'
+import { Turns } from '../../../src/core/util/turns.ts'
 
 test('turns: few calls run at once, the others in order, whatever becomes of those before', async () => {
   const turns = new Turns(2)

@@ -1,4 +1,4 @@
-import { Queue } from '../../../../core/util/queue.ts'
+import { Queue } from './queue.ts'
 
 /** Lets a bounded number of calls be in progress at once; the others wait for their turn, in order. */
 export class Turns {
