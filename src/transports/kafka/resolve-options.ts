@@ -158,13 +158,14 @@ function readConnection(
   }
 }
 
-/** What moves there does so in a transaction. */
-function readRetryTopics(reader: OptionsReader): boolean {
-  const hasTransactions = reader.boolean('transactions', true)
-  const retryTopics = reader.boolean('retryTopics', hasTransactions)
-  if (retryTopics && !hasTransactions)
+/** What moves there does so in a transaction. Undefined: the default. */
+function readRetryTopics(reader: OptionsReader): boolean | undefined {
+  const isGiven = reader.has('retryTopics')
+  const retryTopics = reader.boolean('retryTopics', true)
+  if (reader.boolean('transactions', true)) return isGiven ? retryTopics : undefined
+  if (isGiven && retryTopics)
     reader.problem('retryTopics', 'needs transactions: leave out one of retryTopics: true and transactions: false')
-  return retryTopics && hasTransactions
+  return false
 }
 
 function readFetch(reader: OptionsReader): ResolvedKafkaOptions['reader'] {
