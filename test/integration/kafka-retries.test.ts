@@ -32,7 +32,11 @@ interface Member {
 }
 
 async function start(topic: string, handler: Handler, options: ConsumeOptions = {}, partitions = 1): Promise<Member> {
-  const bus = createBus({ service: 'shop', logger: false, transport: kafka({ ...QUICK, partitions, url: broker.url }) })
+  const bus = createBus({
+    service: 'shop',
+    logger: false,
+    transport: kafka({ ...QUICK, partitions, url: broker.url, retryTopics: true }),
+  })
   const problems: unknown[] = []
   bus.events.on('error', ({ error }) => problems.push(error))
   bus.events.on('warning', ({ code }) => problems.push(code))

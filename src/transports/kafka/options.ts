@@ -111,7 +111,8 @@ export interface KafkaOptions {
 
   /**
    * Whether messages that wait for a retry or for their time move to a topic of their group, `<topic>.<group>.retry`, when the commit of
-   * their partition has little room for them. They move in transactions. Without it, some 330 long retries hold up a partition. Default true.
+   * their partition has little room for them. They move in transactions, which need replicas (see the page). Without it, some 330 long
+   * retries hold up a partition. Default: true for topics with several replicas.
    */
   readonly retryTopics?: boolean | undefined
 
@@ -165,7 +166,8 @@ export interface ResolvedKafkaOptions {
   readonly partitions: readonly PartitionRule[]
   readonly replicationFactor: number | undefined
   readonly topicConfigs: Readonly<Record<string, string>>
-  readonly retryTopics: boolean
+  /** Undefined: for topics with several replicas. */
+  readonly retryTopics: boolean | undefined
   readonly group: string | undefined
   readonly revokeTimeoutMs: number
   readonly commitIntervalMs: number

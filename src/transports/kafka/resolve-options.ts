@@ -110,7 +110,7 @@ export function resolveKafkaOptions(options: KafkaOptions | undefined): Resolved
     partitions: readPartitions(reader),
     replicationFactor: reader.integer('replicationFactor', undefined, { min: 1, max: 32_767 }),
     topicConfigs: { ...sizeConfigs(maxMessageBytes), ...readConfigs(reader) },
-    retryTopics: reader.boolean('retryTopics', true),
+    retryTopics: reader.has('retryTopics') ? reader.boolean('retryTopics', true) : undefined,
     group: reader.string('group', undefined),
     revokeTimeoutMs,
     commitIntervalMs: reader.integer('commitIntervalMs', DEFAULTS.commitIntervalMs),

@@ -47,6 +47,19 @@ describe('retries with long delays', () => {
     await world.sim.run(process.close())
   })
 
+  it('stay in the record by default where a topic has one replica, with no error', async () => {
+    const world = new RetryWorld()
+    world.retryTopics = undefined
+    world.handler = failing(1)
+    await world.publish(numbers(250))
+    const process = await world.start('a')
+    await world.until(() => world.handled.length === 500, 2 * MINUTE)
+    expect(world.hasRetryTopic).toBe(false)
+    expect(process.errors()).toEqual([])
+    await world.sim.run(process.close())
+    expect(world.committed()).toBe(250)
+  })
+
   it('keep their attempts and positions when they fail again and again', async () => {
     const world = new RetryWorld()
     world.handler = (_value, attempt) => (attempt <= 4 ? { type: 'nack', delayMs: MINUTE } : { type: 'ack' })

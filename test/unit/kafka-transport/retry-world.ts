@@ -40,6 +40,8 @@ export class RetryWorld {
   handler: Handler = () => ({ type: 'ack' })
   /** Why no topic can be made. */
   refused: Error | undefined
+  /** The option; undefined as it is by default. */
+  retryTopics: boolean | undefined = true
 
   constructor(options: { readonly seed?: number; readonly partitions?: number } = {}) {
     this.sim = new ConsumerSim({ brokers: 1, seed: options.seed ?? 1 })
@@ -225,7 +227,7 @@ export class ReaderProcess {
       revokeTimeoutMs: 20_000,
       maxMessageBytes: 1_000_000,
       createTopics: true,
-      retryTopics: true,
+      retryTopics: world.retryTopics,
       topicConfigs: {},
       partitions: [],
       transactionTimeoutMs: 10_000,

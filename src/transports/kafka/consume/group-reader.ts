@@ -74,7 +74,7 @@ export class GroupReader implements Reader {
       tooLarge: (partition, maxCharacters) => this.#warnings.recordsTooLarge(partition, maxCharacters),
       cut: (partition) => this.#warnings.recordCut(partition),
     })
-    if (groupId !== undefined && context.options.retryTopics)
+    if (groupId !== undefined && context.options.retryTopics !== false)
       this.retries = new GroupRetries({
         context,
         groupId,

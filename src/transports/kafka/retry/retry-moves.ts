@@ -8,6 +8,7 @@ import type { Delayed, Partition, PartitionDelivery } from '../partitions/partit
 import { CopyDelivery } from './copy-delivery.ts'
 import { retryCopy } from './retry-copy.ts'
 import { logFor } from './retry-topic.ts'
+import { StaysError } from './retry-topics.ts'
 
 /** What is due sooner stays where it is: moving takes some of that time. */
 const LEAST_MS = 1_000
@@ -50,6 +51,8 @@ export class RetryMoves {
   readonly #held = new Set<Partition>()
   #isRunning = false
   #restsUntil = -Infinity
+  /** Topics whose messages stay where they are. */
+  readonly #staying = new Set<string>()
 
   constructor(host: RetryMovesHost) {
     this.#host = host
@@ -62,7 +65,8 @@ export class RetryMoves {
     if (history === 'unknown' || history === 'died') return false
     // A copy that waits for its own time takes hardly any room. One that has failed again goes to the end.
     if (owner.source !== undefined) return !isAsRead
-    return (owner.delayed.size >= FEW || owner.isTight) && this.#host.topicOf(owner) !== undefined
+    if (owner.delayed.size < FEW && !owner.isTight) return false
+    return !this.#staying.has(owner.topic) && this.#host.topicOf(owner) !== undefined
   }
 
   add(waiting: Waiting): void {
@@ -125,7 +129,8 @@ export class RetryMoves {
       await this.#host.prepare(this.#host.topicOf(partition) ?? '', partition)
       return true
     } catch (error) {
-      if (partition.mine) this.#refused(partition, error)
+      if (error instanceof StaysError) this.#staying.add(partition.origin.topic)
+      else if (partition.mine) this.#refused(partition, error)
       return false
     }
   }

@@ -8,6 +8,11 @@ import { isRetryTopic, LOGS } from './retry-topic.ts'
 const COPY_ROOM_BYTES = 65_536
 const MiB = 1_048_576
 
+/** Nothing of this topic moves, because a transaction of it could be lost halfway with its only broker. */
+export class StaysError extends Error {
+  override name = 'StaysError'
+}
+
 /** Retry topics on the broker: which ones there are, and making one when it is first needed. */
 export class RetryTopics {
   readonly #context: KafkaContext
@@ -39,8 +44,10 @@ export class RetryTopics {
   async ensure(name: string, source: { readonly topic: string; readonly index: number }): Promise<void> {
     if (source.index < (this.#known.get(name) ?? 0)) return
     const [info] = await this.#admin.topics.describe([source.topic])
+    const replicas = info?.partitions[0]?.replicas.length
+    if (replicas === 1 && this.#context.options.retryTopics === undefined) throw new StaysError()
     const count = Math.max(info?.partitions.length ?? 0, source.index + 1)
-    await this.#make(name, count, info?.partitions[0]?.replicas.length)
+    await this.#make(name, count, replicas)
     this.#known.set(name, count)
     this.#context.topics.found(name)
   }
