@@ -23,8 +23,8 @@ export interface FlowReport {
   readonly handledAgain: number
   readonly produceStallMs: number
   readonly consumeStallMs: number
-  /** From the call of `send` until it is settled: of a hundred records, one took longer. */
-  readonly sendP99Ms: number
+  /** Of a hundred pauses between two confirmations of a partition, one was longer. */
+  readonly producePauseP99Ms: number
 }
 
 export interface Records {
@@ -42,7 +42,7 @@ export function account({
   outcomes,
   handled,
   logged,
-}: Records): Omit<FlowReport, 'reordered' | 'produceStallMs' | 'consumeStallMs' | 'sendP99Ms'> {
+}: Records): Omit<FlowReport, 'reordered' | 'produceStallMs' | 'consumeStallMs' | 'producePauseP99Ms'> {
   const of = (outcome: Outcome) => [...outcomes].filter((each) => each[1] === outcome).map(([id]) => id)
   const confirmed = of('confirmed')
   const failed = [...of('not-sent'), ...of('rejected')]

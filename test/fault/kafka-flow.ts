@@ -47,7 +47,6 @@ export class KafkaFlow {
   readonly #produceStalls = new StallWatch()
   readonly #consumeStalls = new StallWatch()
   readonly #settling: Promise<void>[] = []
-  readonly #sendMs: number[] = []
   /** By partition and key. */
   readonly #lastHandled = new Map<string, number>()
   readonly #members = new Map<Consumer, { readonly cluster: Cluster; readonly ended: Promise<void> }>()
@@ -192,7 +191,6 @@ export class KafkaFlow {
   #sendOne(): void {
     const id = this.#next++
     const partition = id % this.partitions
-    const calledAt = performance.now()
     const sent = this.producer.send({ topic: this.topic, key: `k${id % KEYS}`, value: String(id), partition })
     const settled = sent.then(
       () => {
@@ -201,7 +199,7 @@ export class KafkaFlow {
       },
       (error: KafkaError) => void this.outcomes.set(id, error.outcome),
     )
-    this.#settling.push(settled.then(() => void this.#sendMs.push(performance.now() - calledAt)))
+    this.#settling.push(settled)
   }
 
   #handle(partition: number, id: number): void {
@@ -230,12 +228,7 @@ export class KafkaFlow {
       reordered: this.#reordered,
       produceStallMs: Math.round(this.#produceStalls.longestMs),
       consumeStallMs: Math.round(this.#consumeStalls.longestMs),
-      sendP99Ms: Math.round(percentile(this.#sendMs, 0.99)),
+      producePauseP99Ms: Math.round(this.#produceStalls.p99Ms),
     }
   }
-}
-
-function percentile(values: readonly number[], share: number): number {
-  const sorted = Float64Array.from(values).toSorted()
-  return sorted[Math.floor(sorted.length * share)] ?? 0
 }

@@ -6,6 +6,7 @@ export class StallWatch {
   readonly #now: () => number
   readonly #progressedAt = new Map<string, number>()
   #healthySince: number | undefined
+  readonly #pauses: number[] = []
   #longestMs = 0
   #longestLane = ''
 
@@ -15,6 +16,12 @@ export class StallWatch {
 
   get longestMs(): number {
     return this.#longestMs
+  }
+
+  /** Of a hundred pauses between two steps of a lane, one was longer. */
+  get p99Ms(): number {
+    const sorted = Float64Array.from(this.#pauses).toSorted()
+    return sorted[Math.floor(sorted.length * 0.99)] ?? 0
   }
 
   /** Where the longest stall was. */
@@ -49,6 +56,7 @@ export class StallWatch {
     const progressedAt = this.#progressedAt.get(lane)
     if (progressedAt === undefined || this.#healthySince === undefined) return
     const stall = now - Math.max(progressedAt, this.#healthySince)
+    this.#pauses.push(stall)
     if (stall <= this.#longestMs) return
     this.#longestMs = stall
     this.#longestLane = lane

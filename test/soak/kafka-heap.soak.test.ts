@@ -32,17 +32,18 @@ test(`the heap does not grow in ${MINUTES} minutes of mixed load`, { timeout: 7_
   const samples: HeapSample[] = []
   child.on('message', (sample) => samples.push(sample as HeapSample))
   const [code] = (await once(child, 'exit')) as [number | null]
-  expect([code, errors]).toEqual([0, ''])
   const settled = samples.slice(Math.floor(samples.length * WARM_UP))
   const mb = (bytes: number) => (bytes / 1_048_576).toFixed(2)
   const perHour = (valueOf: (sample: HeapSample) => number) => 3_600 * slopeOf(settled, valueOf)
   const last = settled.at(-1)
   const heap = perHour(({ heapBytes }) => heapBytes)
   console.log(
-    `${MINUTES} minutes, ${last?.sent} records sent, ${last?.handled} handled: the heap is ${mb(last?.heapBytes ?? 0)} MB, ` +
+    `${Math.round((last?.seconds ?? 0) / 60)} minutes, ${last?.sent} records sent, ${last?.handled} handled: the heap is ${mb(last?.heapBytes ?? 0)} MB, ` +
       `grows by ${mb(heap)} MB in an hour, external memory by ${mb(perHour(({ externalBytes }) => externalBytes))} MB; ` +
       `RSS is ${mb(last?.rssBytes ?? 0)} MB`,
   )
+  // Behind the figures: those of a run that ended early say something, too.
+  expect([code, errors]).toEqual([0, ''])
   expect(last?.handled).toBeGreaterThan(last?.sent ?? Infinity)
   expect(heap).toBeLessThan(MAX_GROWTH_BYTES_PER_HOUR)
 })

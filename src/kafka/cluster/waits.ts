@@ -28,7 +28,7 @@ export class Waits {
     return this.#run<T>(signal, (resolve, reject) => {
       promise.then(resolve, reject)
       if (timeoutMs === Infinity) return () => {}
-      const late = clusterError('WAIT_TIMEOUT', `${what} took longer than ${timeoutMs} ms`)
+      const late = clusterError('WAIT_TIMEOUT', `${what} took longer than ${Math.round(timeoutMs)} ms`)
       return this.#clock.setTimer(() => reject(late), timeoutMs)
     })
   }
