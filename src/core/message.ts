@@ -56,6 +56,8 @@ export interface OutgoingMessage extends EncodedMessage {
    * dead letters are two messages, whatever their ids.
    */
   readonly copyOf?: string | undefined
+  /** The transport's options for this message, which it has checked. They are not stored with it. */
+  readonly native?: unknown
 }
 
 /** A message as handlers see it. `data` is decoded on first access, and only once. */

@@ -100,6 +100,16 @@ export interface SubscriptionSpec {
   readonly prefetch: number
   readonly prefetchBytes: number
   /**
+   * How many messages its handlers take at once: a hint for a transport that must not take messages long before they are
+   * handled. Undefined when unknown.
+   */
+  readonly concurrency?: number | undefined
+  /**
+   * After how many attempts the runtime dead-letters a message: a hint for a transport whose broker has a limit of its own. It
+   * rejects with `UnsupportedError` where the two don't go together. Undefined when unknown.
+   */
+  readonly attempts?: number | undefined
+  /**
    * Maximum number of unsettled deliveries of one key (of the whole topic with `strict`). A transport that picks messages by
    * key skips a key once the member holds this many, so that a hot key leaves room for others. Where keys share a partition
    * that is read in order, the transport bounds the share of each partition instead.
@@ -524,6 +534,11 @@ export interface Transport {
     batch: readonly OutgoingMessage[],
     options?: { readonly signal?: AbortSignal | undefined },
   ): Promise<readonly (PublishOutcome | Promise<PublishOutcome>)[]>
+  /**
+   * Throws a `ConfigurationError` for options that one message has for this transport (`OutgoingMessage.native`) and that are
+   * wrong. The runtime calls it before the message is passed on. Absent where messages have none: the runtime then refuses them.
+   */
+  checkPublishOptions?(native: unknown): void
   /**
    * Publishes messages of any topics in one atomic step. Resolves with their positions, at the same indexes, when all of them are
    * stored as durably as with `publish`, and no consumer can get some of them without the others coming as well. Rejects with a

@@ -93,7 +93,8 @@ function cutAll(proxies: ReadonlyMap<number, TcpProxy>): void {
   for (const proxy of proxies.values()) proxy.cut()
 }
 
-function brokerFaults(broker: KafkaBroker): Faults {
+/** What a test can do to a broker of one node. */
+export function brokerFaults(broker: KafkaBroker): Faults {
   return {
     restartBroker: () => broker.restart(),
     async killBroker() {
@@ -135,7 +136,7 @@ async function freeze(what: Pick<KafkaBroker, 'pause' | 'resume'>, ms: number): 
 }
 
 /** A client that knows nothing of Busbar's envelope. */
-function foreign(broker: KafkaBroker): NonNullable<ConformanceOptions['foreign']> {
+export function foreign(broker: KafkaBroker): NonNullable<ConformanceOptions['foreign']> {
   return {
     async publish(topic, body, headers = {}) {
       await using client = createClient({ brokers: addressesOf(broker) })

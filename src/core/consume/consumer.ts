@@ -105,6 +105,8 @@ export class Consumer implements ConsumerHandle, ConsumerControl {
           from: this.#parts.from,
           prefetch: options.prefetch,
           prefetchBytes: options.prefetchBytes,
+          concurrency: options.concurrency * (options.batch?.size ?? 1),
+          attempts: options.retry.attempts,
           maxPerKey: maxPerKeyOf(options.prefetch),
           events: eventFiltersOf(this.#parts.definition),
           consumerId: this.#parts.consumerId,

@@ -25,6 +25,8 @@ export interface SettlementHost<Owner extends HeldPartition<Owner>> {
   /** It is handed out again: at `dueAt`, or at once, in its place; then nothing of its key may be handed out before it. */
   comesAgain(delivery: PartitionDelivery<Owner>, dueAt: number | undefined): void
   publishLetters(rejects: readonly Reject<PartitionDelivery<Owner>>[]): Promise<readonly PublishOutcome[]>
+  /** A dead letter is stored by `ack`, in one step with the settlement of its source. Default false. */
+  readonly hasAtomicLetters?: boolean | undefined
   /** Stores messages and the ack of a delivery in one step; by index. Only for transports with transactions. */
   ack?(acks: readonly AckWithMessages<Owner>[]): Promise<readonly AckResult[]>
   /** Something of it must be stored. `now`: it must not wait. */
@@ -61,7 +63,8 @@ export class PartitionSettlement<Owner extends HeldPartition<Owner>> {
         continue
       }
       if (outcome.type === 'reject' && outcome.deadLetter !== undefined) {
-        rejects.push({ index, delivery, deadLetter: outcome.deadLetter })
+        if (this.#host.hasAtomicLetters === true) acks.push({ index, delivery, publish: [outcome.deadLetter] })
+        else rejects.push({ index, delivery, deadLetter: outcome.deadLetter })
         continue
       }
       if (outcome.type === 'ack' && outcome.publish !== undefined && outcome.publish.length > 0) {

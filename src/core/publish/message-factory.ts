@@ -187,6 +187,7 @@ function apply(message: Draft, options: PublishOptions | PublishItem, now: numbe
     )
   message.deliverAt = notBefore
   message.expiresAt = expiresAt
+  if (options.native !== undefined) message.native = options.native
   if (type !== undefined) message.type = checkText('type', type, MAX_ID_LENGTH)
   if (source !== undefined) message.source = checkText('source', source, MAX_KEY_LENGTH)
   if (occurredAt !== undefined) message.time = checkDate('occurredAt', occurredAt)

@@ -47,6 +47,8 @@ export interface PublishOptions {
   readonly traceparent?: string | undefined
   /** W3C trace state; belongs to `traceparent`. */
   readonly tracestate?: string | undefined
+  /** Options of the transport for this message; see its page. Refused where it has none, and when they are wrong. */
+  readonly native?: unknown
   /** Name of the transport to publish to. Default: the first; with `ctx.publish`, the one that the message came from. */
   readonly transport?: string | undefined
   /**
@@ -111,6 +113,7 @@ const OF_MESSAGE: readonly Exclude<keyof PublishItem, 'data'>[] = [
   'causationId',
   'traceparent',
   'tracestate',
+  'native',
 ]
 
 /** What each message may have for itself. */

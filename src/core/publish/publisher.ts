@@ -1,6 +1,6 @@
 import { outsideHandlers } from '../causality.ts'
 import type { Clock } from '../clock.ts'
-import { UnsupportedError } from '../errors.ts'
+import { ConfigurationError, UnsupportedError } from '../errors.ts'
 import type { PublishError } from '../errors.ts'
 import type { BusEvents } from '../events.ts'
 import type { OutgoingMessage } from '../message.ts'
@@ -111,6 +111,7 @@ export class Publisher {
 
   /** The message, or throws why the transport can't carry it. */
   readonly accept = (message: OutgoingMessage): OutgoingMessage => {
+    if (message.native !== undefined) this.#checkNative(message.native)
     const refusal = this.#refusalOf(message)
     if (refusal !== undefined) throw refusal
     return message
@@ -131,6 +132,13 @@ export class Publisher {
         `${system} can't carry a message without a body (a tombstone), as the one for "${message.topic}" is: publish null data, which it sends as the codec writes it, or use another transport`,
       )
     return tooLarge(message, capabilities.maxMessageBytes, system)
+  }
+
+  /** They would be ignored silently. */
+  #checkNative(native: unknown): void {
+    if (this.#transport.checkPublishOptions !== undefined) return this.#transport.checkPublishOptions(native)
+    const message = `must be left out: a message has no options of its own on ${this.#transport.system}`
+    throw new ConfigurationError('publish', [{ path: 'native', message }])
   }
 
   /**

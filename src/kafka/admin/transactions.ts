@@ -54,6 +54,8 @@ const STATES = [
   'Dead',
   'PrepareEpochFence',
 ]
+/** Of a transaction that nobody begins. */
+const FENCE_TIMEOUT_MS = 1_000
 const MAX_PRODUCER_EPOCH = 2 ** 15 - 1
 
 const PRODUCER = having({
@@ -113,6 +115,22 @@ export class TransactionsAdmin {
         startTime: found.transactionStartTimeMs,
         partitions: found.topics,
       }
+    })
+  }
+
+  /**
+   * Aborts the open transaction of a transactional id, if there is one, and fences its producer: as a new producer with
+   * that id would. An id that was never used is remembered by the brokers from then on.
+   */
+  async fence(transactionalId: string): Promise<void> {
+    checkArguments('admin.transactions.fence', {
+      transactionalId: [transactionalId, text('the transactional id of a producer')],
+    })
+    const what = `fence ${transactionalId}`
+    await this.#context.read(what, async () => {
+      const body = { transactionalId, transactionTimeoutMs: FENCE_TIMEOUT_MS }
+      const answer = await this.#context.toCoordinator('transaction', transactionalId, 'InitProducerId', body)
+      this.#context.checkCoordinator('transaction', transactionalId, answer.errorCode, what)
     })
   }
 

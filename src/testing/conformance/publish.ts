@@ -399,7 +399,8 @@ export const publishScenarios: readonly Scenario[] = [
       assert.equal((second?.error as { code?: string } | undefined)?.code, 'BUSBAR_VALIDATION')
       await probe.waitExactly([stored.id])
       const { message } = probe.handled[0] ?? assert.fail()
-      const { body: _body, headers, deliverAt: _deliverAt, group: _group, copyOf: _copyOf, ...envelope } = stored
+      const { body: _body, headers, deliverAt: _deliverAt, group: _group, ...rest } = stored
+      const { copyOf: _copyOf, native: _native, ...envelope } = rest
       assert.deepEqual(message.data, { n: 1 })
       assert.deepEqual({ ...message.headers }, { ...headers })
       for (const [name, value] of Object.entries(envelope))

@@ -1,6 +1,11 @@
 import type { Capabilities } from '../../core/transport.ts'
+import type { ResolvedKafkaOptions } from './options.ts'
 
-export function capabilitiesOf(maxMessageBytes: number): Capabilities {
+export function capabilitiesOf({
+  maxMessageBytes,
+  transactions,
+}: Pick<ResolvedKafkaOptions, 'maxMessageBytes' | 'transactions'>): Capabilities {
+  const hasTransactions = transactions !== false
   return Object.freeze({
     durable: true,
     groups: true,
@@ -15,9 +20,9 @@ export function capabilitiesOf(maxMessageBytes: number): Capabilities {
     lag: true,
     publishDedup: false,
     failedPublishStopsKey: false,
-    publishOnAck: true,
-    transactions: true,
-    atomicDeadLetters: false,
+    publishOnAck: hasTransactions,
+    transactions: hasTransactions,
+    atomicDeadLetters: transactions === true,
     tombstones: true,
     requestReply: false,
     maxMessageBytes,

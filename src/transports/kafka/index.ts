@@ -3,9 +3,12 @@ import { OpenedOnce } from '../../core/util/opened-once.ts'
 import { kafkaAdmin } from './admin/admin.ts'
 import { capabilitiesOf } from './capabilities.ts'
 import type { KafkaOptions } from './options.ts'
+import { checkPublishOptions } from './publish/publish-options.ts'
 import { resolveKafkaOptions } from './resolve-options.ts'
 import { KafkaTransport } from './transport.ts'
 
+export type { KafkaPublishOptions } from './publish/publish-options.ts'
+export type { KafkaConsumeOptions, KafkaShareOptions } from './share/share-options.ts'
 export type { KafkaFetchOptions, KafkaMechanism, KafkaNativeOptions, KafkaOptions } from './options.ts'
 
 /**
@@ -22,7 +25,7 @@ export function kafka(options?: KafkaOptions): Transport {
   const once = new OpenedOnce<KafkaTransport>('Kafka')
   return {
     system: 'kafka',
-    capabilities: capabilitiesOf(resolved.maxMessageBytes),
+    capabilities: capabilitiesOf(resolved),
     admin: kafkaAdmin(() => once.get().context),
     async open(host: TransportHost) {
       await once.open(
@@ -37,8 +40,11 @@ export function kafka(options?: KafkaOptions): Transport {
         },
       )
     },
+    checkPublishOptions,
     publish: async (batch, { signal } = {}) => once.get().publish(batch, signal),
-    transaction: async (batch, { signal } = {}) => once.get().transaction(batch, signal),
+    ...(resolved.transactions === false
+      ? {}
+      : { transaction: async (batch, { signal } = {}) => once.get().transaction(batch, signal) }),
     subscribe: async (spec, sink) => once.get().subscribe(spec, sink),
     health: () => once.given?.health() ?? { connected: false },
     serverAddress: () => once.given?.server,

@@ -83,6 +83,12 @@ export interface KafkaOptions {
    * messages, and the next owner of its partitions waits too. Default 10,000.
    */
   readonly transactionTimeoutMs?: number | undefined
+  /**
+   * Where transactions of Kafka are used. Default: where they are asked for, which is `bus.transaction` and consumers with `guarantee:
+   * 'exactly-once'` or `publishOnAck`. `true` (experimental, not yet run through the conformance suite): every consumer also stores a dead letter and the commit of its source in one transaction. `false`:
+   * nowhere, for brokers before 2.5, or without the rights; what needs them is refused.
+   */
+  readonly transactions?: boolean | undefined
   /** Compresses batches; needs no package. Default `none`. */
   readonly compression?: Codec | undefined
   /** How long a batch waits for more messages, in ms. Default 0: messages of one turn of the event loop go together. */
@@ -156,6 +162,7 @@ export interface ResolvedKafkaOptions {
   readonly connectionName: string | undefined
   readonly producer: ProducerOptions
   readonly transactionTimeoutMs: number
+  readonly transactions: boolean | undefined
   readonly consumer: Omit<ConsumerOptions, 'topics' | 'group' | 'startAt'>
   /** Without a group. */
   readonly reader: Omit<ConsumerOptions, 'topics' | 'group' | 'startAt'>

@@ -88,6 +88,7 @@ export function resolveKafkaOptions(options: KafkaOptions | undefined): Resolved
       batchBytes: Math.max(MiB, maxMessageBytes + HEADER_ROOM_BYTES),
       ...native.producer,
     },
+    transactions: reader.has('transactions') ? reader.boolean('transactions', true) : undefined,
     transactionTimeoutMs: reader.integer('transactionTimeoutMs', DEFAULTS.transactionTimeoutMs, { min: 100 }),
     consumer: {
       ...fetch,
@@ -110,7 +111,7 @@ export function resolveKafkaOptions(options: KafkaOptions | undefined): Resolved
     partitions: readPartitions(reader),
     replicationFactor: reader.integer('replicationFactor', undefined, { min: 1, max: 32_767 }),
     topicConfigs: { ...sizeConfigs(maxMessageBytes), ...readConfigs(reader) },
-    retryTopics: reader.has('retryTopics') ? reader.boolean('retryTopics', true) : undefined,
+    retryTopics: readRetryTopics(reader),
     group: reader.string('group', undefined),
     revokeTimeoutMs,
     commitIntervalMs: reader.integer('commitIntervalMs', DEFAULTS.commitIntervalMs),
@@ -155,6 +156,16 @@ function readConnection(
     backoff,
     metadataMaxAgeMs: reader.integer('metadataMaxAgeMs', undefined, { min: 1 }),
   }
+}
+
+/** What moves there does so in a transaction. Undefined: the default. */
+function readRetryTopics(reader: OptionsReader): boolean | undefined {
+  const isGiven = reader.has('retryTopics')
+  const retryTopics = reader.boolean('retryTopics', true)
+  if (reader.boolean('transactions', true)) return isGiven ? retryTopics : undefined
+  if (isGiven && retryTopics)
+    reader.problem('retryTopics', 'needs transactions: leave out one of retryTopics: true and transactions: false')
+  return false
 }
 
 function readFetch(reader: OptionsReader): ResolvedKafkaOptions['reader'] {

@@ -21,6 +21,9 @@ import type { ResolvedKafkaOptions } from './options.ts'
 import { KafkaPublisher } from './publish/publisher.ts'
 import { TransactionPool } from './publish/transaction-pool.ts'
 import { Reports } from './reports.ts'
+import { ShareGroups } from './share/share-groups.ts'
+import { readShareOptions } from './share/share-options.ts'
+import type { ResolvedShareOptions } from './share/share-options.ts'
 import { Topics } from './topology/topics.ts'
 import { Mapping } from './wire/mapping.ts'
 
@@ -34,6 +37,7 @@ export class KafkaTransport {
   readonly #publisher: KafkaPublisher
   readonly #transactions: TransactionPool
   readonly #readers: GroupReaders
+  readonly #shareGroups: ShareGroups
   readonly #subscriptions = new Set<KafkaSubscription>()
   readonly #isOwnClient: boolean
 
@@ -64,6 +68,7 @@ export class KafkaTransport {
     this.#publisher = new KafkaPublisher(this.context)
     this.#transactions = new TransactionPool(this.context)
     this.#readers = new GroupReaders(this.context)
+    this.#shareGroups = new ShareGroups(this.context, (batch) => this.#publisher.publish(batch, undefined))
   }
 
   async open(): Promise<void> {
@@ -89,10 +94,8 @@ export class KafkaTransport {
   }
 
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
-    if (spec.native !== undefined)
-      throw new ConfigurationError(`The consumer of "${spec.topic}"`, [
-        { path: 'native', message: 'has no options on Kafka: those of consumers are options of kafka({ … })' },
-      ])
+    const share = readShareOptions(spec)
+    if (share !== undefined) return this.#subscribeShared(spec, share, sink)
     const subscription = new KafkaSubscription({
       context: this.context,
       spec,
@@ -112,6 +115,19 @@ export class KafkaTransport {
     return subscription
   }
 
+  async #subscribeShared(
+    spec: SubscriptionSpec,
+    options: ResolvedShareOptions,
+    sink: DeliverySink,
+  ): Promise<TransportSubscription> {
+    try {
+      return await this.#shareGroups.subscribe(spec, options, sink)
+    } catch (error) {
+      if (UnsupportedError.is(error) || ConfigurationError.is(error)) throw error
+      throw toBusbarError(error, `Subscribing to "${spec.topic}"`)
+    }
+  }
+
   health(): TransportHealth {
     return this.#connectivity.health()
   }
@@ -124,7 +140,8 @@ export class KafkaTransport {
     const { clock } = this.context.host
     const forConsumers = deadlineMs * (1 - PUBLISH_SHARE)
     const end = clock.monotonic() + deadlineMs
-    await settledWithin(clock, forConsumers, Promise.all([...this.#subscriptions].map((each) => each.close())))
+    const consumers = [...this.#subscriptions].map((each) => each.close())
+    await settledWithin(clock, forConsumers, Promise.all([...consumers, this.#shareGroups.close()]))
     this.#readers.abort()
     const leftMs = Math.max(0, end - clock.monotonic())
     const publishers = [this.#publisher.close(leftMs), this.#transactions.close(leftMs)]

@@ -24,6 +24,10 @@ function bus(): Bus {
 
 const handler: Handler = () => {}
 
+function raise(error: unknown): never {
+  throw error
+}
+
 describe('what is refused, and in which words', () => {
   it('names an unknown transport once', () => {
     expect(problemsOf(() => bus().consume('a', handler, { transport: 'redis' }))).toEqual([
@@ -42,6 +46,17 @@ describe('what is refused, and in which words', () => {
     expect(problemsOf(() => createBus({ service: 'test', transport }))).toEqual([
       "transport: must be a transport, such as memory() of 'busbar/memory' returns, got a Promise: await it",
     ])
+  })
+
+  it('refuses options of one message where the transport has none', async () => {
+    await using open = bus()
+    await open.start()
+    const error = await open.publish('a', 1, { native: { partition: 1 } }).catch((reason: unknown) => reason)
+    expect(problemsOf(() => void raise(error))).toEqual([
+      'native: must be left out: a message has no options of its own on memory',
+    ])
+    const [result] = await open.publishMany('a', [{ data: 1, native: {} }], { allowFailures: true })
+    expect(ConfigurationError.is(result?.error)).toBe(true)
   })
 
   it('says where the number of retries goes', () => {

@@ -25,7 +25,7 @@ function setUp(count: number, start: number) {
   const decode = ({ offset }: KafkaRecord): Decoded => {
     const message = { id: String(offset), topic: 't', key: 'k', body: Buffer.alloc(10), headers: NO_HEADERS }
     const deliverAt = clock.now() + DUE_MS
-    return { message: message as never, group: undefined, deliverAt, isRemoval: false }
+    return { message: message as never, group: undefined, deliverAt, used: 0, isRemoval: false }
   }
   const records = {
     read: async ({ offset }: { offset: number }, { maxRecords }: { maxRecords: number }) => {

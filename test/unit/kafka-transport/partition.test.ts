@@ -28,7 +28,13 @@ function hostOf(
     decode({ offset }): Decoded | undefined {
       if (options.others?.(offset) === true) return undefined
       const message = { id: String(offset), topic: 't', key: 'k', body: Buffer.alloc(10), headers: NO_HEADERS }
-      return { message: message as never, group: undefined, deliverAt: options.dueAt?.(offset), isRemoval: false }
+      return {
+        message: message as never,
+        group: undefined,
+        deliverAt: options.dueAt?.(offset),
+        used: 0,
+        isRemoval: false,
+      }
     },
     delay: (delivery, dueAt, isAsRead) => {
       const delayed = delivery.owner.putAside(delivery, dueAt, true)

@@ -113,6 +113,7 @@ const ROWS: readonly Row[] = [
   ['quotas.alter', [{ user: 'a' }], 'values is undefined: give an object, { producer_byte_rate'],
   ['transactions.list', [{ states: ['ongoing'] }], `options.states[0] is "ongoing": give 'Empty', 'Ongoing'`],
   ['transactions.describe', [undefined], 'transactionalId is undefined: give the transactional id of a producer'],
+  ['transactions.fence', [undefined], 'transactionalId is undefined: give the transactional id of a producer'],
   ['transactions.producers', ['a'], 'partition is undefined: give a whole number'],
   ['transactions.abort', ['a', 0, { producerId: 1 }], 'producer.producerId is 1: give a bigint of 0 or more'],
   ['cluster.electLeaders', [['a']], 'partitions[0] is "a": give an object with topic, partition'],

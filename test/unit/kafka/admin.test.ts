@@ -64,6 +64,32 @@ describe('offsets of a group', () => {
   })
 })
 
+describe('a transaction that its producer has left open', () => {
+  it('is aborted by fencing its id: offsets and readers wait no longer, and its producer can not commit it', async () => {
+    const { sim, kafka } = setUp()
+    const { offsets, transactions } = kafka.admin()
+    const at = (offset: number) => ({ topic: 't', partition: 0, offset })
+    await sim.run(offsets.alter('g', [at(3)]))
+    const producer = kafka.producer({ transactionalId: 'left', transactionTimeoutMs: 60_000 })
+    const hanging = Promise.withResolvers<void>()
+    const ended = producer
+      .transaction(async (tx) => {
+        await tx.send({ topic: 't', value: 'a', partition: 0 })
+        await hanging.promise
+      })
+      .catch((error: unknown) => error)
+    await sim.advance(1_000)
+    const start = sim.clock.now()
+    await sim.run(transactions.fence('left'))
+    expect(sim.clock.now() - start).toBeLessThan(5_000)
+    hanging.resolve()
+    expect(await sim.run(ended)).toMatchObject({ action: 'fenced' })
+    // One that was never used has nothing to abort.
+    await sim.run(transactions.fence('new'))
+    await sim.run(kafka.close())
+  })
+})
+
 describe('an admin call that the cluster refuses', () => {
   it('has certainly not been carried out when the topic does not exist', async () => {
     const { sim, kafka } = setUp()

@@ -7,8 +7,8 @@ import { scanBatches } from '../../records/record-batch.ts'
 import type { KafkaRecord } from '../../records/record.ts'
 import type { ConsumerContext } from '../consumer-context.ts'
 import type { AcquireMode } from './share-options.ts'
-import { ShareSession } from './share-session.ts'
-import type { SharePartition } from './share-session.ts'
+import { keyOf, ShareSession } from './share-session.ts'
+import type { Said, SharePartition } from './share-session.ts'
 
 export interface ShareBrokerOptions {
   readonly groupId: string
@@ -29,13 +29,15 @@ export interface Acquired {
 }
 
 export interface ShareBrokerEffects {
-  /** How many more records may be acquired. */
+  /** How many more records this broker may be asked for. */
   room(): number
+  /** The broker has answered what was said; `errors`: of the partitions where it does not count. */
+  answered(broker: ShareBroker, said: Said, errors: ReadonlyMap<string, KafkaError>): void
   acquired(broker: ShareBroker, records: readonly Acquired[]): void
   /** Locks that were asked for again last so long from when they were asked for. */
   renewed(broker: ShareBroker, lockMs: number, askedAt: number): void
-  /** What was said in the session, or acquired, does not count. */
-  sessionLost(broker: ShareBroker): void
+  /** What was said in the session, or acquired, does not count, or may not. */
+  sessionLost(broker: ShareBroker, error: KafkaError): void
   failed(error: KafkaError): void
   /** Nothing is on its way: there may be more to send. */
   ended(broker: ShareBroker): void
@@ -120,9 +122,17 @@ export class ShareBroker {
 
   async #fetch(wanted: readonly SharePartition[], room: number): Promise<void> {
     const { groupId, memberId, maxWaitMs, maxBytes, acquireMode } = this.#options
-    const { part } = this.session.fetch(wanted)
+    const { part, said } = this.session.fetch(wanted)
     const maxRecords = Math.min(room, MAX_ACQUIRED)
-    const limits = { maxWaitMs, minBytes: 1, maxBytes, maxRecords, batchSize: Math.min(maxRecords, BATCH_RECORDS) }
+    // Verdicts are answered with the records: they don't wait for more.
+    const waitMs = said.size > 0 ? 0 : maxWaitMs
+    const limits = {
+      maxWaitMs: waitMs,
+      minBytes: 1,
+      maxBytes,
+      maxRecords,
+      batchSize: Math.min(maxRecords, BATCH_RECORDS),
+    }
     // What brokers do that have no other mode is the default: it need not be asked for.
     const fetch = acquireMode === 'record_limit' ? { ...limits, shareAcquireMode: RECORD_LIMIT } : limits
     const askedAt = this.#context.clock.now()
@@ -130,11 +140,15 @@ export class ShareBroker {
       this.#nodeId,
       'ShareFetch',
       { groupId, memberId, ...fetch, ...part },
-      { waitMs: maxWaitMs },
+      { waitMs },
     )
     if (response.errorCode !== 0) throw errorFromBroker(response.errorCode, 'ShareFetch', response.errorMessage)
     this.session.answered()
     this.#succeeded()
+    const codes = response.responses.flatMap(({ topicId, partitions }) =>
+      partitions.map((each) => ({ key: keyOf({ topicId, partition: each.partitionIndex }), each })),
+    )
+    this.#answered(said, codes, ({ acknowledgeErrorCode }) => acknowledgeErrorCode, 'ShareFetch')
     const records: Acquired[] = []
     for (const { topicId, partitions } of response.responses) {
       for (const answer of partitions) {
@@ -149,7 +163,7 @@ export class ShareBroker {
   async #acknowledge(isFinal: boolean): Promise<void> {
     const { groupId, memberId } = this.#options
     const askedAt = this.#context.clock.now()
-    const { part } = this.session.acknowledge(isFinal)
+    const { part, said } = this.session.acknowledge(isFinal)
     this.mustRenew = false
     const { response } = await this.#connections.send(this.#nodeId, 'ShareAcknowledge', (version) => {
       const { isRenewAck, ...rest } = part
@@ -158,9 +172,29 @@ export class ShareBroker {
     if (response.errorCode !== 0) throw errorFromBroker(response.errorCode, 'ShareAcknowledge', response.errorMessage)
     this.session.answered()
     this.#succeeded()
+    const codes = response.responses.flatMap(({ topicId, partitions }) =>
+      partitions.map((each) => ({ key: keyOf({ topicId, partition: each.partitionIndex }), each })),
+    )
+    this.#answered(said, codes, ({ errorCode }) => errorCode, 'ShareAcknowledge')
     if (part.isRenewAck === true && response.acquisitionLockTimeoutMs > 0) {
       this.#effects.renewed(this, response.acquisitionLockTimeoutMs, askedAt)
     }
+  }
+
+  /** Before what was acquired: a record that was released may come again in the same answer. */
+  #answered<Each>(
+    said: Said,
+    answers: readonly { readonly key: string; readonly each: Each }[],
+    codeOf: (each: Each) => number,
+    api: string,
+  ): void {
+    if (said.size === 0) return
+    const errors = new Map<string, KafkaError>()
+    for (const { key, each } of answers) {
+      const code = codeOf(each)
+      if (code !== 0) errors.set(key, errorFromBroker(code, api))
+    }
+    this.#effects.answered(this, said, errors)
   }
 
   /** The records that were acquired, of those that came. An offset without a record is said to be a gap. */
@@ -218,7 +252,7 @@ export class ShareBroker {
     this.session.lost()
     this.#notBefore = this.#context.clock.now() + backoffMs(++this.#failures, this.#context.random())
     this.#context.cluster.wantRefresh()
-    this.#effects.sessionLost(this)
+    this.#effects.sessionLost(this, error)
     const isAboutMember = error.action === 'rejoin'
     if (!error.retriable && !isAboutMember && !this.#isClosed) this.#effects.failed(error)
   }

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import type { CloseOptions } from '../../close-deadline.ts'
 import { Closing } from '../../closing.ts'
 import type { Connections } from '../../cluster/connections.ts'
-import type { KafkaError } from '../../errors.ts'
+import { InvalidOptionsError, KafkaError } from '../../errors.ts'
 import { MAX_MS, OptionsReader } from '../../options-reader.ts'
 import type { KnownNames } from '../../options-reader.ts'
 import { commonVersion } from '../../protocol/api-versions.ts'
@@ -20,7 +20,8 @@ import type { ShareHeartbeat } from './share-member.ts'
 import { shareSettingsOf } from './share-options.ts'
 import type { ShareConsumerOptions, ShareSettings } from './share-options.ts'
 import { ShareRecord } from './share-record.ts'
-import type { SharePartition, Verdict } from './share-session.ts'
+import type { Said, SharePartition, Verdict } from './share-session.ts'
+import { UnansweredRecords } from './unanswered-records.ts'
 
 /** What {@link ShareConsumer.run} takes. */
 export interface ShareRunOptions {
@@ -57,6 +58,9 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   readonly #brokers = new Map<number, ShareBroker>()
   readonly #locks = new Map<ShareBroker, ShareLocks>()
   readonly #brokerOf = new Map<ShareRecord, ShareBroker>()
+  readonly #unanswered = new Map<ShareBroker, UnansweredRecords>()
+  #maxUndecided: number
+  readonly #answerListeners = new Set<(records: readonly ShareRecord[], error: KafkaError | undefined) => void>()
   readonly #staleListeners = new Set<(records: readonly ShareRecord[]) => void>()
   readonly #timers = new Set<() => void>()
   readonly #errors: KafkaError[] = []
@@ -76,6 +80,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   constructor(context: ConsumerContext, options: ShareConsumerOptions) {
     this.#context = context
     this.#options = shareSettingsOf(options, context.cluster.rack)
+    this.#maxUndecided = this.#options.maxUndecided
     this.#closing = new Closing(context.clock, 'shareConsumer.close')
     this.#heartbeats = context.cluster.connections({ purpose: 'group' })
     this.#fetches = context.cluster.connections({ purpose: 'share' })
@@ -100,6 +105,31 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
   onStale(listener: (records: readonly ShareRecord[]) => void): () => void {
     this.#staleListeners.add(listener)
     return () => this.#staleListeners.delete(listener)
+  }
+
+  /**
+   * Adds a listener for what became of verdicts that `accept`, `release` or `reject` have returned true for. Without an
+   * error, the broker has applied them. With an error, it has not, or the answer was lost: their records may be
+   * delivered again. Each of these records is reported once, before it can be delivered again here, and at the latest
+   * when `close` ends. Call the result to remove the listener.
+   */
+  onAnswered(listener: (records: readonly ShareRecord[], error: KafkaError | undefined) => void): () => void {
+    this.#answerListeners.add(listener)
+    return () => this.#answerListeners.delete(listener)
+  }
+
+  /**
+   * Changes `maxUndecided`. With 0, nothing more is acquired, except by a request that is on its way; what is acquired
+   * stays so. Throws an {@link InvalidOptionsError} if it is not a whole number.
+   */
+  limit(maxUndecided: number): void {
+    if (!Number.isSafeInteger(maxUndecided) || maxUndecided < 0)
+      throw new InvalidOptionsError('shareConsumer.limit', [
+        { option: 'maxUndecided', problem: `is ${maxUndecided}: give a whole number, 0 or more` },
+      ])
+    const isMore = maxUndecided > this.#maxUndecided
+    this.#maxUndecided = maxUndecided
+    if (isMore && this.#subscription !== undefined) this.#pokeSoon()
   }
 
   /**
@@ -318,18 +348,45 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
       this.#fetches,
       { groupId, memberId: this.#memberId, maxWaitMs, maxBytes, acquireMode },
       {
-        room: () => (!this.#closing.hasBegun ? this.#options.maxUndecided - this.#brokerOf.size : 0),
+        room: () => this.#room,
+        answered: (from, said, errors) => this.#answered(from, said, errors),
         acquired: (from, records) => this.#acquired(from, records),
         renewed: (from, lockMs, askedAt) => this.#locks.get(from)?.renewed(lockMs, askedAt),
-        sessionLost: (from) => this.#sessionLost(from),
+        sessionLost: (from, error) => this.#sessionLost(from, error),
         failed: (error) => this.#report(error),
         ended: (from) => this.#again(from),
       },
     )
     this.#brokers.set(nodeId, broker)
+    this.#unanswered.set(broker, new UnansweredRecords())
     const asking = broker
     this.#locks.set(asking, new ShareLocks(this.#context.clock, (records) => this.#renew(nodeId, asking, records)))
     return broker
+  }
+
+  /** Brokers are asked side by side, so each for its share of what is left. */
+  get #room(): number {
+    const left = this.#closing.hasBegun ? 0 : this.#maxUndecided - this.#brokerOf.size
+    return left <= 0 ? 0 : Math.ceil(left / Math.max(1, this.#byNode?.size ?? 1))
+  }
+
+  #answered(broker: ShareBroker, said: Said, errors: ReadonlyMap<string, KafkaError>): void {
+    const answered = this.#unanswered.get(broker)?.answered(said, (key) => errors.get(key))
+    if (answered === undefined) return
+    for (const { records, error } of answered.verdicts) this.#reportAnswered(records, error)
+    if (answered.notRenewed.length === 0) return
+    for (const record of answered.notRenewed) {
+      this.#locks.get(broker)?.decided(record)
+      this.#brokerOf.delete(record)
+    }
+    this.#ready = this.#ready.filter((record) => this.#brokerOf.has(record))
+    this.#stale(answered.notRenewed)
+    this.#wake()
+  }
+
+  #reportAnswered(records: readonly ShareRecord[], error: KafkaError | undefined): void {
+    if (records.length === 0) return
+    for (const listener of this.#answerListeners) listener(records, error)
   }
 
   #acquired(broker: ShareBroker, acquired: readonly Acquired[]): void {
@@ -341,6 +398,7 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
       const shared = new ShareRecord(record, { topic, ...partition }, rest, owner)
       locks?.add(shared, rest.lockMs)
       this.#brokerOf.set(shared, broker)
+      this.#unanswered.get(broker)?.add(shared)
       if (!this.#closing.hasBegun) this.#ready.push(shared)
       else shared.release()
     }
@@ -363,15 +421,19 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     this.#locks.get(broker)?.decided(record)
     const isInTime = this.#context.clock.now() < record.lockEndsAt
     const counts = isInTime && broker.session.say(record, record.offset, verdict, record.generation)
-    if (!counts) this.#stale([record])
+    if (!counts) {
+      this.#unanswered.get(broker)?.remove(record)
+      this.#stale([record])
+    }
     this.#pokeSoon()
     if (this.#brokerOf.size === 0) this.#wake()
     return counts
   }
 
-  #sessionLost(broker: ShareBroker): void {
+  #sessionLost(broker: ShareBroker, error: KafkaError): void {
     const records = this.#locks.get(broker)?.clear() ?? []
     for (const record of records) this.#brokerOf.delete(record)
+    this.#reportAnswered(this.#unanswered.get(broker)?.clear() ?? [], error)
     this.#ready = this.#ready.filter((record) => this.#brokerOf.has(record))
     this.#stale(records)
     this.#wake()
@@ -415,6 +477,12 @@ export class ShareConsumer implements AsyncIterable<readonly ShareRecord[]> {
     }
     await Promise.race([this.#leave(), deadline.passed])
     deadline.end()
+    const closed = new KafkaError('the share consumer was closed before the broker answered', {
+      code: 'CLOSED',
+      action: 'fatal',
+      outcome: 'unknown',
+    })
+    for (const unanswered of this.#unanswered.values()) this.#reportAnswered(unanswered.clear(), closed)
     this.#cancelHeartbeat?.()
     for (const cancel of this.#timers) cancel()
     for (const locks of this.#locks.values()) locks.end()

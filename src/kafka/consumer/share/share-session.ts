@@ -133,7 +133,8 @@ export class ShareSession {
   }
 }
 
-function keyOf({ topicId, partition }: SharePartition): string {
+/** Names a partition in what was said. */
+export function keyOf({ topicId, partition }: SharePartition): string {
   return `${partition} ${topicId}`
 }
 

@@ -1,12 +1,20 @@
 import { UnsupportedError } from '../../../core/errors.ts'
 import type { Position } from '../../../core/message.ts'
 import { isDeadLetterTopic } from '../../../core/topic.ts'
-import type { TransportAdmin } from '../../../core/transport.ts'
+import type { GroupInfo, TransportAdmin } from '../../../core/transport.ts'
 import { KafkaError } from '../../../kafka/index.ts'
 import type { Admin } from '../../../kafka/index.ts'
 import { movesGroup } from '../consume/group-moves.ts'
 import type { KafkaContext } from '../context.ts'
 import { toBusbarError } from '../errors.ts'
+import {
+  deleteShareGroup,
+  seekShareGroup,
+  shareGroupIdsOf,
+  shareGroupInfos,
+  shareOffsetsOf,
+} from '../share/share-admin.ts'
+import { shareGroupOf } from '../share/share-group.ts'
 import { purgeRetries, retryLogs, withoutRetryTopics } from '../retry/retry-admin.ts'
 import { retryTopic } from '../retry/retry-topic.ts'
 import { placeOf, positionOf } from '../wire/mapping.ts'
@@ -70,11 +78,19 @@ export function kafkaAdmin(context: () => KafkaContext): TransportAdmin {
         topics: topic === undefined ? withoutRetryTopics(await clientAdmin().topics.list()) : [topic],
         partitions: partitions?.map((partition) => ({ topic: topic as string, partition })),
       }
-      return groupInfos(clientAdmin(), question, groupOf)
+      const shareIds = group === undefined ? await shareGroupIdsOf(clientAdmin()) : [shareGroupOf(groupId(group))]
+      const [ordinary, shared] = await Promise.all([
+        groupInfos(clientAdmin(), question, groupOf),
+        shareGroupInfos(clientAdmin(), { groupIds: shareIds, topics: question.topics }, groupOf),
+      ])
+      return withShared(ordinary, shared)
     },
     async seek(topic, group, to) {
       const { topics, groupId, host } = context()
       await topics.ensure(topic)
+      const shareGroup = shareGroupOf(groupId(group))
+      const isShared = (await shareOffsetsOf(clientAdmin(), shareGroup)).some((each) => each.topic === topic)
+      if (isShared) return seekShareGroup(clientAdmin(), topic, shareGroup, to)
       await seekGroup({ admin: clientAdmin(), clock: host.clock }, topic, groupId(group), to)
     },
     async read(topic, { after, limit }) {
@@ -115,6 +131,7 @@ export function kafkaAdmin(context: () => KafkaContext): TransportAdmin {
       const { offsets, groups, topics } = clientAdmin()
       const retries = retryTopic(topic, groupId)
       try {
+        await deleteShareGroup(clientAdmin(), topic, shareGroupOf(groupId))
         for (const id of [movesGroup(groupId), groupId]) {
           const committed = await offsets.list(id)
           const ofTopic = committed.filter((offset) => offset.topic === topic || offset.topic === retries)
@@ -130,6 +147,21 @@ export function kafkaAdmin(context: () => KafkaContext): TransportAdmin {
       }
     },
   })
+}
+
+/** A consumer that has changed to a share group, or back, has left the other one behind: what it reads with now counts. */
+function withShared(ordinary: readonly GroupInfo[], shared: readonly GroupInfo[]): readonly GroupInfo[] {
+  const isSame = (a: GroupInfo, b: GroupInfo): boolean => a.topic === b.topic && a.group === b.group
+  const isLeft = ({ members = 0 }: GroupInfo, other: GroupInfo | undefined): boolean =>
+    other !== undefined && members === 0 && (other.members ?? 0) > 0
+  const keptShared = shared.filter(
+    (each) =>
+      !isLeft(
+        each,
+        ordinary.find((other) => isSame(each, other)),
+      ),
+  )
+  return [...ordinary.filter((each) => !keptShared.some((other) => isSame(each, other))), ...keptShared]
 }
 
 /** What the client rejects with becomes an error of ours, and says what was being done. */

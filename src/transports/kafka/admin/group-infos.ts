@@ -8,7 +8,8 @@ import { positionOf } from '../wire/mapping.ts'
 import { codeOf } from './error-code.ts'
 import { inTurns } from './in-turns.ts'
 
-interface TopicEnds {
+/** Where the partitions of a topic begin and end. */
+export interface TopicEnds {
   readonly starts: ReadonlyMap<number, number>
   /** As readers of committed records see them. */
   readonly ends: ReadonlyMap<number, number>
@@ -83,7 +84,7 @@ function isHeld({ members }: KafkaGroup, topic: string, partition: number): bool
   )
 }
 
-async function endsOf(admin: Admin, topic: string): Promise<TopicEnds> {
+export async function endsOf(admin: Admin, topic: string): Promise<TopicEnds> {
   const [starts, ends] = await Promise.all([
     admin.records.offsets(topic, 'earliest'),
     admin.records.offsets(topic, 'latest', { committed: true }),
@@ -178,7 +179,7 @@ async function partitionInfo(
 }
 
 /** The time of the first record that is left; undefined if there is none. */
-async function nextRecord(
+export async function nextRecord(
   admin: Admin,
   place: { readonly topic: string; readonly partition: number; readonly offset: number },
 ): Promise<number | undefined> {

@@ -6,6 +6,8 @@ import { adminOf } from './client-admin.ts'
 import { DeadLetterLog, REMOVALS } from './dead-letter-log.ts'
 import { inTurns } from './in-turns.ts'
 
+/** Letters of one topic; beyond that, its offsets count. */
+const MOST_COUNTED = 1_000
 const RETENTION = ['retention.ms', 'retention.bytes', 'cleanup.policy']
 
 /** Sizes, ages and limits of topics. */
@@ -28,7 +30,11 @@ async function topicInfo(client: KafkaClient, topic: string, bytes: number | und
   const filled = starts
     .filter(({ partition }) => !isLetters || partition !== REMOVALS)
     .filter(({ partition, offset }) => (endOf.get(partition) ?? 0) > offset)
-  const messages = filled.reduce((sum, { partition, offset }) => sum + (endOf.get(partition) ?? 0) - offset, 0)
+  const counts = filled.map(async (start) => {
+    const end = endOf.get(start.partition) ?? 0
+    return isLetters ? countLetters(admin, { topic, ...start }, end) : end - start.offset
+  })
+  const messages = (await Promise.all(counts)).reduce((sum, count) => sum + count, 0)
   const oldest = await Promise.all(
     filled.map(
       async (start) => (await admin.records.read({ topic, ...start }, { maxRecords: 1 })).records[0]?.timestamp,
@@ -42,6 +48,23 @@ async function topicInfo(client: KafkaClient, topic: string, bytes: number | und
     oldestAt: times.length === 0 ? undefined : Math.min(...times),
     retention: retentionOf(configs, starts.length),
   }
+}
+
+/** Markers of transactions have offsets, too, and dead letters are few: those are counted, up to a number that is cheap to read. */
+async function countLetters(
+  admin: Admin,
+  place: { readonly topic: string; readonly partition: number; readonly offset: number },
+  end: number,
+): Promise<number> {
+  let count = 0
+  let { offset } = place
+  while (offset < end && count < MOST_COUNTED) {
+    const { records, nextOffset } = await admin.records.read({ ...place, offset }, { maxRecords: MOST_COUNTED })
+    count += records.length
+    if (nextOffset <= offset) break
+    offset = nextOffset
+  }
+  return count + Math.max(0, end - offset)
 }
 
 /** As the broker applies it. It counts bytes by partition. */

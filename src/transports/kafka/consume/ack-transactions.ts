@@ -31,6 +31,8 @@ interface Work {
 export interface AckTransactionsHost {
   readonly context: KafkaContext
   readonly commits: Commits
+  /** Whoever takes over from this member finds its transaction by that. */
+  readonly transactionalId: string | true
   /** A broadcast commits nothing: then its messages alone are a transaction. */
   readonly hasGroup: boolean
   readonly consumer: () => Consumer | undefined
@@ -100,6 +102,7 @@ export class AckTransactions {
       }
       for (const { done } of alive) done(undefined)
     } catch (error) {
+      if (error instanceof KafkaError && error.action === 'fenced') this.#replaceProducer()
       const outcome = error instanceof KafkaError ? error.outcome : 'not-sent'
       if (outcome === 'unknown') {
         this.#host.inDoubt(error)
@@ -114,6 +117,13 @@ export class AckTransactions {
     }
   }
 
+  /** Another member has taken this one for dead, and ended its transaction. The group decides whether that is so: the id is taken again. */
+  #replaceProducer(): void {
+    const former = this.#producer
+    this.#producer = undefined
+    void former?.close({ deadlineMs: 0 }).catch(() => {})
+  }
+
   async #transact(works: readonly Work[], partitions: readonly Partition[]): Promise<void> {
     const { context, commits } = this.#host
     const batch = works.flatMap(({ publish }) => publish)
@@ -122,7 +132,7 @@ export class AckTransactions {
     await commits.hold(partitions)
     const consumer = this.#host.consumer()
     if (consumer === undefined || !partitions.every(({ mine }) => mine)) throw notOurs()
-    this.#producer ??= transactionalProducer(context)
+    this.#producer ??= transactionalProducer(context, this.#host.transactionalId)
     await this.#producer.transaction(async (transaction) => {
       await sendInTransaction(context, transaction, batch)
       if (!works.every(isOurs)) throw notOurs()

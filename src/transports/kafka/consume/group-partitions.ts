@@ -13,6 +13,7 @@ import type { CommitRecord } from '../partitions/commit-record.ts'
 import { Partition } from '../partitions/partition.ts'
 import type { GroupRetries } from '../retry/group-retries.ts'
 import { positionOf } from '../wire/mapping.ts'
+import { FormerOwners } from './former-owners.ts'
 import { GroupAssignment, partitionKey } from './group-assignment.ts'
 import { GroupMoves } from './group-moves.ts'
 import type { Move } from './group-moves.ts'
@@ -58,6 +59,7 @@ export class GroupPartitions {
   readonly #comparing = new Map<Partition, Timer>()
   readonly #assignment: GroupAssignment
   readonly #moves: GroupMoves | undefined
+  readonly #formerOwners: FormerOwners | undefined
 
   constructor(options: GroupPartitionsOptions) {
     const { context, groupId, topics, warnings, free } = options
@@ -75,6 +77,15 @@ export class GroupPartitions {
       assignment: () => options.consumer()?.assignment ?? [],
       free,
     })
+    if (groupId !== undefined && context.options.transactions !== false)
+      this.#formerOwners = new FormerOwners({
+        context,
+        groupId,
+        owner: options.owner,
+        isWaiting: (place) =>
+          this.#find([place]).length === 0 &&
+          options.consumer()?.assignment.some((each) => isSame(each, place)) === true,
+      })
     if (groupId !== undefined)
       this.#moves = new GroupMoves({
         context,
@@ -86,13 +97,17 @@ export class GroupPartitions {
 
   close(): void {
     this.#moves?.close()
+    this.#formerOwners?.close()
     for (const timer of this.#comparing.values()) timer.cancel()
     this.#comparing.clear()
   }
 
   /** What happens to the partitions of a consumer, from now on. */
   follow(consumer: Consumer): void {
-    consumer.on('assigned', (places) => this.#assignment.assigned(places))
+    consumer.on('assigned', (places) => {
+      this.#assignment.assigned(places)
+      this.#formerOwners?.given(places)
+    })
     consumer.on('revoking', (places, { deadlineMs }) => this.#assignment.revoking(places, deadlineMs))
     consumer.on('lost', (places, reason) => {
       this.#assignment.lost(places, LOSSES[reason])
@@ -200,6 +215,7 @@ export class GroupPartitions {
   ): void {
     const partition = this.#partitionOf(topic, index)
     const how = record.free ? 'clean' : record.owner === this.#options.owner ? 'ours' : 'taken'
+    if (how === 'taken') void this.#formerOwners?.end(record.owner)
     const partitions = record.partitions === 0 ? this.#options.partitionsOf(topic) : record.partitions
     partition.load({ ...record, topic: topicHashOf(topicId), partitions }, how)
     this.#ofPartition.set(partition, subscription)
@@ -325,6 +341,10 @@ const LOSSES = {
   failed: 'its consumer has ended',
   recreated: 'its topic was made again',
 } as const
+
+function isSame(a: TopicPartition, b: TopicPartition): boolean {
+  return a.topic === b.topic && a.partition === b.partition
+}
 
 function topicHashOf(topicId: string | undefined): number {
   return topicId === undefined ? 0 : hashOfTopic(topicId)

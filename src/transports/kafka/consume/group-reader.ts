@@ -9,6 +9,7 @@ import { Commits } from '../partitions/commits.ts'
 import type { Partition } from '../partitions/partition.ts'
 import { GroupRetries } from '../retry/group-retries.ts'
 import { AckTransactions } from './ack-transactions.ts'
+import { transactionalIdOf } from './former-owners.ts'
 import { partitionKey } from './group-assignment.ts'
 import { GroupConsumer } from './group-consumer.ts'
 import { GroupPartitions, placeOf } from './group-partitions.ts'
@@ -105,6 +106,7 @@ export class GroupReader implements Reader {
     this.#transactions = new AckTransactions({
       context,
       commits: this.#commits,
+      transactionalId: groupId === undefined ? true : transactionalIdOf(groupId, owner),
       hasGroup: groupId !== undefined,
       consumer: () => this.#consumer.current,
       inDoubt: (error) => void this.#consumer.doubt(error),

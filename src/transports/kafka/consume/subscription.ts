@@ -118,6 +118,7 @@ export class KafkaSubscription implements TransportSubscription {
       comesAgain: (delivery, dueAt) => this.#comesAgain(delivery, dueAt),
       publishLetters: (rejects) => publish(rejects.map(({ deadLetter }) => deadLetter)),
       ack: (acks) => (this.reader as Reader).ack(acks),
+      hasAtomicLetters: hasAtomicLetters(context, spec),
       changed: (partition, now) => {
         this.reader?.changed(partition, now)
         if (partition.hasWork) this.#credit.ready(partition)
@@ -347,4 +348,10 @@ export class KafkaSubscription implements TransportSubscription {
   #storeNow(): void {
     for (const partition of this.#held) if (partition.unstored > 0) this.reader?.changed(partition, true)
   }
+}
+
+/** A broadcast commits nothing that a letter could be stored with. */
+function hasAtomicLetters({ options }: KafkaContext, { ephemeral, guarantee }: SubscriptionSpec): boolean {
+  if (ephemeral || options.transactions === false) return false
+  return options.transactions === true || guarantee === 'exactly-once'
 }

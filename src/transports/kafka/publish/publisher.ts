@@ -2,21 +2,23 @@ import type { OutgoingMessage } from '../../../core/message.ts'
 import { PublishError } from '../../../core/errors.ts'
 import { isCopy, tooLarge } from '../../../core/publish/size-limit.ts'
 import type { PublishOutcome } from '../../../core/transport.ts'
-import { isDeadLetterTopic } from '../../../core/topic.ts'
 import { KafkaError, SendManyError } from '../../../kafka/index.ts'
 import type { Producer, SentRange } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import { toPublishError } from '../errors.ts'
 import { positionOf } from '../wire/mapping.ts'
-import { LETTERS_PARTITION } from './send-in-transaction.ts'
+import { ackOptionsOf, partitionOf } from './publish-options.ts'
+import type { AckOptions } from './publish-options.ts'
 
 type Outcomes = (PublishOutcome | undefined)[]
 
-/** Indexes of one batch's messages for one topic. */
+/** Each has memory and connections of its own. */
+const MOST_PRODUCERS = 8
+
+/** Indexes of one batch's messages for one topic and producer. */
 interface TopicPart {
   readonly topic: string
-  /** A source is settled when it is confirmed: no leader alone may have it. */
-  readonly isCopy: boolean
+  readonly producer: Producer
   readonly indexes: number[]
 }
 
@@ -24,7 +26,8 @@ interface TopicPart {
 export class KafkaPublisher {
   readonly #context: KafkaContext
   readonly #producer: Producer
-  #copies: Producer | undefined
+  /** Those with other options, by these. */
+  readonly #others = new Map<string, Producer>()
   /** What waits for a topic that is being made, in order: later batches wait behind it, or they would overtake. */
   readonly #preparing = new Map<string, Promise<void>>()
 
@@ -45,27 +48,41 @@ export class KafkaPublisher {
         outcomes[index] = { error }
         continue
       }
-      const isSafe = isCopy(message)
-      const name = isSafe ? `${topic} copies` : topic
+      // A source is settled when its copy is confirmed: no leader alone may have it.
+      const acks = isCopy(message) ? SAFE : ackOptionsOf(message)
+      const name = acks === undefined ? topic : `${topic} ${nameOf(acks)}`
       const part = parts.get(name)
-      if (part === undefined) parts.set(name, { topic, isCopy: isSafe, indexes: [index] })
-      else part.indexes.push(index)
+      if (part !== undefined) {
+        part.indexes.push(index)
+        continue
+      }
+      const producer = this.#producerFor(acks)
+      if (producer === undefined) outcomes[index] = { error: tooManyError(topic) }
+      else parts.set(name, { topic, producer, indexes: [index] })
     }
     const done = Promise.all([...parts.values()].map((part) => this.#publishTo(part, batch, outcomes, signal)))
     return settled(batch, outcomes, done, signal)
   }
 
   close(deadlineMs: number): Promise<void> {
-    const producers = this.#copies === undefined ? [this.#producer] : [this.#producer, this.#copies]
-    return Promise.all(producers.map((producer) => producer.close({ deadlineMs }))).then(() => {})
+    return Promise.all(
+      [this.#producer, ...this.#others.values()].map((producer) => producer.close({ deadlineMs })),
+    ).then(() => {})
   }
 
-  /** What `acks` says is for what users publish: dead letters and redrives are confirmed by all replicas. */
-  #producerFor(isCopy: boolean): Producer {
+  /** Undefined when there would be too many. */
+  #producerFor(acks: AckOptions | undefined): Producer | undefined {
     const { client, options } = this.#context
-    if (!isCopy || options.producer.acks === 'all') return this.#producer
-    this.#copies ??= client.producer({ ...options.producer, acks: 'all' })
-    return this.#copies
+    const isUsual = (name: keyof AckOptions): boolean =>
+      acks?.[name] === undefined || acks[name] === options.producer[name]
+    if (acks === undefined || (isUsual('acks') && isUsual('ackTimeoutMs'))) return this.#producer
+    const name = nameOf(acks)
+    let producer = this.#others.get(name)
+    if (producer !== undefined || this.#others.size >= MOST_PRODUCERS) return producer
+    const { acks: which = options.producer.acks, ackTimeoutMs = options.producer.ackTimeoutMs } = acks
+    producer = client.producer({ ...options.producer, acks: which, ackTimeoutMs })
+    this.#others.set(name, producer)
+    return producer
   }
 
   #publishTo(
@@ -97,19 +114,20 @@ export class KafkaPublisher {
   }
 
   async #send(
-    { topic, indexes, isCopy: isSafe }: TopicPart,
+    { topic, indexes, producer }: TopicPart,
     batch: readonly OutgoingMessage[],
     outcomes: Outcomes,
     signal: AbortSignal | undefined,
   ): Promise<void> {
     const { mapping } = this.#context
-    const isLetters = isDeadLetterTopic(topic)
     const records = indexes.map((index) => {
-      const record = mapping.encode(batch[index] as OutgoingMessage)
-      return isLetters ? { ...record, partition: LETTERS_PARTITION } : record
+      const message = batch[index] as OutgoingMessage
+      const record = mapping.encode(message)
+      const partition = partitionOf(message)
+      return partition === undefined ? record : { ...record, partition }
     })
     try {
-      confirm(await this.#producerFor(isSafe).sendMany(topic, records, { signal }), indexes, outcomes)
+      confirm(await producer.sendMany(topic, records, { signal }), indexes, outcomes)
     } catch (error) {
       if (error instanceof SendManyError) {
         confirm(error.sent, indexes, outcomes)
@@ -131,6 +149,19 @@ export class KafkaPublisher {
     if (error.code === 'NOT_FOUND' || error.code === 'UNKNOWN_TOPIC_OR_PARTITION' || error.code === 'TOPIC_RECREATED')
       this.#context.topics.forget(topic)
   }
+}
+
+const SAFE: AckOptions = { acks: 'all' }
+
+function nameOf({ acks, ackTimeoutMs }: AckOptions): string {
+  return `${acks ?? ''}/${ackTimeoutMs ?? ''}`
+}
+
+function tooManyError(topic: string): PublishError {
+  return new PublishError(
+    `Publishing to "${topic}" failed: this bus publishes with more than ${MOST_PRODUCERS} different values of native.acks and native.ackTimeoutMs. Each needs a producer of its own: use fewer. It was not sent.`,
+    { outcome: 'not-sent', retryable: false },
+  )
 }
 
 function confirm(ranges: readonly SentRange[], indexes: readonly number[], outcomes: Outcomes): void {

@@ -1,20 +1,17 @@
 import type { OutgoingMessage, Position } from '../../../core/message.ts'
-import { isDeadLetterTopic } from '../../../core/topic.ts'
 import type { Producer, ProducerOptions, Transaction } from '../../../kafka/index.ts'
 import type { KafkaContext } from '../context.ts'
 import type { PlacedMessage } from '../retry/retry-copy.ts'
 import { positionOf } from '../wire/mapping.ts'
+import { partitionOf } from './publish-options.ts'
 
-/** Where a dead letter goes: the other partition has the log of removals. */
-export const LETTERS_PARTITION = 0
-
-/** A producer with a transactional id of its own, which fences nobody. */
-export function transactionalProducer({ client, options }: KafkaContext): Producer {
+/** A producer with that transactional id; `true`: with one of its own, which fences nobody. */
+export function transactionalProducer({ client, options }: KafkaContext, transactionalId: string | true): Producer {
   const settings: ProducerOptions = {
     transactionTimeoutMs: options.transactionTimeoutMs,
     ...options.producer,
     acks: 'all',
-    transactionalId: true,
+    transactionalId,
   }
   return client.producer(settings)
 }
@@ -30,10 +27,10 @@ export async function sendInTransaction(
   const byTopic = Map.groupBy(batch.entries(), ([, { topic }]) => topic)
   await Promise.all(
     [...byTopic].map(async ([topic, entries]) => {
-      const inTopic = isDeadLetterTopic(topic) ? { partition: LETTERS_PARTITION } : {}
       const records = entries.map(([, message]) => {
-        const place = 'partition' in message ? { partition: (message as PlacedMessage).partition } : inTopic
-        return { ...mapping.encode(message), ...place }
+        // A copy in a retry topic has its place beside its source.
+        const partition = 'partition' in message ? (message as PlacedMessage).partition : partitionOf(message)
+        return { ...mapping.encode(message), partition }
       })
       for (const range of await transaction.sendMany(topic, records, { signal })) {
         for (const [at, index] of range.indexes().entries()) {

@@ -64,7 +64,7 @@ export class TransactionPool {
     if (idle !== undefined) return Promise.resolve(idle)
     if (this.#made >= MOST) return new Promise((resolve) => this.#waiting.push(resolve))
     this.#made++
-    const producer = transactionalProducer(this.#context)
+    const producer = transactionalProducer(this.#context, true)
     this.#producers.push(producer)
     return Promise.resolve(producer)
   }

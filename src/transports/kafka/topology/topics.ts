@@ -8,6 +8,8 @@ import type { Reports } from '../reports.ts'
 
 /** Dead letters are in the first partition, in the order in which they failed; the second one has a log of those that were removed. */
 export const DEAD_LETTER_PARTITIONS = 2
+/** Where a dead letter goes. */
+export const LETTERS_PARTITION = 0
 
 /** Topics on the broker: makes those that are missing, as the options say. */
 export class Topics {

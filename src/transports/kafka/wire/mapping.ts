@@ -14,6 +14,8 @@ const PREFIX = 'ce_'
 // Our own headers, besides the attributes of CloudEvents. A user's header can't have such a name: the bus drops `busbar-…` on publish.
 const GROUP = 'busbar-group'
 const DELIVER_AT = 'busbar-deliver-at'
+/** Of a copy that a member of a share group has stored for its group: attempts that were used before. */
+export const USED = 'busbar-used'
 /** Of a record in the log of removals of a dead-letter topic: it is not a message. */
 export const REMOVED = 'busbar-removed'
 
@@ -24,6 +26,8 @@ export interface Decoded {
   readonly group: string | undefined
   /** Not before that time, in ms since 1970. */
   readonly deliverAt: number | undefined
+  /** Attempts of its group that were used before it was stored. */
+  readonly used: number
   /** It is no message, but says which dead letters were removed. */
   readonly isRemoval: boolean
   /** Of a copy in a retry topic. */
@@ -110,6 +114,7 @@ export class Mapping {
       },
       group: read.group,
       deliverAt: read.deliverAt !== undefined && /^\d{1,15}$/.test(read.deliverAt) ? Number(read.deliverAt) : undefined,
+      used: read.used !== undefined && /^\d{1,9}$/.test(read.used) ? Number(read.used) : 0,
       isRemoval: read.isRemoval,
       retried: read.retry === undefined ? undefined : readRetry(read.retry),
     }
@@ -135,6 +140,7 @@ class Attributes {
   expiryTime: string | undefined
   group: string | undefined
   deliverAt: string | undefined
+  used: string | undefined
   isRemoval = false
   retry: string | undefined
   headers: Record<string, string> | undefined
@@ -194,6 +200,9 @@ class Attributes {
         break
       case DELIVER_AT:
         this.deliverAt = value
+        break
+      case USED:
+        this.used = value
         break
       case REMOVED:
         this.isRemoval = true

@@ -316,3 +316,77 @@ describe('locks of a share group', () => {
     await end(sim, second)
   })
 })
+
+describe('what became of verdicts', () => {
+  it('is reported once the broker has answered: with an error if its session was lost', async () => {
+    const { sim } = setUp()
+    sim.append('t', 0, numbers(4))
+    const consumer = sim.shareConsumer()
+    const answers: string[] = []
+    consumer.onAnswered((records, error) => {
+      for (const record of records) answers.push(`${record.offset} ${record.verdict} ${error?.code}`)
+    })
+    const { value: records = [] } = await sim.run(consumer.next())
+    const [first, second, third, fourth] = records as [ShareRecord, ShareRecord, ShareRecord, ShareRecord]
+    first.accept()
+    second.reject()
+    expect(answers).toEqual([])
+    await sim.advance(1_000)
+    expect(answers).toEqual(['0 accept undefined', '1 reject undefined'])
+    third.accept()
+    sim.shares.evictSessions()
+    await sim.advance(2_000)
+    expect(answers.slice(2)).toEqual(['2 accept SHARE_SESSION_NOT_FOUND'])
+    // It was lost without a verdict.
+    expect(fourth.accept()).toBe(false)
+    await end(sim, consumer)
+  })
+
+  it('is reported at the latest when it closes', async () => {
+    const { sim } = setUp()
+    sim.append('t', 0, numbers(1))
+    const consumer = sim.shareConsumer()
+    const answers: (string | undefined)[] = []
+    consumer.onAnswered((_records, error) => answers.push(error?.code))
+    const { value: [record] = [] } = await sim.run(consumer.next())
+    for (const id of [1, 2, 3]) sim.kill(id)
+    record?.accept()
+    await sim.run(consumer.close({ deadlineMs: 100 }))
+    expect(answers).toHaveLength(1)
+    expect(answers[0]).toBeDefined()
+    sim.closeClients()
+  })
+})
+
+describe('the limit of records without a verdict', () => {
+  it('can change: with 0, nothing more is acquired', async () => {
+    const { sim, stateOf } = setUp()
+    for (const value of numbers(10)) sim.append('t', 0, [value])
+    const consumer = sim.shareConsumer({ maxUndecided: 3, acquireMode: 'record_limit' })
+    consumer.limit(0)
+    const next = consumer.next()
+    await sim.advance(3_000)
+    expect(stateOf(0)).toBe('available')
+    consumer.limit(2)
+    const { value: records = [] } = await sim.run(next)
+    expect(records.map(({ offset }) => offset)).toEqual([0, 1])
+    consumer.limit(0)
+    for (const record of records) record.accept()
+    await sim.advance(3_000)
+    expect(numbers(3).map((offset) => stateOf(Number(offset)))).toEqual(['acknowledged', 'acknowledged', 'available'])
+    expect(() => consumer.limit(-1)).toThrow('shareConsumer.limit')
+    await end(sim, consumer)
+  })
+
+  it('is shared by brokers that are asked side by side', async () => {
+    const { sim } = setUp(3)
+    for (const partition of [0, 1, 2]) sim.append('t', partition, numbers(100))
+    const consumer = sim.shareConsumer({ maxUndecided: 30, acquireMode: 'record_limit' })
+    let acquired = 0
+    void consumer.run({ concurrency: 1_000, handler: () => (acquired++, new Promise(() => {})) })
+    await sim.advance(5_000)
+    // Each was asked for its share of what was left then.
+    expect(acquired).toBeGreaterThanOrEqual(30)
+    expect(acquired).toBeLessThan(60)
+  })
+})

@@ -10,6 +10,7 @@ type Topics = Asked<'ShareFetch'>['topics']
 type PartitionResponse = NonNullable<NonNullable<Answer<'ShareFetch'>['responses']>[number]['partitions']>[number]
 
 const FINAL_EPOCH = -1
+const RECORD_LIMIT = 1
 
 /** What a broker remembers of a member (KIP-932); it ends with its connection. */
 class ShareSession {
@@ -77,7 +78,7 @@ export class SimShares {
   }
 
   async #fetch(request: Asked<'ShareFetch'>, call: Call): Promise<Answer<'ShareFetch'>> {
-    const { shareSessionEpoch: epoch, topics, forgottenTopicsData, maxWaitMs, maxRecords } = request
+    const { shareSessionEpoch: epoch, topics, forgottenTopicsData, maxWaitMs } = request
     const group = this.group(request.groupId ?? '')
     const said = topics.some(({ partitions }) => partitions.some((each) => each.acknowledgementBatches.length > 0))
     if (epoch === 0 && said) return { errorCode: CODE.INVALID_REQUEST }
@@ -90,11 +91,11 @@ export class SimShares {
     }
     session.change(topics, forgottenTopicsData)
     const end = this.#cluster.clock.now() + maxWaitMs
-    let found = this.#look(group, session, maxRecords, call)
+    let found = this.#look(group, session, request, call)
     while (!found.some(isNews) && refusals.size === 0 && this.#cluster.clock.now() < end && session.isOpen) {
       await this.#cluster.untilAppended(end - this.#cluster.clock.now())
       await call.broker.untilThawed()
-      found = this.#look(group, session, maxRecords, call)
+      found = this.#look(group, session, request, call)
     }
     const answers = found.map(({ topicId, answer }) => {
       const acknowledgeErrorCode = refusals.get(`${topicId}/${answer.partitionIndex}`) ?? 0
@@ -181,10 +182,11 @@ export class SimShares {
     return this.#stateOf(group, topicId, partition).acknowledge(session, batches, this.#cluster.clock.now())
   }
 
-  #look(group: ShareGroup, session: ShareSession, maxRecords: number, call: Call) {
+  #look(group: ShareGroup, session: ShareSession, { maxRecords, shareAcquireMode }: Asked<'ShareFetch'>, call: Call) {
     let left = maxRecords
+    const isExact = shareAcquireMode === RECORD_LIMIT
     return [...session.partitions.values()].map(({ topicId, index }) => {
-      const answer = this.#acquire(group, session, topicId, index, left, call)
+      const answer = this.#acquire(group, session, topicId, index, { room: left, isExact }, call)
       for (const { firstOffset = 0, lastOffset = -1 } of answer.acquiredRecords ?? [])
         left -= lastOffset - firstOffset + 1
       return { topicId, answer }
@@ -196,7 +198,7 @@ export class SimShares {
     session: ShareSession,
     topicId: string,
     index: number,
-    room: number,
+    limit: { readonly room: number; readonly isExact: boolean },
     call: Call,
   ): PartitionResponse {
     const partition = this.#cluster.topicFor(call.broker, { id: topicId })?.partitions[index]
@@ -209,11 +211,12 @@ export class SimShares {
     const now = this.#cluster.clock.now()
     const acquiredRecords: AcquiredRange[] = []
     const parts: Buffer[] = []
+    let { room } = limit
     for (const batch of log.batches) {
       if (room <= 0) break
-      // Whole batches: what a batch has beyond the limit is acquired too.
+      // Whole batches, unless told otherwise: what a batch has beyond the limit is acquired too.
       const offsets = Array.from({ length: batch.lastOffset - batch.baseOffset + 1 }, (_, at) => batch.baseOffset + at)
-      const ranges = state.acquire(session, offsets, now)
+      const ranges = state.acquire(session, offsets, now, limit.isExact ? room : Infinity)
       if (ranges.length === 0) continue
       parts.push(batch.bytes)
       acquiredRecords.push(...ranges)

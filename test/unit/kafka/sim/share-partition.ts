@@ -54,11 +54,19 @@ export class SharePartitionState {
     return this.#entries.get(offset)?.count ?? 0
   }
 
-  /** Of these offsets, those that are free, in runs with the same count. */
-  acquire(holder: ShareHolder, offsets: Iterable<number>, now: number): readonly AcquiredRange[] {
+  /** Of these offsets, those that are free, in runs with the same count; at most so many. */
+  acquire(
+    holder: ShareHolder,
+    offsets: Iterable<number>,
+    now: number,
+    most: number = Infinity,
+  ): readonly AcquiredRange[] {
     const ranges: { firstOffset: number; lastOffset: number; deliveryCount: number }[] = []
+    let left = most
     for (const offset of offsets) {
+      if (left === 0) break
       if (this.stateOf(offset, now) !== 'available') continue
+      left--
       const count = this.countOf(offset) + 1
       this.#entries.set(offset, { state: 'acquired', holder, count, lockEndsAt: now + this.lockMs })
       const last = ranges.at(-1)
