@@ -189,6 +189,20 @@ describe.each([
     await expectOneOutputEach(chain)
   })
 
+  it('goes on within seconds when it is not known what became of a transaction', async () => {
+    const chain = new Chain(1, protocol, version)
+    const { sim, world } = chain
+    void world.reader.join([world.subscription])
+    world.subscription.request(32, 1_000_000)
+    chain.publish(30)
+    await sim.advance(10_000)
+    sim.script.on('EndTxn', 1, { do: 'drop' })
+    chain.publish(3)
+    await sim.advance(RECOVERED_MS)
+    expect(world.events.map(({ value }) => value['doing'])).toContain('committing a transaction of group "g"')
+    await expectOneOutputEach(chain)
+  })
+
   // With 117 the group takes a member back by its name and epoch, while a transaction of before is on its way.
   it.each([117, ...seedsOf('exactlyOnce')])('is kept when requests are lost or late, too (seed %i)', async (seed) => {
     const chain = new Chain(seed, protocol, version)

@@ -59,6 +59,8 @@ export class NextMember implements GroupMachine<NextRequest> {
   readonly #random: () => number
   readonly #fence: SessionFence
   #memberId: string
+  /** The coordinator may have a member of that id, whatever has become of its epoch here. */
+  #mayBeKnown = false
   #epoch = 0
   #isStarted = false
   #isClosed = false
@@ -185,7 +187,7 @@ export class NextMember implements GroupMachine<NextRequest> {
 
   /** Ends the member. Undefined if the coordinator has nothing to forget; else what to send as its last heartbeat. */
   leave(): MemberIdentity | undefined {
-    const isMember = this.#isStarted && !this.#isClosed && (this.#epoch > 0 || this.#heartbeat !== undefined)
+    const isMember = this.#isStarted && !this.#isClosed && this.#mayBeKnown
     this.#isClosed = true
     this.#owned = new PartitionSet()
     this.#revoking = undefined
@@ -255,7 +257,10 @@ export class NextMember implements GroupMachine<NextRequest> {
   }
 
   #rejoin(errorCode: number, now: number): void {
-    if (errorCode === CODE.unknownMember) this.#memberId = this.#settings.newMemberId()
+    if (errorCode === CODE.unknownMember) {
+      this.#memberId = this.#settings.newMemberId()
+      this.#mayBeKnown = false
+    }
     this.#forget('fenced')
     if (this.#failures === 0) {
       this.#failures = 1
@@ -292,6 +297,7 @@ export class NextMember implements GroupMachine<NextRequest> {
     this.#mustSubscribe = false
     this.#heartbeat = { request, at: now }
     this.#isAbandoned = false
+    this.#mayBeKnown = true
     this.#effects.send(request)
   }
 

@@ -9,6 +9,8 @@ import type { GroupPartitions } from './group-partitions.ts'
 
 /** Pause before a partition that could not be read is tried again. */
 const RESUME_MS = 1_000
+/** Time to leave the group for one that is replaced: it has nothing to hand over. */
+const LEAVE_MS = 2_000
 /** Pauses before a consumer that has ended is replaced. */
 const AGAIN = { minMs: 500, maxMs: 30_000 }
 
@@ -178,7 +180,8 @@ export class GroupConsumer {
 
   async #dismiss(consumer: Consumer): Promise<void> {
     this.#partitions.loseAll('its consumer has ended')
-    await consumer.close({ deadlineMs: 0 }).catch(() => {})
+    // One that does not leave keeps its partitions for the length of a session: the next one would wait for them.
+    await consumer.close({ deadlineMs: LEAVE_MS }).catch(() => {})
     if (this.#current === consumer) this.#current = undefined
   }
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { KafkaError } from '../../../../src/kafka/errors.ts'
 import { CODE } from '../../../../src/kafka/consumer/group-errors.ts'
 import { NextMember } from '../../../../src/kafka/consumer/next/next-member.ts'
 import type { NextAnswer, NextRequest } from '../../../../src/kafka/consumer/next/next-member.ts'
@@ -160,5 +161,24 @@ describe('a member of a KIP-848 group', () => {
     expect(new Harness().stable(0).member.leave()).toEqual({ memberId: 'm0', epoch: -1 })
     expect(new Harness(true).stable(0).member.leave()).toEqual({ memberId: 'm0', epoch: -2 })
     expect(new Harness().member.leave()).toBeUndefined()
+  })
+
+  it('leaves also while it could not come back since its session expired: the coordinator may wait for it much longer', () => {
+    const harness = new Harness().stable(0)
+    harness.pass(3_100)
+    harness.pass(45_000)
+    const { last } = harness
+    expect(last.memberEpoch).toBe(0)
+    const error = new KafkaError('cut', { code: 'CONNECTION_CLOSED', action: 'retry', outcome: 'unknown' })
+    harness.member.failed(last, error, harness.now)
+    expect(harness.member.leave()).toEqual({ memberId: 'm0', epoch: -1 })
+  })
+
+  it('does not leave with an id that the coordinator does not know', () => {
+    const harness = new Harness().stable(0)
+    harness.pass(3_100)
+    harness.member.close()
+    harness.answer(0, undefined, CODE.unknownMember)
+    expect(harness.member.leave()).toBeUndefined()
   })
 })
