@@ -78,12 +78,13 @@ async function group(kafka: KafkaClient, protocol: 'classic' | 'consumer'): Prom
 
 async function readAll(kafka: KafkaClient): Promise<void> {
   const consumer = kafka.consumer({ topics: ['heap'], onReset: 'latest' })
+  // Not after a batch: when everybody has stopped sending, none comes any more.
+  const closed = delay(Math.max(0, end - performance.now())).then(() => consumer.close())
   for await (const batch of consumer) {
     for (const { value } of batch) counts.handled += value === null ? 0 : 1
     batch.done()
-    if (isOver()) break
   }
-  await consumer.close()
+  await closed
 }
 
 async function transact(kafka: KafkaClient): Promise<void> {
