@@ -22,6 +22,6 @@ await handled
 
 const [stored] = transport.messages('photos.taken')
 console.log(`the broker has ${stored?.body?.byteLength ?? 0} bytes of it`)
-// Once a day, in a job of its own: nothing waits or lies in the dead letters for 30 days.
+// Run this daily. 30 days is longer than any message is kept here, dead letters included.
 await store.deleteBefore(new Date(Date.now() - 30 * 86_400_000))
 await bus.close()

@@ -16,8 +16,9 @@ export interface GroupMember {
   /** Who it is in its group now. Throws while it is not a member, and for offsets of what it does not hold. */
   groupMetadata(offsets?: readonly TransactionOffset[]): GroupMetadata
   /**
-   * Returns what tells whether it has held the partitions of these offsets ever since. A group may know a member that has lost
-   * everything and come back by the same name and epoch: then only the member knows that somebody may have done the work meanwhile.
+   * Returns what tells whether it has held the partitions of these offsets ever since. A member that has lost
+   * everything can rejoin under the same id and epoch. The group can't tell; only the member knows that another one may have done the
+   * work meanwhile.
    */
   holding?(offsets: readonly TransactionOffset[]): () => boolean
 }

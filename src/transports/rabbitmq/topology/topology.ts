@@ -1,3 +1,4 @@
+// Longer than most files: what one connection has declared is known here, and each declaration depends on what others have found.
 import { sleep } from '../../../core/clock.ts'
 import type { Clock } from '../../../core/clock.ts'
 import { ConfigurationError, TimeoutError } from '../../../core/errors.ts'
