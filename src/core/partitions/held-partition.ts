@@ -34,6 +34,8 @@ export abstract class HeldPartition<Owner extends DeliveryOwner> implements Deli
   mine = false
   /** Being handed over: nothing more of it is handed out. */
   leaving = false
+  /** What was handed out has been given back; what a transaction finishes follows when that has ended. */
+  hasGivenBack = false
   /** How far it was looked at: what is settled, handed out, or waits is up to here. */
   to = 0
   /** Nothing from here on may be handed out: what is stored says so. */
@@ -71,6 +73,7 @@ export abstract class HeldPartition<Owner extends DeliveryOwner> implements Deli
   protected acquired(how: Acquired): void {
     this.mine = true
     this.leaving = false
+    this.hasGivenBack = false
     // It may come back, and be lost again, before it has been read.
     this.handedOutTo = how === 'ours' ? Math.max(this.handedOutTo, this.to) : 0
     // Another owner has counted on.
@@ -83,6 +86,7 @@ export abstract class HeldPartition<Owner extends DeliveryOwner> implements Deli
   lose(): PartitionDelivery<Owner>[] {
     this.mine = false
     this.leaving = false
+    this.hasGivenBack = false
     const lost = this.outstanding.toArray()
     this.#keepUsed(lost)
     for (const delivery of lost) {
@@ -162,7 +166,8 @@ export abstract class HeldPartition<Owner extends DeliveryOwner> implements Deli
 
   /** What was handed out and is not settled goes back, for the next owner; it has used no attempt. */
   giveBack(now: number): PartitionDelivery<Owner>[] {
-    const begun = this.outstanding.toArray()
+    this.hasGivenBack = true
+    const begun = this.outstanding.toArray().filter(({ isEnding }) => !isEnding)
     for (const delivery of begun) {
       delivery.lost = true
       this.outstanding.remove(delivery)

@@ -33,6 +33,8 @@ export class PartitionDelivery<Owner extends DeliveryOwner> implements Delivery 
   /** When the next attempt may start, as noted while it is handed out. */
   notedBefore: number | undefined = undefined
   settled = false
+  /** A transaction that is being committed finishes it: it can't be given back before that has ended. */
+  isEnding = false
   lost = false
   runtime: unknown = undefined
 

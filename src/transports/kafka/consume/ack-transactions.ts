@@ -93,15 +93,19 @@ export class AckTransactions {
     })
     if (alive.length === 0) return
     const partitions = [...new Set(alive.map(({ owner }) => owner))]
+    const spans = new Map(partitions.map((partition) => [partition, partition.span]))
+    // A handover that has begun meanwhile waits for this, and must find what the transaction has finished.
+    const isStored = (work: Work): boolean => work.owner.span === spans.get(work.owner) && isHere(work)
     try {
       await this.#transact(alive, partitions)
-      for (const [partition, some] of Map.groupBy(alive.filter(isOurs), ({ owner }) => owner)) {
+      for (const [partition, some] of Map.groupBy(alive.filter(isStored), ({ owner }) => owner)) {
         const deliveries = some.map(({ delivery }) => delivery).filter((each) => each !== undefined)
         const moved = some.map(({ delayed }) => delayed).filter((each) => each !== undefined)
         this.#host.commits.confirmed(partition, deliveries, moved)
       }
       for (const { done } of alive) done(undefined)
     } catch (error) {
+      this.#notEnding(alive)
       if (error instanceof KafkaError && error.action === 'fenced') this.#replaceProducer()
       const outcome = error instanceof KafkaError ? error.outcome : 'not-sent'
       if (outcome === 'unknown') {
@@ -115,6 +119,13 @@ export class AckTransactions {
     } finally {
       this.#host.commits.release(partitions)
     }
+  }
+
+  /** Nothing was stored: what was to be given back meanwhile goes back now. */
+  #notEnding(works: readonly Work[]): void {
+    const now = this.#host.context.host.clock.now()
+    for (const { delivery } of works) if (delivery !== undefined) delivery.isEnding = false
+    for (const { owner } of works) if (owner.mine && owner.hasGivenBack) owner.giveBack(now)
   }
 
   /** Another member has taken this one for dead, and ended its transaction. The group decides whether that is so: the id is taken again. */
@@ -136,6 +147,7 @@ export class AckTransactions {
     await this.#producer.transaction(async (transaction) => {
       await sendInTransaction(context, transaction, batch)
       if (!works.every(isOurs)) throw notOurs()
+      for (const { delivery } of works) if (delivery !== undefined) delivery.isEnding = true
       const ending = new Set(works.flatMap(({ delivery, delayed }) => delivery ?? delayed ?? []))
       const offsets: TransactionOffset[] = partitions.map((partition) => commits.offsetOf(partition, ending))
       if (this.#host.hasGroup) transaction.offsets(consumer, offsets)
@@ -143,10 +155,15 @@ export class AckTransactions {
   }
 }
 
-function isOurs({ owner, delivery, delayed }: Work): boolean {
-  if (!owner.mine) return false
+/** Whether a transaction may begin with it. */
+function isOurs(work: Work): boolean {
   // What is handed over is committed outside of transactions, and waits for its next owner where it is.
-  if (delayed !== undefined) return !owner.leaving && owner.delayed.get(delayed.place) === delayed
+  return isHere(work) && (work.delayed === undefined || !work.owner.leaving)
+}
+
+function isHere({ owner, delivery, delayed }: Work): boolean {
+  if (!owner.mine) return false
+  if (delayed !== undefined) return owner.delayed.get(delayed.place) === delayed
   return delivery !== undefined && !delivery.lost && !delivery.settled
 }
 
