@@ -12,6 +12,8 @@ export interface WindowRow {
   notBefore: number
   /** The floor may pass it: it is read again, or stays here until it is confirmed. */
   isAside: boolean
+  /** Its shard was lost while it was being sent: another relay may have sent it, and newer ones, when that has ended. */
+  isLost: boolean
 }
 
 /** A key of which the window has rows, or whose rows are read apart from the others. */
@@ -126,7 +128,7 @@ export class RelayWindow {
 
   #keep(row: OutboxRow, isAside: boolean): WindowRow {
     const bytes = 512 + (row.body?.byteLength ?? 0)
-    const held: WindowRow = { row, bytes, state: 'waiting', failures: 0, notBefore: 0, isAside }
+    const held: WindowRow = { row, bytes, state: 'waiting', failures: 0, notBefore: 0, isAside, isLost: false }
     this.#rows.set(row.position, held)
     this.#bytes += bytes
     return held
@@ -175,6 +177,10 @@ export class RelayWindow {
 
   /** It is sent again later; the rows of its key wait. With `aside`, nothing else waits for it. */
   sendLater(held: WindowRow, notBefore: number, aside: boolean): void {
+    if (held.isLost) {
+      this.#readAgain(held)
+      return
+    }
     held.notBefore = notBefore
     held.failures++
     this.#makeReady(held)
@@ -182,6 +188,15 @@ export class RelayWindow {
     const state = this.#stateOf(held)
     if (state === undefined) held.isAside = true
     else this.#setAside(state)
+  }
+
+  /** Only the table says whether it is still to be sent. */
+  #readAgain(held: WindowRow): void {
+    const isOfKey = this.#stateOf(held) !== undefined
+    this.#advance(held)
+    this.remove([held])
+    // A key that was closed is read apart; a read of everything may have skipped this one.
+    if (!isOfKey) this.rewind()
   }
 
   /** It waits in the table for its next attempt, or is parked: the rows of its key are read again, from `readAt` on. */
@@ -224,8 +239,11 @@ export class RelayWindow {
         this.remove(state.queue.splice(1))
       } else this.#keys.delete(key)
     }
-    for (const held of this.#rows.values())
-      if (shards.has(held.row.shard) && (held.state === 'waiting' || held.state === 'ready')) this.remove([held])
+    for (const held of this.#rows.values()) {
+      if (!shards.has(held.row.shard)) continue
+      if (held.state === 'sending') held.isLost = true
+      else if (held.state !== 'confirmed') this.remove([held])
+    }
   }
 
   /** Forgets a key of a shard that is no longer ours. */
