@@ -60,21 +60,27 @@ async function open(
   }
   const listener = await (client as unknown as { connect(): Promise<ListeningClient> }).connect()
   let isOpen = true
-  const end = (error: unknown): void => {
+  const close = (): void => {
     if (!isOpen) return
     isOpen = false
     listener.release(true)
+  }
+  const end = (error: unknown): void => {
+    if (!isOpen) return
+    close()
     onEnd(error)
   }
   listener.on('error', end)
   listener.on('end', () => end(new StateError('The connection for LISTEN has ended')))
   listener.on('notification', ({ payload = '' }) => onNotification(payload))
-  await listener.query(`LISTEN "${channel}"`)
+  try {
+    await listener.query(`LISTEN "${channel}"`)
+  } catch (error) {
+    close()
+    throw error
+  }
   return () => {
-    if (isOpen) {
-      isOpen = false
-      listener.release(true)
-    }
+    close()
     return Promise.resolve()
   }
 }
