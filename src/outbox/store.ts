@@ -139,6 +139,9 @@ export interface OutboxStore {
   discard(filter: RowFilter): Promise<readonly string[]>
   /** Who keeps positions from becoming final: the oldest open transaction that has written something. */
   holder?(): Promise<string | undefined>
-  /** Calls `wake` for each notification, until the returned function is called. Rejects where nothing can be heard. */
+  /**
+   * Calls `wake` for each notification, until the returned function is called. Rejects where nothing can be heard. `onEnd` is called
+   * when listening ends by itself, but not before this has resolved: until then it rejects.
+   */
   listen?(wake: () => void, onEnd: (error: unknown) => void): Promise<() => Promise<void>>
 }

@@ -27,11 +27,24 @@ export async function listen(
     if (payload === token) heard.resolve(true)
     else if (!payload.startsWith('test-')) wake()
   }
-  const stop = await open(client, channel, onNotification, onEnd)
+  const over = new AbortController()
+  let isListening = false
+  // Until it has resolved, whoever calls it hears of an end by the rejection alone.
+  const onOver = (error: unknown): void => {
+    if (isListening) {
+      onEnd(error)
+      return
+    }
+    over.abort(error)
+    heard.resolve(false)
+  }
+  const stop = await open(client, channel, onNotification, onOver)
   const timer = setTimeout(heard.resolve, SELF_TEST_MS, false)
   try {
     await query(client, 'SELECT pg_notify($1, $2)', [channel, token])
-    if (await heard.promise) return stop
+    isListening = await heard.promise
+    over.signal.throwIfAborted()
+    if (isListening) return stop
   } catch (error) {
     await stop()
     throw error

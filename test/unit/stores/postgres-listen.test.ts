@@ -50,4 +50,37 @@ describe('listen of PostgreSQL', () => {
       ).rejects.toThrow('not on a standby')
     expect(pool.taken).toBe(0)
   })
+
+  it('rejects, and does not call onEnd, when the connection ends before it has heard itself', async () => {
+    const pool = new Pool()
+    pool.onNotify = async () => pool.emit('error', new Error('connection reset'))
+    const ends: unknown[] = []
+    await expect(
+      listen(
+        pool.client,
+        'c',
+        () => {},
+        (error) => ends.push(error),
+      ),
+    ).rejects.toThrow('connection reset')
+    expect(ends).toEqual([])
+    expect(pool.taken).toBe(0)
+  })
+
+  it('calls onEnd once when the connection ends later', async () => {
+    const pool = new Pool()
+    pool.onNotify = async (payload) => pool.emit('notification', { payload })
+    const ends: unknown[] = []
+    const stop = await listen(
+      pool.client,
+      'c',
+      () => {},
+      (error) => ends.push(error),
+    )
+    pool.emit('error', new Error('connection reset'))
+    pool.emit('end')
+    expect(ends).toHaveLength(1)
+    await stop()
+    expect(pool.taken).toBe(0)
+  })
 })
