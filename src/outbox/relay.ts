@@ -284,6 +284,7 @@ class RelaySession {
     this.#stopListening = undefined
     if (this.#stop.signal.aborted) return
     this.#warn('outbox-trigger-degraded', `LISTEN has ended, so the relay only polls: ${describeError(error).message}`)
+    this.#listenAgain?.cancel()
     this.#listenAgain = this.#clock.setTimer(10_000, () => void this.#listen())
   }
 

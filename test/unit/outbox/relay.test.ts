@@ -2,7 +2,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createBus, PublishError } from 'busbar'
 import type { Bus, OutgoingMessage, Transport } from 'busbar'
 import { memory } from 'busbar/memory'
@@ -93,6 +93,15 @@ async function relay(options: Partial<OutboxRelayOptions> = {}): Promise<Bus> {
   await bus.start()
   return bus
 }
+
+/** The store, with other methods instead of some. */
+const withMethods = (methods: Partial<OutboxStore>): OutboxStore =>
+  new Proxy<OutboxStore>(store, {
+    get: (target, name) => {
+      const value: unknown = Reflect.get(methods, name) ?? Reflect.get(target, name, target)
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value
+    },
+  })
 
 const left = (): string[] =>
   app
@@ -238,6 +247,27 @@ describe('the relay', () => {
     await empty()
     expect(broker.sent).toEqual(['now', 'later'])
     expect(sentAt - at).toBeGreaterThanOrEqual(1_500)
+  })
+
+  it('listens again once, however often it hears that listening has ended', async () => {
+    const set = vi.spyOn(globalThis, 'setTimeout')
+    const cleared = vi.spyOn(globalThis, 'clearTimeout')
+    const ends: ((error: unknown) => void)[] = []
+    const listen = (_wake: () => void, onEnd: (error: unknown) => void): Promise<() => Promise<void>> => {
+      ends.push(onEnd)
+      return Promise.resolve(() => Promise.resolve())
+    }
+    try {
+      await relay({ store: withMethods({ listen }), trigger: 'notify' })
+      for (let count = 0; count < 3; count++) ends[0]?.(new Error('connection reset'))
+      expect(ends).toHaveLength(1)
+      const again = set.mock.results.filter((_, index) => set.mock.calls[index]?.[1] === 10_000)
+      expect(again).toHaveLength(3)
+      const waiting = again.filter(({ value }) => !cleared.mock.calls.some(([handle]) => handle === value))
+      expect(waiting).toHaveLength(1)
+    } finally {
+      vi.restoreAllMocks()
+    }
   })
 
   it('refuses to start without its tables', async () => {
