@@ -203,13 +203,15 @@ export class RelaySender {
       : growingDelay({ minMs: options.retryMs, maxMs: MAX_ROW_RETRY_MS }, row.attempts)
     const text = storable(error)
     if (owned !== undefined) {
-      await options.store.fail({ position: row.position, owned, error: text, retryInMs })
-      if (isLast) this.#parked++
-      if (isLast)
+      const isNoted = await options.store.fail({ position: row.position, owned, error: text, retryInMs })
+      // Otherwise another relay owns it by now, and notes what becomes of it; or it was deleted.
+      if (isNoted && isLast) {
+        this.#parked++
         warn(
           'outbox-parked',
           `message ${row.id} for "${row.topic}" was refused ${attempts} times and is parked: ${text}`,
         )
+      }
     }
     window.leaveInTable(held, clock.monotonic() + (retryInMs ?? 0))
   }

@@ -7,7 +7,7 @@ import { createBus, PublishError } from 'busbar'
 import type { Bus, OutgoingMessage, Transport } from 'busbar'
 import { memory } from 'busbar/memory'
 import { createOutbox, outboxRelay, sqliteTx } from 'busbar/outbox'
-import type { OutboxRelayOptions, OutboxStore } from 'busbar/outbox'
+import type { OutboxRelayOptions, OutboxStore, RowFailure } from 'busbar/outbox'
 import { sqliteOutboxStore } from 'busbar/stores/sqlite'
 import type { SqliteOutboxStore } from 'busbar/stores/sqlite'
 import { waitUntil } from 'busbar/testing'
@@ -247,6 +247,24 @@ describe('the relay', () => {
     await empty()
     expect(broker.sent).toEqual(['now', 'later'])
     expect(sentAt - at).toBeGreaterThanOrEqual(1_500)
+  })
+
+  it('does not count a row as parked when another relay owns it by now', async () => {
+    let isLost = true
+    const fail = async (failure: RowFailure): Promise<boolean> => {
+      if (!isLost) return store.fail(failure)
+      isLost = false
+      return false
+    }
+    broker.refuse = () => refused
+    const bus = await relay({ store: withMethods({ fail }), maxAttempts: 1 })
+    const warnings: string[] = []
+    bus.events.on('warning', ({ code }) => warnings.push(code))
+    await publish('a/0')
+    await waitUntil(async () => (await store.stats()).parked === 1)
+    await waitUntil(() => warnings.includes('outbox-parked'))
+    expect(warnings.filter((code) => code === 'outbox-parked')).toHaveLength(1)
+    expect(bus.snapshot().extensions[0]?.data).toMatchObject({ parked: 1 })
   })
 
   it('listens again once, however often it hears that listening has ended', async () => {
