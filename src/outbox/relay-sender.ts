@@ -45,6 +45,7 @@ export class RelaySender {
   readonly #refused: { readonly held: WindowRow; readonly error: Error }[] = []
   #writing: Promise<void> | undefined
   #isSending = false
+  #isDraining = false
   #isOver = false
   #whenIdle: (() => void)[] = []
   #relayed = 0
@@ -82,7 +83,7 @@ export class RelaySender {
   }
 
   #sendNow(): void {
-    if (this.#isOver) return
+    if (this.#isDraining || this.#isOver) return
     const { window, leases, clock } = this.#parts
     const now = clock.monotonic()
     const ready = window.takeReady(
@@ -218,8 +219,9 @@ export class RelaySender {
 
   // --- the end -----------------------------------------------------------------------------------------------------
 
-  /** Resolves when nothing is being sent or written. */
+  /** Sends nothing new from here on. Resolves when nothing is being sent or written. */
   async idle(): Promise<void> {
+    this.#isDraining = true
     while (!this.#isOver && (this.#writing !== undefined || this.#parts.window.isSending))
       await new Promise<void>((resolve) => this.#whenIdle.push(resolve))
   }

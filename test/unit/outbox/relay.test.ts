@@ -267,6 +267,20 @@ describe('the relay', () => {
     expect(bus.snapshot().extensions[0]?.data).toMatchObject({ parked: 1 })
   })
 
+  it('sends nothing new once it is closing', async () => {
+    const gate = Promise.withResolvers<undefined>()
+    broker.refuse = () => gate.promise
+    await publish(...ids('a', 20))
+    const bus = await relay()
+    await waitUntil(() => broker.tried.length > 0)
+    const closed = bus.close()
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    gate.resolve(undefined)
+    await closed
+    expect(broker.tried).toEqual(['a/0'])
+    expect(left()).toEqual(ids('a', 20).slice(1))
+  })
+
   it('listens again once, however often it hears that listening has ended', async () => {
     const set = vi.spyOn(globalThis, 'setTimeout')
     const cleared = vi.spyOn(globalThis, 'clearTimeout')
