@@ -2,8 +2,8 @@ import type { Handler, HandlerContext, Middleware } from '../core/handler.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Message } from '../core/message.ts'
 import { OptionsReader } from '../core/util/options-reader.ts'
+import { notify } from '../core/util/notify.ts'
 import { isNotNow } from './not-now.ts'
-import { notify } from './notify.ts'
 import { observe } from './observe.ts'
 
 /** Options of `logger`. */

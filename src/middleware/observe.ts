@@ -1,5 +1,6 @@
 import type { Handler, HandlerContext } from '../core/handler.ts'
 import type { Message } from '../core/message.ts'
+import { isPromiseLike } from '../core/util/is-promise-like.ts'
 
 /** Notified once when a handler ends. */
 export interface Observer {
@@ -33,8 +34,4 @@ export function observe(next: Handler, message: Message, ctx: HandlerContext, ob
       throw error
     },
   )
-}
-
-export function isPromiseLike<Value>(value: Value | PromiseLike<Value>): value is PromiseLike<Value> {
-  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
 }

@@ -1,4 +1,4 @@
-import { isPromiseLike } from './observe.ts'
+import { isPromiseLike } from './is-promise-like.ts'
 
 /**
  * Calls a user's callback whose failure must not affect a message: it becomes a process warning with the code
