@@ -1,6 +1,7 @@
 import { CommitUnknownError } from '../core/errors.ts'
 import type { Handler } from '../core/handler.ts'
 import type { Message } from '../core/message.ts'
+import { notify } from '../core/util/notify.ts'
 import { OptionsReader } from '../core/util/options-reader.ts'
 import { inTransaction } from '../stores/in-transaction.ts'
 import type { TransactionContext } from '../stores/in-transaction.ts'
@@ -19,7 +20,10 @@ export interface InboxOptions<Tx> {
    * a dead letter is redriven, and the time that an outbox may wait. @default 1_209_600_000 (14 days)
    */
   readonly ttlMs?: number | undefined
-  /** Called when a message was skipped (and acked) because it had been handled before. */
+  /**
+   * Called when a message was skipped because it had been handled before, after the transaction. When it throws, the message is acked
+   * all the same, and the error becomes a process warning (`BUSBAR_CALLBACK`).
+   */
   readonly onDuplicate?: ((message: Message) => void) | undefined
 }
 
@@ -47,6 +51,7 @@ const FOURTEEN_DAYS = 14 * 86_400_000
 /** Every so many messages, at most this many expired records are deleted: more than can have been added meanwhile. */
 const CLEAN = { every: 256, most: 1_000 } as const
 const AGAIN_MS = 100
+const DUPLICATE = Symbol('duplicate')
 
 /**
  * Creates an inbox.
@@ -95,17 +100,20 @@ class TransactionalInbox<Tx> implements Inbox<Tx> {
     const inside = inTransaction<Tx, Data>(this.#unitOfWork, async (message, ctx) => {
       const key = messageKey(message, ctx)
       if (await this.#store.record(ctx.tx, key, this.#ttlMs)) return handle(message, ctx)
-      this.#onDuplicate?.(message)
-      return undefined
+      return DUPLICATE
     })
     return async (message, ctx) => {
+      let result: unknown
       try {
-        await inside(message, ctx)
+        result = await inside(message, ctx)
       } catch (error) {
         if (CommitUnknownError.is(error) || this.#store.mayPass(error))
           ctx.retry({ countAttempt: false, delayMs: AGAIN_MS, cause: error })
         throw error
       }
+      const onDuplicate = this.#onDuplicate
+      if (result === DUPLICATE && onDuplicate !== undefined)
+        notify('onDuplicate of createInbox()', () => onDuplicate(message))
       if (++this.#handled % CLEAN.every === 0) void this.#clean()
     }
   }

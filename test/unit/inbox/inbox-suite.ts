@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { createBus, defineEvent } from 'busbar'
 import type { Bus } from 'busbar'
 import { createInbox, idempotencyKey } from 'busbar/inbox'
@@ -74,6 +74,30 @@ export function inboxSuite<Tx>(open: () => Promise<InboxDatabase<Tx>>): void {
       await acks(6)
       expect(await mine(name)).toBe(2)
       expect(duplicates).toEqual([id, id, id, id])
+    })
+
+    it('acks a duplicate, outside the transaction, even if onDuplicate throws', async () => {
+      const warn = vi.spyOn(process, 'emitWarning').mockImplementation(() => {})
+      let isInside: boolean | undefined
+      const onDuplicate = (): never => {
+        isInside = database.unitOfWork.current() !== undefined
+        throw new Error('disk full')
+      }
+      bus.consume(
+        Paid,
+        inbox({ onDuplicate }).handler(() => undefined),
+        { retry: { attempts: 1 } },
+      )
+      const id = uniqueName('id')
+      await bus.publish(Paid, 1, { id })
+      await bus.publish(Paid, 1, { id })
+      await acks(2)
+      expect(isInside).toBe(false)
+      expect(warn).toHaveBeenCalledExactlyOnceWith(
+        expect.stringContaining('onDuplicate of createInbox()'),
+        expect.objectContaining({ code: 'BUSBAR_CALLBACK', detail: expect.stringContaining('disk full') }),
+      )
+      warn.mockRestore()
     })
 
     it('35: takes back what a failed attempt wrote and published, and the record of it', async () => {
