@@ -71,11 +71,13 @@ class BatchRoot extends Root {
     const bytes = items.reduce((sum, { root }) => sum + root.bytes, 0)
     super(new BatchOwner(engine, items), new BatchContext(first.root.context, first.id), bytes)
     this.#items = items
+    // Several of the items may come from one message, which gives up once.
+    const roots = new Set(items.map(({ root }) => root))
     let abandoned = 0
     const giveUp = (): void => {
-      if (++abandoned === items.length) this.abandon()
+      if (++abandoned === roots.size) this.abandon()
     }
-    for (const { root } of items) if (root.isAbandonable) root.waits.add(giveUp)
+    for (const root of roots) if (root.isAbandonable) root.waits.add(giveUp)
   }
 
   /** When all of its messages are. */

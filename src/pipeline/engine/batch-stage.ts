@@ -162,15 +162,17 @@ export class BatchStage implements Stage, Holder {
       work()
       this.#fill()
     }
+    // Several of the items may come from one message, which gives up once.
+    const roots = new Set(live.map(({ root }) => root))
     let abandoned = 0
     const giveUp = (): void => {
       // Others of the batch are still waited for.
-      if (++abandoned < live.length) return
+      if (++abandoned < roots.size) return
       leave(() => {
         for (const item of live) this.#engine.end(item)
       })
     }
-    for (const { root } of live) if (root.isAbandonable) root.waits.add(giveUp)
+    for (const root of roots) if (root.isAbandonable) root.waits.add(giveUp)
     const settle = (work: () => void): void =>
       this.#engine.run(() => {
         if (!isOver) leave(work)

@@ -1,0 +1,78 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { createBus, defineEvent } from 'busbar'
+import type { Bus } from 'busbar'
+import { memory } from 'busbar/memory'
+import { pipeline, topic } from 'busbar/pipeline'
+import type { Sealed } from 'busbar/pipeline'
+import { manualClock, waitUntil } from 'busbar/testing'
+
+const Order = defineEvent<{ id: string }>('orders.placed', { key: (order) => order.id[0] as string })
+
+const clock = manualClock()
+const open: Bus[] = []
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((bus) => bus.close({ timeoutMs: 0 })))
+})
+
+async function running(sealed: Sealed): Promise<Bus> {
+  const bus = createBus({ service: 'test', transport: memory(), logger: false, clock })
+  open.push(bus)
+  await bus.use(sealed)
+  await bus.start()
+  return bus
+}
+
+function never(): Promise<never> {
+  return new Promise(() => {})
+}
+
+describe('what is abandoned', () => {
+  const orders = topic(Order, { timeoutMs: 100, abandonAfterMs: 50 })
+
+  it('frees the slot of a batch that has several children of one message', async () => {
+    const batches: string[][] = []
+    const bus = await running(
+      pipeline('p')
+        .from(orders)
+        .flatMap(({ id }) => [`${id}/0`, `${id}/1`])
+        .batch({ size: 2 })
+        .to(({ data }) => {
+          batches.push([...data])
+          return data[0] === 'a/0' ? never() : undefined
+        }),
+    )
+    await bus.publish(Order, { id: 'a' })
+    await waitUntil(() => batches.length === 1)
+    await clock.advance(200)
+    await bus.publish(Order, { id: 'b' })
+    await clock.advance(0)
+    expect(batches).toEqual([
+      ['a/0', 'a/1'],
+      ['b/0', 'b/1'],
+    ])
+  })
+
+  it('frees the slot behind a batch that has several children of one message', async () => {
+    const seen: string[] = []
+    const bus = await running(
+      pipeline('p')
+        .from(orders)
+        .flatMap(({ id }) => [`${id}/0`, `${id}/1`])
+        .batch({ size: 2 })
+        .map(({ data }) => data.join())
+        .to(
+          (both) => {
+            seen.push(both)
+            return both.startsWith('a') ? never() : undefined
+          },
+          { concurrency: 1 },
+        ),
+    )
+    await bus.publish(Order, { id: 'a' })
+    await waitUntil(() => seen.length === 1)
+    await clock.advance(200)
+    await bus.publish(Order, { id: 'b' })
+    await clock.advance(0)
+    expect(seen).toEqual(['a/0,a/1', 'b/0,b/1'])
+  })
+})
