@@ -289,7 +289,8 @@ export class TopicRunner implements Runner, Intake, RootOwner {
   /** Its code ignored its deadline and the grace after it. */
   #abandon(pending: PendingDelivery, reason: unknown): void {
     const root = this.#roots.get(pending)
-    if (root === undefined) return
+    // One that has ended, and waits for others of its key to be settled, keeps its outcome.
+    if (root === undefined || root.isComplete) return
     this.#engine.run(() => {
       const { whenQuiet, lane } = root
       root.whenQuiet = root.running > 0 ? () => this.#host.late(pending) : undefined

@@ -75,4 +75,32 @@ describe('what is abandoned', () => {
     await clock.advance(0)
     expect(seen).toEqual(['a/0,a/1', 'b/0,b/1'])
   })
+
+  it('is not what has failed, and waits until those behind it have ended', async () => {
+    const bus = await running(
+      pipeline('p', { onFailure: 'requeue', retry: { attempts: 1 } })
+        .from(orders)
+        .branch({
+          hangs: { where: ({ id }) => id === 'a2', flow: (flow) => flow.to(never) },
+          fails: {
+            flow: (flow) =>
+              flow.to(async () => {
+                await started
+                throw new Error('no stock')
+              }),
+          },
+        })
+        .ack(),
+    )
+    let start: () => void = () => {}
+    const started = new Promise<void>((resolve) => (start = resolve))
+    await bus.publish(Order, { id: 'a1' })
+    await clock.advance(50)
+    await bus.publish(Order, { id: 'a2' })
+    await clock.advance(10)
+    start()
+    await clock.advance(200)
+    const [letter] = await bus.deadLetters('orders.placed').list()
+    expect(letter).toMatchObject({ errorMessage: expect.stringContaining('no stock') })
+  })
 })
