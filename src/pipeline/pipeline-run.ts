@@ -21,18 +21,26 @@ export class PipelineRun implements StageHost {
   readonly #stages = new Map<Node, Stage>()
   readonly #iterables: IterableSource[] = []
   readonly #consumers: ConsumerHandle[] = []
+  /** What an iterable has thrown first. */
+  #thrown: { readonly error: unknown } | undefined
 
   constructor(entries: readonly Entry[], options: ResolvedPipelineOptions, bus: Bus | undefined) {
     this.#options = options
     this.#bus = bus
     this.engine = new Engine(bus === undefined ? systemClock : clockOf(bus))
     for (const { sources, first } of entries) for (const source of sources) this.#add(source, this.stage(first))
+    for (const iterable of this.#iterables) iterable.onThrown = (error) => this.#failed(error)
     for (const iterable of this.#iterables) iterable.start()
   }
 
-  /** Resolves when all iterables have ended and everything that came from them; rejects when one of them has thrown. */
+  /**
+   * Resolves when all iterables have ended and everything that came from them; when one of them has thrown, the others
+   * are read no more, and it rejects after what had been read was handled.
+   */
   async done(): Promise<PipelineReport> {
-    await Promise.all(this.#iterables.map((iterable) => iterable.done))
+    const ends = await Promise.allSettled(this.#iterables.map((iterable) => iterable.done))
+    if (this.#thrown !== undefined) throw this.#thrown.error
+    for (const end of ends) if (end.status === 'rejected') throw end.reason
     return this.report()
   }
 
@@ -63,6 +71,13 @@ export class PipelineRun implements StageHost {
     for (const iterable of this.#iterables) iterable.abort(new Error('the pipeline was closed'))
     this.engine.close()
     await Promise.all(this.#consumers.map((consumer) => consumer.close()))
+  }
+
+  /** Reading an iterable has thrown: the others are read no more, and a read that goes on is not waited for. */
+  #failed(error: unknown): void {
+    if (this.#thrown !== undefined) return
+    this.#thrown = { error }
+    for (const iterable of this.#iterables) iterable.stop(false)
   }
 
   #add(source: EntrySource, first: Stage): void {

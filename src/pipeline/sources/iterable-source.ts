@@ -13,7 +13,10 @@ const MAX_FAILURES_KEPT = 100
  * the first 100 kept with their errors.
  */
 export class IterableSource implements Intake, RootOwner {
+  /** Settles when everything that was read has been handled; rejects if the iterable has thrown. */
   readonly done: Promise<void>
+  /** Called at once when reading has thrown. */
+  onThrown: (error: unknown) => void = () => {}
   readonly failures: FailedElement[] = []
   read = 0
   handled = 0
@@ -28,6 +31,10 @@ export class IterableSource implements Intake, RootOwner {
   #iterator: Iterator<unknown> | AsyncIterator<unknown> | undefined
   #isReading = false
   #isOver = false
+  /** `return` of the iterator is being waited for. */
+  #isEnding = false
+  /** What the iterable has thrown first. */
+  #thrown: { readonly error: unknown } | undefined
   #resolve: () => void = () => {}
   #reject: (error: unknown) => void = () => {}
 
@@ -90,16 +97,19 @@ export class IterableSource implements Intake, RootOwner {
     }
   }
 
-  /** Reads no more. What has been read is handled. */
-  stop(): void {
+  /** Reads no more. What has been read is handled. `waitsForRead`: whether the read that goes on has to end, too. */
+  stop(waitsForRead = true): void {
     if (this.#isOver) return
     this.#isOver = true
+    // The cleanup of a generator begins after its read, which may never end.
+    this.#isEnding = !this.#isReading
     // The cleanup of a generator may fail like its reading.
     const ending = async (): Promise<unknown> => this.#iterator?.return?.()
     ending().then(
-      () => this.#endIfDone(),
-      (error: unknown) => this.#stop(error),
+      () => this.#ended(),
+      (error: unknown) => this.#ended({ error }),
     )
+    if (!waitsForRead) this.#endIfDone()
   }
 
   /** Aborts the signals of what is being handled. */
@@ -151,12 +161,22 @@ export class IterableSource implements Intake, RootOwner {
   #stop(error: unknown): void {
     this.#isReading = false
     this.#isOver = true
-    this.#reject(error)
+    this.#thrown ??= { error }
+    this.onThrown(error)
+    this.#endIfDone()
+  }
+
+  /** The cleanup of the iterator has ended. */
+  #ended(thrown?: { readonly error: unknown }): void {
+    this.#isEnding = false
+    this.#thrown ??= thrown
     this.#endIfDone()
   }
 
   #endIfDone(): void {
-    if (this.#isOver && this.#open.size === 0) this.#resolve()
+    if (!this.#isOver || this.#isEnding || this.#open.size > 0) return
+    if (this.#thrown === undefined) this.#resolve()
+    else this.#reject(this.#thrown.error)
   }
 }
 

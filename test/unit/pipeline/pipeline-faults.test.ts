@@ -104,3 +104,82 @@ describe('what is abandoned', () => {
     expect(letter).toMatchObject({ errorMessage: expect.stringContaining('no stock') })
   })
 })
+
+describe('an iterable that throws', () => {
+  function turn(): Promise<void> {
+    return new Promise((resolve) => setImmediate(resolve))
+  }
+
+  it('ends the run after what had been read was handled', async () => {
+    const handled: number[] = []
+    const aborted: number[] = []
+    function* broken(): Generator<number> {
+      yield* [0, 1, 2]
+      throw new Error('the file ended in the middle')
+    }
+    const run = pipeline('p')
+      .from(broken())
+      .tap(turn)
+      .to(async (n, { signal }) => {
+        await turn()
+        ;(signal.aborted ? aborted : handled).push(n)
+      })
+      .run()
+    await expect(run).rejects.toThrow('the file ended in the middle')
+    expect([handled, aborted]).toEqual([[0, 1, 2], []])
+  })
+
+  it('stops the others, and waits for what had been read from them', async () => {
+    const handled: string[] = []
+    async function* broken(): AsyncGenerator<string> {
+      yield 'broken'
+      await turn()
+      throw new Error('the file ended in the middle')
+    }
+    async function* endless(): AsyncGenerator<string> {
+      for (let index = 0; ; index++) {
+        yield `endless ${index}`
+        await turn()
+      }
+    }
+    async function* silent(): AsyncGenerator<string> {
+      yield 'silent'
+      await never()
+    }
+    let read = 0
+    const run = pipeline('p')
+      .from(broken(), endless(), silent())
+      .tap(() => void read++)
+      .to(async (name) => {
+        await turn()
+        await turn()
+        handled.push(name)
+      })
+      .run()
+    await expect(run).rejects.toThrow('the file ended in the middle')
+    expect(handled).toHaveLength(read)
+  })
+
+  it('is an error of the run, too, when its cleanup throws while its elements are handled', async () => {
+    const handled: number[] = []
+    async function* numbers(): AsyncGenerator<number> {
+      try {
+        for (let index = 0; ; index++) yield index
+      } finally {
+        throw new Error('can not close the file')
+      }
+    }
+    const sealed = pipeline('p', { maxInFlight: 2 })
+      .from(numbers())
+      .to(async (n) => {
+        await turn()
+        handled.push(n)
+      })
+    const bus = await running(sealed)
+    const done = sealed.done()
+    await Promise.all([
+      expect(done).rejects.toThrow('can not close the file'),
+      waitUntil(() => handled.length > 2).then(() => bus.close()),
+    ])
+  })
+})
