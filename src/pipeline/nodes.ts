@@ -8,9 +8,9 @@ import type { ResolvedStageRetry } from './engine/call-stage.ts'
 import type { Engine, Stage } from './engine/engine.ts'
 import type { Item } from './engine/item.ts'
 import { ended, filtered, flattened, mapped, tapped } from './engine/pass-on.ts'
-import type { PassOn } from './engine/pass-on.ts'
+import type { Fail, PassOn } from './engine/pass-on.ts'
 import type { Batch, BatchTrigger, PipelineMessage } from './message.ts'
-import type { FailTo, Node, StageHost } from './graph.ts'
+import type { FailTo, Node } from './graph.ts'
 
 type Run = (data: unknown, message: PipelineMessage) => unknown
 
@@ -62,14 +62,14 @@ export function callNode(kind: CallKind, name: string, run: Run, options: Resolv
         ...options,
         name,
         run: (item) => run(item.data, item),
-        passOn: passOnOf(kind, engine, next, name),
+        passOn: passOnOf(kind, engine, next, name, failOf(engine, name, failTo)),
         failTo,
       }),
     { isEnd: kind === 'to' },
   )
 }
 
-function passOnOf(kind: CallKind, engine: Engine, next: Stage, name: string): PassOn {
+function passOnOf(kind: CallKind, engine: Engine, next: Stage, name: string, fail: Fail): PassOn {
   switch (kind) {
     case 'map':
       return mapped(next)
@@ -78,7 +78,7 @@ function passOnOf(kind: CallKind, engine: Engine, next: Stage, name: string): Pa
     case 'filter':
       return filtered(engine, next)
     case 'flatMap':
-      return flattened(engine, next, name)
+      return flattened(engine, next, name, fail)
     case 'to':
       return ended(engine)
   }
@@ -126,9 +126,9 @@ export function branchNode(
   match: 'first' | 'all',
   merge: Node | undefined,
 ): Node {
-  const make = (host: StageHost): Stage =>
+  const make: Node['make'] = (host, _next, failTo) =>
     new BranchStage(
-      host.engine,
+      failOf(host.engine, name, failTo),
       name,
       cases.map((each) => ({ name: each.name, test: each.test, first: host.stage(each.first) })),
       match,
@@ -172,7 +172,7 @@ function batchPassOnOf(
   engine: Engine,
   next: Stage,
   name: string,
-  fail: (item: Item, error: unknown) => void,
+  fail: Fail,
 ): PassOnBatch {
   if (results === 'each') return eachResult(engine, next, name, fail)
   return results === 'map' ? oneResult(engine, next) : noResult(engine)
@@ -182,7 +182,7 @@ function batchOf(items: readonly Item[], key: string, trigger: BatchTrigger): Ba
   return { items, data: items.map(({ data }) => data), key, trigger }
 }
 
-function failOf(engine: Engine, name: string, failTo: FailTo | undefined): (item: Item, error: unknown) => void {
+function failOf(engine: Engine, name: string, failTo: FailTo | undefined): Fail {
   return failTo ?? ((item, error) => engine.fail(item, error, name))
 }
 

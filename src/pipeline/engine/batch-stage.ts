@@ -18,7 +18,7 @@ export interface BatchCall {
   run(items: readonly Item[], key: string, trigger: BatchTrigger): unknown
   /** Passes on what came out. Never throws. */
   passOn(items: readonly Item[], result: unknown, key: string): void
-  /** All items failed with this error. */
+  /** All these items failed with this error. */
   failed(items: readonly Item[], error: unknown): void
 }
 
@@ -66,14 +66,14 @@ export class BatchStage implements Stage, Holder {
 
   push(item: Item): void {
     if (item.root.isDead) return this.#engine.end(item)
-    const { keyOf, until, size, bytes, maxOpenKeys, name } = this.#call
+    const { keyOf, until, size, bytes, maxOpenKeys } = this.#call
     let key: string
     let isLast: boolean
     try {
       key = keyOf === undefined ? '' : keyOf(item.data)
       isLast = until?.(item.data) === true
     } catch (error) {
-      return this.#engine.fail(item, error, name)
+      return this.#call.failed([item], error)
     }
     const before = this.#open.get(key)
     if (before !== undefined && before.bytes + item.root.bytes > bytes) this.#close(before, 'bytes')

@@ -1,4 +1,4 @@
-import type { Engine, Stage } from './engine.ts'
+import type { Stage } from './engine.ts'
 import { Region } from './item.ts'
 import type { Item } from './item.ts'
 
@@ -12,21 +12,21 @@ export interface BranchCase {
 /** Sends items to the first case that wants them, or to all of them. What nobody wants has failed. */
 export class BranchStage implements Stage {
   readonly name: string
-  readonly #engine: Engine
+  readonly #fail: (item: Item, error: unknown) => void
   readonly #cases: readonly BranchCase[]
   readonly #match: 'first' | 'all'
   readonly #merge: MergeStage | undefined
 
-  /** `merge`: where the open cases come together again; undefined when none is open. */
+  /** `fail`: for what no case wants. `merge`: where the open cases come together again; undefined when none is open. */
   constructor(
-    engine: Engine,
+    fail: (item: Item, error: unknown) => void,
     name: string,
     cases: readonly BranchCase[],
     match: 'first' | 'all',
     merge: MergeStage | undefined,
   ) {
     this.name = name
-    this.#engine = engine
+    this.#fail = fail
     this.#cases = cases
     this.#match = match
     this.#merge = merge
@@ -40,13 +40,13 @@ export class BranchStage implements Stage {
           ? this.#cases.filter(({ test }) => test === undefined || test(item)).slice(0, 1)
           : this.#cases.filter(({ test }) => test === undefined || test(item))
     } catch (error) {
-      this.#engine.fail(item, error, this.name)
+      this.#fail(item, error)
       return
     }
     const [only] = wanted
     if (only === undefined) {
       const names = this.#cases.map(({ name }) => name).join(', ')
-      this.#engine.fail(item, new UnmatchedError(`No case of "${this.name}" wants the message: ${names}`), this.name)
+      this.#fail(item, new UnmatchedError(`No case of "${this.name}" wants the message: ${names}`))
       return
     }
     this.#merge?.expect(item)

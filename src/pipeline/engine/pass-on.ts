@@ -4,6 +4,9 @@ import type { Item } from './item.ts'
 /** What becomes of the result of a stage's function: see `Call.passOn`. */
 export type PassOn = (item: Item, result: unknown) => void | Promise<void>
 
+/** What becomes of an item that has failed. */
+export type Fail = (item: Item, error: unknown) => void
+
 export function mapped(next: Stage): PassOn {
   return (item, result) => {
     item.data = result
@@ -24,7 +27,7 @@ export function ended(engine: Engine): PassOn {
 }
 
 /** `next` gets each element. Arrays go at once, iterators are pulled while not too many of their items are open. */
-export function flattened(engine: Engine, next: Stage, name: string): PassOn {
+export function flattened(engine: Engine, next: Stage, name: string, fail: Fail): PassOn {
   return (item, result) => {
     if (Array.isArray(result)) {
       if (result.length === 0) return engine.end(item)
@@ -32,15 +35,15 @@ export function flattened(engine: Engine, next: Stage, name: string): PassOn {
       for (const [index, data] of result.entries()) next.push(item.child(data, index))
       return undefined
     }
-    if (isIterable(result)) return pull(engine, next, name, item, result)
-    return engine.fail(item, new TypeError(`"${name}" must return an iterable, got ${typeof result}`), name)
+    if (isIterable(result)) return pull(engine, next, fail, item, result)
+    return fail(item, new TypeError(`"${name}" must return an iterable, got ${typeof result}`))
   }
 }
 
 async function pull(
   engine: Engine,
   next: Stage,
-  name: string,
+  fail: Fail,
   item: Item,
   elements: Iterable<unknown> | AsyncIterable<unknown>,
 ): Promise<void> {
@@ -55,7 +58,7 @@ async function pull(
       await engine.whenFewer(item.root)
     }
   } catch (error) {
-    engine.run(() => engine.fail(item, error, name))
+    engine.run(() => (item.root.isDead ? engine.end(item) : fail(item, error)))
     return
   }
   engine.run(() => engine.end(item))

@@ -3,7 +3,7 @@ import { createBus, defineEvent } from 'busbar'
 import type { Bus } from 'busbar'
 import { memory } from 'busbar/memory'
 import { pipeline, topic } from 'busbar/pipeline'
-import type { Sealed } from 'busbar/pipeline'
+import type { Flow, Sealed } from 'busbar/pipeline'
 import { manualClock, waitUntil } from 'busbar/testing'
 
 const Order = defineEvent<{ id: string }>('orders.placed', { key: (order) => order.id[0] as string })
@@ -183,3 +183,36 @@ describe('an iterable that throws', () => {
     ])
   })
 })
+
+describe('catch', () => {
+  it.each<[string, (flow: Flow<number>) => Flow<number>]>([
+    [
+      'a generator',
+      (flow) =>
+        flow.flatMap(
+          // oxlint-disable-next-line require-yield -- throws before
+          function* (): Generator<number> {
+            throw new Error('broken')
+          },
+          { name: 'stage' },
+        ),
+    ],
+    ['a list that is none', (flow) => flow.flatMap(() => 5 as never, { name: 'stage' })],
+    ['the test of a case', (flow) => flow.branch({ a: { where: broken, flow: (each) => each } }, { name: 'stage' })],
+    ['no case', (flow) => flow.branch({ a: { where: () => false, flow: (each) => each } }, { name: 'stage' })],
+    ['the key of a batch', (flow) => flow.batch({ key: broken, name: 'stage' }).map(() => 0)],
+    ['the end of a batch', (flow) => flow.batch({ until: broken, name: 'stage' }).map(() => 0)],
+  ])('handles what failed in %s', async (_, add) => {
+    const caught: unknown[] = []
+    const report = await add(pipeline('p').from([1]))
+      .catch((failed) => failed.tap(({ data, stage }) => void caught.push([data, stage])))
+      .ack()
+      .run()
+    expect(caught).toEqual([[1, 'stage']])
+    expect(report).toMatchObject({ handled: 1, failed: 0 })
+  })
+})
+
+function broken(): never {
+  throw new Error('broken')
+}
