@@ -26,7 +26,7 @@ export function ended(engine: Engine): PassOn {
   return (item) => engine.end(item)
 }
 
-/** `next` gets each element. Arrays go at once, iterators are pulled while not too many of their items are open. */
+/** `next` gets each element. Arrays go at once, iterators are pulled while not too many of their items are open, if no merge holds those. */
 export function flattened(engine: Engine, next: Stage, name: string, fail: Fail): PassOn {
   return (item, result) => {
     if (Array.isArray(result)) {
@@ -55,7 +55,8 @@ async function pull(
         item.split(2)
         next.push(item.child(data, index++))
       })
-      await engine.whenFewer(item.root)
+      // A merge ahead may hold what this makes until all of it is made: to wait for it would be to wait for ever.
+      if (item.region === undefined) await engine.whenFewer(item.root)
     }
   } catch (error) {
     engine.run(() => (item.root.isDead ? engine.end(item) : fail(item, error)))

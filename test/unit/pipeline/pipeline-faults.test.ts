@@ -213,6 +213,33 @@ describe('catch', () => {
   })
 })
 
+describe('a merge', () => {
+  it.each(['key', 'no order'])('gets more than an iterator may have open, with %s', async (order) => {
+    const seen: string[] = []
+    const ids = pipeline('p').from(['a1', 'a2', 'b1'])
+    const report = await (order === 'key' ? ids.key((id) => id[0] as string) : ids)
+      .branch({
+        many: {
+          where: (id) => id === 'a1',
+          flow: (flow) =>
+            flow.flatMap(function* (id) {
+              for (let index = 0; index < 1_000; index++) yield `${id}/${index}`
+            }),
+        },
+        one: { flow: (flow) => flow },
+      })
+      .to((id) => void seen.push(id))
+      .run()
+    expect(report).toMatchObject({ handled: 3, failed: 0 })
+    expect(seen.filter((id) => id.startsWith('a'))).toHaveLength(1_001)
+    if (order === 'key')
+      expect(seen.filter((id) => id.startsWith('a'))).toEqual([
+        ...Array.from({ length: 1_000 }, (_, index) => `a1/${index}`),
+        'a2',
+      ])
+  })
+})
+
 function broken(): never {
   throw new Error('broken')
 }
