@@ -20,6 +20,8 @@ function meeting(topics?: { set: string; has: string[] }) {
   let counted: Promise<number | undefined> = Promise.resolve(1)
   /** Each question to the broker waits for this. */
   let turnOf = (): Promise<void> => Promise.resolve()
+  /** The broker confirms each word after this. */
+  let confirmed = (): Promise<void> => Promise.resolve()
   const live = (): LiveConnection => ({ isOpen: true }) as LiveConnection
   const membership: Membership = new Membership({
     id: 'a',
@@ -29,7 +31,7 @@ function meeting(topics?: { set: string; has: string[] }) {
       enter: () => Promise.resolve({ address: 'a@here', leave: () => undefined }),
       say: (_first, content) => {
         said.push((JSON.parse(content.toString()) as string[])[0] ?? '')
-        return Promise.resolve()
+        return confirmed()
       },
       answer: (address, content) => {
         answered.push(`${(JSON.parse(content.toString()) as string[])[0]} to ${address}`)
@@ -55,6 +57,9 @@ function meeting(topics?: { set: string; has: string[] }) {
       membership.heard(Buffer.from(JSON.stringify([word, id, `${id}@there`, about]))),
     wait: (forTurn: () => Promise<void>) => {
       turnOf = forTurn
+    },
+    confirm: (confirming: () => Promise<void>) => {
+      confirmed = confirming
     },
     count: (others: Promise<number | undefined>) => {
       counted = others
@@ -237,11 +242,52 @@ test('a member finds out whether another one handles a topic, and says whether i
   hear('found', 'theirs')
   assert.equal(await found, true)
   const missing = membership.find('nobodys')
-  await clock.advance(1_000)
+  await clock.advance(5_000)
   assert.equal(await missing, false)
   hear('find', 'mine')
   hear('find', 'theirs')
   assert.deepEqual(answered, ['found to b@there'])
   await membership.leave()
   await assert.rejects(membership.find('theirs'), /not among the others/)
+})
+
+test('the time to answer who handles a topic begins when the broker has taken the question', async () => {
+  const { clock, membership, live, hear, confirm } = meeting({ set: '1/1/aa', has: [] })
+  const joined = membership.join(live())
+  await clock.advance(400)
+  await joined
+  confirm(() => sleep(clock, 2_900))
+  const late = membership.find('theirs')
+  await clock.advance(0)
+  await clock.advance(2_900 + 4_900)
+  hear('found', 'theirs')
+  assert.equal(await late, true)
+  const early = membership.find('theirs')
+  await clock.advance(0)
+  await clock.advance(100)
+  hear('found', 'theirs')
+  await clock.advance(2_800)
+  assert.equal(await early, true)
+  confirm(() => Promise.resolve())
+  await membership.leave()
+})
+
+test('a question who handles a topic ends with the membership, and not as if nobody did', async () => {
+  const { clock, membership, live, confirm } = meeting({ set: '1/1/aa', has: [] })
+  const joined = membership.join(live())
+  await clock.advance(400)
+  await joined
+  for (const confirmMs of [0, 2_000]) {
+    confirm(() => sleep(clock, confirmMs))
+    const lost = assert.rejects(membership.find('theirs'), /not among the others/)
+    await clock.advance(1_000)
+    confirm(() => Promise.resolve())
+    await membership.leave()
+    await clock.advance(1_000)
+    await lost
+    const again = membership.join(live())
+    await clock.advance(400)
+    await again
+  }
+  await membership.leave()
 })

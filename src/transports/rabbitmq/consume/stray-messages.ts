@@ -97,7 +97,7 @@ export class StrayMessages {
         await this.#lookAt(topic, stray)
       } catch (error) {
         // Not known, so it waits. Said once: it may last.
-        if (!stray.hasFailed) this.#host.failed(error, `asking who handles "${topic}"`)
+        if (!stray.hasFailed && !this.#isClosed) this.#host.failed(error, `asking who handles "${topic}"`)
         stray.hasFailed = true
       }
     this.#isLooking = false

@@ -11,8 +11,8 @@ import { sharing } from './topic-set.ts'
 const ANSWER_MS = 400
 /** Answers come together: this long after the last one, no other is expected. */
 const QUIET_MS = 150
-/** How long a member has to say that it handles a topic. */
-const FIND_MS = 1_000
+/** How long a member has to say that it handles a topic, once it was asked: a loaded broker brings question and answer late. */
+const FIND_MS = 5_000
 /** A broker that is in trouble may not answer at all. Counts from the turn of the question. */
 const ASK_MS = 3_000
 /** Not everybody answered: pauses until they are asked again. */
@@ -80,7 +80,7 @@ export class Membership implements Listener {
   #asking: Promise<void> | undefined
   #address: string | undefined
   #answers: Map<string, string | undefined> | undefined
-  #sought: { readonly topic: string; readonly found: () => void } | undefined
+  #sought: { readonly topic: string; readonly found: () => void; readonly lost: () => void } | undefined
   #seeking: Promise<unknown> = Promise.resolve()
   #onAnswer: () => void = () => undefined
   #told = ''
@@ -154,6 +154,7 @@ export class Membership implements Listener {
   }
 
   #forget(): void {
+    this.#sought?.lost()
     this.#leave?.()
     this.#leave = undefined
     this.#address = undefined
@@ -197,15 +198,19 @@ export class Membership implements Listener {
   }
 
   async #find(topic: string): Promise<boolean> {
-    if (this.#live === undefined) throw new ConnectionError('This member is not among the others now')
-    const { promise, resolve } = Promise.withResolvers<boolean>()
-    const late = this.#parts.clock.setTimer(FIND_MS, () => resolve(false))
-    this.#sought = { topic, found: () => resolve(true) }
+    if (this.#live === undefined) throw notAmongOthers()
+    const { promise, resolve, reject } = Promise.withResolvers<boolean>()
+    // It may be lost before the question is out.
+    promise.catch(() => undefined)
+    let late: Timer | undefined
+    // The answer may be here before the broker has confirmed the question.
+    this.#sought = { topic, found: () => resolve(true), lost: () => reject(notAmongOthers()) }
     try {
       await this.#say('find', topic)
+      late = this.#parts.clock.setTimer(FIND_MS, () => resolve(false))
       return await promise
     } finally {
-      late.cancel()
+      late?.cancel()
       this.#sought = undefined
     }
   }
@@ -331,6 +336,10 @@ export async function countMembers(
     place.leave()
   }
   return members.size
+}
+
+function notAmongOthers(): ConnectionError {
+  return new ConnectionError('This member is not among the others now')
 }
 
 function wordOf(word: Word, id: string, address: string | undefined, about: string | undefined): Buffer {
