@@ -1,4 +1,5 @@
 import type { Clock } from '../../../core/clock.ts'
+import { StateError } from '../../../core/errors.ts'
 import type { DeliverySink, SubscriptionSpec, TransportSubscription } from '../../../core/transport.ts'
 import type { LiveConnection } from '../connection/live-connection.ts'
 import { toBrokerError } from '../errors.ts'
@@ -26,6 +27,7 @@ interface SharedGroupsHost {
 export class SharedGroups {
   readonly #host: SharedGroupsHost
   readonly #groups = new Map<string, Promise<SharedGroup>>()
+  readonly #closing = new AbortController()
 
   constructor(host: SharedGroupsHost) {
     this.#host = host
@@ -47,14 +49,22 @@ export class SharedGroups {
   async subscribe(spec: SubscriptionSpec, sink: DeliverySink): Promise<TransportSubscription> {
     checkSharedOptions(spec)
     for (;;) {
+      this.#checkOpen()
       const group = await (this.#groups.get(spec.group) ?? this.#begin(spec))
+      this.#checkOpen()
       // Its last topic may have left meanwhile.
       if (!group.isEnded) return group.add(spec, sink)
     }
   }
 
+  /** A subscribe may have begun before the close: a closed group stays, and would never take its topic. */
+  #checkOpen(): void {
+    if (this.#closing.signal.aborted) throw new StateError('The RabbitMQ transport is closed')
+  }
+
   /** Ends their timers; the queues are the transport's to close. */
   async close(): Promise<void> {
+    this.#closing.abort()
     for (const group of await Promise.allSettled(this.#groups.values()))
       if (group.status === 'fulfilled') group.value.close()
   }
