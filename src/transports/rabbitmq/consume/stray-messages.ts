@@ -39,9 +39,15 @@ interface Stray {
   since: number
   /** How often nobody was found in that time. */
   looks: number
-  isReported: boolean
-  hasFailed: boolean
+  /** Its messages go to the dead letters. */
   isDead: boolean
+  /** When nobody was found last, in monotonic ms. */
+  lookedAt: number
+  /** That another member handles it, was reported. */
+  isReported: boolean
+  /** That nobody handles it, was reported. */
+  isReportedDead: boolean
+  hasFailed: boolean
 }
 
 /**
@@ -65,16 +71,35 @@ export class StrayMessages {
   /** A message of that topic is here, and nobody here takes it. */
   saw(topic: string): void {
     if (this.#isClosed) return
-    const known = this.#topics.get(topic)
-    if (known === undefined)
-      this.#topics.set(topic, {
+    let stray = this.#topics.get(topic)
+    if (stray === undefined) {
+      stray = {
         since: this.#clock.monotonic(),
         looks: 0,
-        isReported: false,
-        hasFailed: false,
         isDead: false,
-      })
-    this.#lookIn(known === undefined || known.isDead ? LOOK_MS : LOOK_AGAIN_MS)
+        lookedAt: 0,
+        isReported: false,
+        isReportedDead: false,
+        hasFailed: false,
+      }
+      this.#topics.set(topic, stray)
+      this.#lookIn(LOOK_MS)
+    } else {
+      if (!this.#isHeld(topic)) this.#rested(stray)
+      this.#lookIn(stray.isDead ? LOOK_MS : LOOK_AGAIN_MS)
+    }
+  }
+
+  /**
+   * None of its messages waited here for some time, and nobody looked who handles them: what was found before says nothing now.
+   * That they go to the dead letters stays for a while, as those leave nothing to wait.
+   */
+  #rested(stray: Stray): void {
+    const now = this.#clock.monotonic()
+    if (stray.isDead && now - stray.lookedAt < NOBODY_MS) return
+    stray.since = now
+    stray.looks = 0
+    stray.isDead = false
   }
 
   close(): void {
@@ -101,7 +126,7 @@ export class StrayMessages {
         stray.hasFailed = true
       }
     this.#isLooking = false
-    const wait = [...this.#topics].filter(([topic]) => this.#held(topic) > 0)
+    const wait = [...this.#topics].filter(([topic]) => this.#isHeld(topic))
     if (wait.length > 0) this.#lookIn(LOOK_AGAIN_MS)
   }
 
@@ -110,7 +135,10 @@ export class StrayMessages {
       this.#topics.delete(topic)
       return
     }
-    if (this.#held(topic) === 0) return
+    if (!this.#isHeld(topic)) {
+      this.#rested(stray)
+      return
+    }
     if (await this.#host.find(topic)) {
       stray.since = this.#clock.monotonic()
       stray.looks = 0
@@ -120,17 +148,20 @@ export class StrayMessages {
       this.#host.foundElsewhere()
       return
     }
+    stray.lookedAt = this.#clock.monotonic()
     stray.looks++
-    if (!stray.isDead && (this.#clock.monotonic() - stray.since < NOBODY_MS || stray.looks < 3)) return
-    if (!stray.isDead) this.#host.nobody(topic)
+    if (!stray.isDead && (stray.lookedAt - stray.since < NOBODY_MS || stray.looks < 3)) return
+    if (!stray.isReportedDead) this.#host.nobody(topic)
+    stray.isReportedDead = true
     stray.isDead = true
     while (!this.#isClosed && !this.#host.isConsumed(topic) && (await this.#deadLetter(topic)));
   }
 
-  #held(topic: string): number {
-    let count = 0
-    for (const { held } of this.#host.readers()) for (const { message } of held) if (message.topic === topic) count++
-    return count
+  #isHeld(topic: string): boolean {
+    return this.#host.readers().some(({ held }) => {
+      for (const { message } of held) if (message.topic === topic) return true
+      return false
+    })
   }
 
   /** False when there was nothing to do, or it failed: the next look tries again. */
