@@ -55,6 +55,8 @@ const PATIENCE_MS = 1_000
 const STANDBY_MS = 3_000
 /** And one after another: the broker passes the queue on to the one that has stood by for longest. */
 const STANDBY_STEP_MS = 100
+/** Those further behind line up together: a queue must not wait long for somebody to stand by. */
+const MAX_RANK = 20
 const RETRY = { minMs: 100, maxMs: 10_000 } as const
 
 /**
@@ -84,7 +86,8 @@ export class QueueAssignment {
   /** The member that each partition belongs to, as far as the members decide it. */
   #owners: readonly string[] = []
   #told: ReadonlySet<number> | undefined
-  #standbyTimer: Timer | undefined
+  /** For the queue that may be stood by for first; each of the others asks again then. */
+  #standbyTimer: { readonly at: number; readonly timer: Timer } | undefined
   /** A join that takes so long that the queues do not wait for it. */
   #lateJoin: Promise<void> | undefined
   #running: Promise<void> | undefined
@@ -181,7 +184,7 @@ export class QueueAssignment {
   /** Gives up everything at once. */
   async close(): Promise<void> {
     this.#wanted = false
-    this.#standbyTimer?.cancel()
+    this.#standbyTimer?.timer.cancel()
     this.#closing.abort()
     await this.#running
     await this.#membership?.leave()
@@ -340,10 +343,8 @@ export class QueueAssignment {
       await this.#give(assigned)
       return
     }
-    const waitMs = assigned.standbyAt - this.#clock.monotonic()
-    if (waitMs > 0) {
-      this.#standbyTimer?.cancel()
-      this.#standbyTimer = this.#clock.setTimer(waitMs, () => this.update())
+    if (assigned.standbyAt > this.#clock.monotonic()) {
+      this.#standAt(assigned.standbyAt)
       return
     }
     assigned.standsByFor = owner
@@ -358,8 +359,18 @@ export class QueueAssignment {
     }
   }
 
+  #standAt(at: number): void {
+    if (this.#standbyTimer !== undefined && this.#standbyTimer.at <= at) return
+    this.#standbyTimer?.timer.cancel()
+    const timer = this.#clock.setTimer(at - this.#clock.monotonic(), () => {
+      this.#standbyTimer = undefined
+      this.update()
+    })
+    this.#standbyTimer = { at, timer }
+  }
+
   #standLater(assigned: AssignedQueue): void {
-    assigned.standbyAt = this.#clock.monotonic() + STANDBY_MS + assigned.rank * STANDBY_STEP_MS
+    assigned.standbyAt = this.#clock.monotonic() + STANDBY_MS + Math.min(assigned.rank, MAX_RANK) * STANDBY_STEP_MS
   }
 
   async #take(assigned: AssignedQueue, live: LiveConnection | undefined, standsBy = false): Promise<void> {
