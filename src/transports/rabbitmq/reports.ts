@@ -101,7 +101,7 @@ export class Reports {
   }
 
   /** What a group whose topics share its queues reports. */
-  ofSharedGroup({ group, consumerId }: SubscriptionSpec): Omit<SharedGroupHost, 'bind' | 'ended'> {
+  ofSharedGroup({ group, consumerId }: SubscriptionSpec): Omit<SharedGroupHost, 'bind' | 'isOfGroup' | 'ended'> {
     return {
       group,
       full: (queue, topics) =>

@@ -37,7 +37,9 @@ interface Shared {
   readonly bound: (readonly string[])[]
   readonly consume: (topic: string, credit?: number) => Promise<Consumed>
   /** A message arrives in the queue of the group; the key says where in its topic it is. */
-  readonly arrive: (topic: string, key: string) => void
+  readonly arrive: (topic: string, key: string, routingKey?: string) => void
+  /** Topics of the group that only other members have bound. */
+  readonly listed: Set<string>
   /** Topics of the stored dead letters. */
   readonly letters: string[]
   readonly readers: () => readonly QueueConsumer[]
@@ -48,7 +50,7 @@ async function shared(prefetch = 10): Promise<Shared> {
   const clock = manualClock()
   const broker = fakeSession()
   const [log, letters, bound]: [string[], string[], (readonly string[])[]] = [[], [], []]
-  const [elsewhere, refused] = [new Set<string>(), new Set<string>()]
+  const [elsewhere, refused, listed] = [new Set<string>(), new Set<string>(), new Set<string>()]
   const spec = (topic: string): SubscriptionSpec => ({
     topic,
     group: 'mail',
@@ -68,6 +70,7 @@ async function shared(prefetch = 10): Promise<Shared> {
       if (found !== undefined) throw new Error(`${found} is refused`)
       return topics.length
     },
+    isOfGroup: (topic) => listed.has(topic) || bound.flat().includes(topic),
     full: (_queue, topics) => void log.push(`full of ${topics.join()}`),
     ended: () => void log.push('ended'),
     elsewhere: (topic) => void log.push(`${topic} is handled elsewhere`),
@@ -131,6 +134,7 @@ async function shared(prefetch = 10): Promise<Shared> {
     log,
     elsewhere,
     refused,
+    listed,
     bound,
     letters,
     readers: () => queues.assignment.assignedQueues.map(({ reader }) => reader),
@@ -149,8 +153,8 @@ async function shared(prefetch = 10): Promise<Shared> {
       await clock.advance(0)
       return { subscription, received }
     },
-    arrive(topic, key) {
-      const fields = { deliveryTag: ++tag, redelivered: false, exchange: 'busbar', routingKey: `${topic}.~0.0` }
+    arrive(topic, key, routingKey = `${topic}.~0.0`) {
+      const fields = { deliveryTag: ++tag, redelivered: false, exchange: 'busbar', routingKey }
       const properties = { headers: { 'cloudEvents:partitionkey': key }, messageId: String(tag) }
       broker.consumers.get(QUEUE)?.({ fields, properties, content: Buffer.from('1') } as unknown as ConsumeMessage)
     },
@@ -303,4 +307,18 @@ test('a message that waits for its retry does not count for the same key of anot
   await turn()
   assert.equal(waiting.received.length, 2)
   assert.equal(reader.isAllWaiting(clock.now()), true)
+})
+
+test('what is published without a bucket is dropped only when its topic is not of the group', async () => {
+  const { consume, arrive, listed, readers } = await shared()
+  await consume('orders', 5)
+  const drained = await consume('orders.eu.created', 5)
+  await drained.subscription.drain()
+  listed.add('orders.eu.paid')
+  for (const topic of ['orders.eu.created', 'orders.eu.paid', 'orders.eu.other']) arrive(topic, 'k', topic)
+  await turn()
+  assert.deepEqual(
+    readers().flatMap(({ held }) => [...held].map(({ message }) => message.topic)),
+    ['orders.eu.created', 'orders.eu.paid'],
+  )
 })

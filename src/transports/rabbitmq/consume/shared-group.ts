@@ -32,6 +32,8 @@ const READY_MS = 1_000
 export interface SharedGroupHost extends StrayReports {
   /** Leads these topics to the queues, which are so many; resolves with the number of bindings (`Topology.topicsOfGroup`). */
   bind(topics: readonly string[], partitions: number, isDeleted: boolean): Promise<number>
+  /** Whether the topic is known to be one of the group, consumed here or not (`Topology.isOfGroup`). */
+  isOfGroup(topic: string): boolean
   /** The queue is full of messages of these topics, which take none at present: no other topic gets any from it. */
   full(queue: string, topics: readonly string[]): void
   /** No topic is left. */
@@ -275,8 +277,10 @@ export class SharedGroup implements SharedQueues, DeliverySink {
     const topic = topicOf(arrival)
     if (this.#topics.get(topic)?.isOpen !== true) {
       // A binding for a topic with any bucket matches another topic, two words longer, that was published without a bucket.
-      if (!arrival.isCopy && !hasBucket(arrival.routingKey) && this.#topics.has(topic.replace(/\.[^.]+\.[^.]+$/, '')))
-        return undefined
+      const isByBinding =
+        !arrival.isCopy && !hasBucket(arrival.routingKey) && this.#topics.has(topic.replace(/\.[^.]+\.[^.]+$/, ''))
+      // It may be of the group all the same: drained here, or consumed by other members alone.
+      if (isByBinding && !this.#host.isOfGroup(topic)) return undefined
       this.#strays.saw(topic)
     }
     return topic

@@ -81,12 +81,13 @@ export class SharedGroups {
   }
 
   async #start(first: SubscriptionSpec, ended: () => void): Promise<SharedGroup> {
-    const { clock, options, reports, subscribe } = this.#host
+    const { clock, declarations, options, reports, subscribe } = this.#host
     const { group } = first
     const shared = new SharedGroup(clock, {
       ...reports.ofSharedGroup(first),
       bind: (topics, partitions, isDeleted) =>
         this.#bind(group, topics, { ...sharedLayout(options), partitions }, isDeleted),
+      isOfGroup: (topic) => declarations.isOfGroup(topic, group),
       ended,
     })
     // For what it reports, the topic is the pattern for all of them.

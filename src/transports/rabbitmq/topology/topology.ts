@@ -122,6 +122,8 @@ export class Topology implements Prerequisites {
   /** Number of rungs that this process uses. */
   #rungs = 0
   readonly #reported = new Set<string>()
+  /** As `<topic>:<group>`: all topics that were in the list of groups as sharing queues, or were led to them here. */
+  readonly #sharing = new Set<string>()
 
   constructor(parts: TopologyParts) {
     this.#parts = parts
@@ -203,6 +205,7 @@ export class Topology implements Prerequisites {
     isDeleted = false,
   ): Promise<number> {
     const { names, options, groups } = this.#parts
+    for (const topic of topics) this.#sharing.add(`${topic}:${group}`)
     const know = (): void => {
       for (const topic of topics) groups.set(topic, group, layout)
     }
@@ -231,6 +234,11 @@ export class Topology implements Prerequisites {
     return this.#parts.options.declare && (await this.#listed(live, LISTED_MS)).has(`${topic}:${group}`)
   }
 
+  /** Whether the topic has shared the queues of the group, as far as is known here: it may have been deleted since. */
+  isOfGroup(topic: string, group: string): boolean {
+    return this.#sharing.has(`${topic}:${group}`)
+  }
+
   /** Not read longer ago than that. */
   #listed(live: LiveConnection, maxAgeMs: number): Promise<Set<string>> {
     const known = this.#of(live)
@@ -250,6 +258,7 @@ export class Topology implements Prerequisites {
     })
     const found = new Set<string>()
     for (const { topic, group, layout } of records) if (layout?.perGroup === true) found.add(`${topic}:${group}`)
+    for (const known of found) this.#sharing.add(known)
     return found
   }
 
